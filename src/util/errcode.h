@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Private error codes. Every function that can fail returns 0 or the negative
+ * of one of these (never a bare errno); each code is raised in one place, or
+ * for one reason, and maps to the errno that the edges (fuse/, the tools,
+ * bcfs_errno()) report. Numbers are stable and never reused: the hundreds
+ * digit names the layer.
+ *
+ * x(name, number, errno, text)
+ */
+#ifndef BCFS_UTIL_ERRCODE_H
+#define BCFS_UTIL_ERRCODE_H
+
+#include <errno.h>
+
+#define BCFS_ERR_BASE 10000
+
+/* util, env: 100.. */
+#define BCFS_ERRCODES_UTIL(x)                                                                      \
+	x(nomem, 100, ENOMEM, "out of memory")                                                     \
+	x(invalid_option, 101, EINVAL, "unknown or malformed option")                              \
+	x(thread_start, 110, EAGAIN, "a thread could not be started")                              \
+	x(timedout, 111, ETIMEDOUT, "timed out")                                                   \
+	x(sim_deadlock, 112, EDEADLK, "simulation: every fiber waits")
+
+/* codec: 200.. */
+#define BCFS_ERRCODES_CODEC(x) x(codec_unknown, 200, EINVAL, "unknown codec")
+
+/* dev: 300.. */
+#define BCFS_ERRCODES_DEV(x)                                                                       \
+	x(dev_read, 300, EIO, "read error")                                                        \
+	x(dev_write, 301, EIO, "write error")                                                      \
+	x(dev_flush, 302, EIO, "flush error")
+
+/* sb: 400.. */
+#define BCFS_ERRCODES_SB(x) x(sb_not_bcfs, 400, EINVAL, "not a bcfs filesystem")
+
+/* journal: 500.. */
+#define BCFS_ERRCODES_JOURNAL(x)                                                                   \
+	x(journal_full, 500, EAGAIN, "the journal has no room")                                    \
+	x(journal_shutdown, 501, EROFS, "the journal is shut down after an error")
+
+/* btree: 600.. (600-649 are transaction restarts, never seen outside the core) */
+#define BCFS_ERRCODES_BTREE(x)                                                                     \
+	x(restart_relock, 600, EINTR, "transaction restart: a lock could not be retaken")          \
+	x(restart_upgrade, 601, EINTR, "transaction restart: a lock could not be upgraded")        \
+	x(restart_lock, 602, EINTR, "transaction restart: a lock was waited for")                  \
+	x(restart_split, 603, EINTR, "transaction restart: a node was split")                      \
+	x(restart_io, 604, EINTR, "transaction restart: a node was read")                          \
+	x(restart_journal, 605, EINTR, "transaction restart: the journal was waited for")          \
+	x(restart_mem, 606, EINTR, "transaction restart: transaction memory grew")                 \
+	x(restart_injected, 607, EINTR, "transaction restart: injected")                           \
+	x(restart_nested, 608, EINTR, "transaction restart: a nested transaction restarted")       \
+	x(btree_key_too_big, 650, E2BIG, "key too big")
+
+/* alloc: 700.. */
+#define BCFS_ERRCODES_ALLOC(x) x(nospc, 700, ENOSPC, "no space left on device")
+
+/* data: 800.. */
+#define BCFS_ERRCODES_DATA(x) x(data_csum, 800, EIO, "data checksum error")
+
+/* snapshot: 900.. */
+#define BCFS_ERRCODES_SNAPSHOT(x)                                                                  \
+	x(no_such_subvolume, 900, ENOENT, "no such subvolume")                                     \
+	x(no_such_snapshot, 901, EUCLEAN, "no such snapshot")
+
+/* fs: 1000.. */
+#define BCFS_ERRCODES_FS(x) x(no_such_inode, 1000, ENOENT, "no such inode")
+
+/* core: 1100.. */
+#define BCFS_ERRCODES_CORE(x) x(erofs, 1100, EROFS, "the filesystem is read-only")
+
+#define BCFS_ERRCODES(x)                                                                           \
+	BCFS_ERRCODES_UTIL(x)                                                                      \
+	BCFS_ERRCODES_CODEC(x)                                                                     \
+	BCFS_ERRCODES_DEV(x)                                                                       \
+	BCFS_ERRCODES_SB(x)                                                                        \
+	BCFS_ERRCODES_JOURNAL(x)                                                                   \
+	BCFS_ERRCODES_BTREE(x)                                                                     \
+	BCFS_ERRCODES_ALLOC(x)                                                                     \
+	BCFS_ERRCODES_DATA(x)                                                                      \
+	BCFS_ERRCODES_SNAPSHOT(x)                                                                  \
+	BCFS_ERRCODES_FS(x)                                                                        \
+	BCFS_ERRCODES_CORE(x)
+
+enum bcfs_errcode {
+#define x(name, nr, err, text) BCFS_ERR_##name = BCFS_ERR_BASE + (nr),
+	BCFS_ERRCODES(x)
+#undef x
+};
+
+/* Text of a code (either sign); never NULL. A plain errno gets strerror's text. */
+const char *err_str(int err);
+/* The symbolic name ("dev_read"), for logs; never NULL. */
+const char *err_name(int err);
+/* The positive errno a code maps to (either sign); a plain errno maps to itself, 0 to 0. */
+int err_to_errno(int err);
+
+static inline int err_is_restart(int ret)
+{
+	return ret <= -(BCFS_ERR_BASE + 600) && ret >= -(BCFS_ERR_BASE + 649);
+}
+
+#endif
