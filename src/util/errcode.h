@@ -17,20 +17,19 @@
 
 /* util, env: 100.. */
 #define BCFS_ERRCODES_UTIL(x)                                                                      \
-	x(nomem, 100, ENOMEM, "out of memory")                                                     \
-	x(invalid_option, 101, EINVAL, "unknown or malformed option")                              \
-	x(thread_start, 110, EAGAIN, "a thread could not be started")                              \
-	x(timedout, 111, ETIMEDOUT, "timed out")                                                   \
-	x(sim_deadlock, 112, EDEADLK, "simulation: every fiber waits")
+	x(nomem, 100, ENOMEM, "out of memory") x(invalid_option, 101, EINVAL,                      \
+						 "unknown or malformed option")                    \
+		x(thread_start, 110, EAGAIN, "a thread could not be started")                      \
+			x(timedout, 111, ETIMEDOUT, "timed out")                                   \
+				x(sim_deadlock, 112, EDEADLK, "simulation: every fiber waits")
 
 /* codec: 200.. */
 #define BCFS_ERRCODES_CODEC(x) x(codec_unknown, 200, EINVAL, "unknown codec")
 
 /* dev: 300.. */
 #define BCFS_ERRCODES_DEV(x)                                                                       \
-	x(dev_read, 300, EIO, "read error")                                                        \
-	x(dev_write, 301, EIO, "write error")                                                      \
-	x(dev_flush, 302, EIO, "flush error")
+	x(dev_read, 300, EIO, "read error") x(dev_write, 301, EIO, "write error")                  \
+		x(dev_flush, 302, EIO, "flush error")
 
 /* sb: 400.. */
 #define BCFS_ERRCODES_SB(x) x(sb_not_bcfs, 400, EINVAL, "not a bcfs filesystem")
@@ -38,20 +37,26 @@
 /* journal: 500.. */
 #define BCFS_ERRCODES_JOURNAL(x)                                                                   \
 	x(journal_full, 500, EAGAIN, "the journal has no room")                                    \
-	x(journal_shutdown, 501, EROFS, "the journal is shut down after an error")
+		x(journal_shutdown, 501, EROFS, "the journal is shut down after an error")
 
 /* btree: 600.. (600-649 are transaction restarts, never seen outside the core) */
 #define BCFS_ERRCODES_BTREE(x)                                                                     \
-	x(restart_relock, 600, EINTR, "transaction restart: a lock could not be retaken")          \
-	x(restart_upgrade, 601, EINTR, "transaction restart: a lock could not be upgraded")        \
-	x(restart_lock, 602, EINTR, "transaction restart: a lock was waited for")                  \
-	x(restart_split, 603, EINTR, "transaction restart: a node was split")                      \
-	x(restart_io, 604, EINTR, "transaction restart: a node was read")                          \
-	x(restart_journal, 605, EINTR, "transaction restart: the journal was waited for")          \
-	x(restart_mem, 606, EINTR, "transaction restart: transaction memory grew")                 \
-	x(restart_injected, 607, EINTR, "transaction restart: injected")                           \
-	x(restart_nested, 608, EINTR, "transaction restart: a nested transaction restarted")       \
-	x(btree_key_too_big, 650, E2BIG, "key too big")
+	x(restart_relock, 600, EINTR, "transaction restart: a lock could not be retaken") x(       \
+		restart_upgrade, 601, EINTR, "transaction restart: a lock could not be upgraded")  \
+		x(restart_lock, 602, EINTR, "transaction restart: a lock was waited for")          \
+			x(restart_split, 603, EINTR, "transaction restart: a node was split")      \
+				x(restart_io, 604, EINTR, "transaction restart: a node was read")  \
+					x(restart_journal, 605, EINTR,                             \
+					  "transaction restart: the journal was waited for")       \
+						x(restart_mem, 606, EINTR,                         \
+						  "transaction restart: transaction memory grew")  \
+							x(restart_injected, 607, EINTR,            \
+							  "transaction restart: injected")         \
+								x(restart_nested, 608, EINTR,      \
+								  "transaction restart: a nested " \
+								  "transaction restarted")         \
+									x(btree_key_too_big, 650,  \
+									  E2BIG, "key too big")
 
 /* alloc: 700.. */
 #define BCFS_ERRCODES_ALLOC(x) x(nospc, 700, ENOSPC, "no space left on device")
@@ -62,7 +67,7 @@
 /* snapshot: 900.. */
 #define BCFS_ERRCODES_SNAPSHOT(x)                                                                  \
 	x(no_such_subvolume, 900, ENOENT, "no such subvolume")                                     \
-	x(no_such_snapshot, 901, EUCLEAN, "no such snapshot")
+		x(no_such_snapshot, 901, EUCLEAN, "no such snapshot")
 
 /* fs: 1000.. */
 #define BCFS_ERRCODES_FS(x) x(no_such_inode, 1000, ENOENT, "no such inode")

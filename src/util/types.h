@@ -23,15 +23,15 @@ typedef int64_t s64;
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bcfs needs a little-endian host");
 
-#define likely(x)   __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
+#define likely(x)	   __builtin_expect(!!(x), 1)
+#define unlikely(x)	   __builtin_expect(!!(x), 0)
 
-#define ARRAY_SIZE(a)     (sizeof(a) / sizeof((a)[0]))
-#define DIV_ROUND_UP(n, d) (((n) + (d) - 1) / (d))
+#define ARRAY_SIZE(a)	   (sizeof(a) / sizeof((a)[0]))
+#define DIV_ROUND_UP(n, d) (((n) + (d)-1) / (d))
 /* Powers of two only. */
-#define round_up(x, y)   ((((x) - 1) | ((__typeof__(x))((y) - 1))) + 1)
-#define round_down(x, y) ((x) & ~((__typeof__(x))((y) - 1)))
-#define is_power_of_2(x) ((x) && !((x) & ((x) - 1)))
+#define round_up(x, y)	 ((((x)-1) | ((__typeof__(x))((y)-1))) + 1)
+#define round_down(x, y) ((x) & ~((__typeof__(x))((y)-1)))
+#define is_power_of_2(x) ((x) && !((x) & ((x)-1)))
 
 #define min(a, b)                                                                                  \
 	({                                                                                         \
@@ -53,11 +53,11 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bcfs needs a little-e
 		(a) = (b);                                                                         \
 		(b) = swap_t_;                                                                     \
 	} while (0)
-#define cmp_int(l, r) (((l) > (r)) - ((l) < (r)))
+#define cmp_int(l, r)		      (((l) > (r)) - ((l) < (r)))
 
-#define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+#define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
-#define SECTOR_SHIFT 9
-#define SECTOR_SIZE  512U
+#define SECTOR_SHIFT		      9
+#define SECTOR_SIZE		      512U
 
 #endif

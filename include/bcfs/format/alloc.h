@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * On-disk format: allocation.
+ *
+ * alloc:        {inode dev, offset bucket}            struct bcfs_alloc; no key: free, generation 0
+ * freespace:    {inode dev, offset bucket}            KEY_TYPE_set
+ * need_discard: {inode dev, offset bucket}            KEY_TYPE_set
+ * backpointers: {inode dev, offset sector << BCFS_BP_SHIFT | live_offset}  struct bcfs_backpointer
+ * lru:          {inode lru id << 48 | time, offset dev << 56 | bucket}      struct bcfs_lru
+ * accounting:   {inode kind, offset subject}          struct bcfs_accounting
+ */
+#ifndef BCFS_FORMAT_ALLOC_H
+#define BCFS_FORMAT_ALLOC_H
+
+#include "bcfs/format/bkey.h"
+
+struct bcfs_alloc {
+	uint8_t gen;
+	uint8_t oldest_gen;
+	uint8_t data_type; /* enum bcfs_data_type */
+	uint8_t flags;	   /* BCFS_ALLOC_* */
+	uint32_t dirty_sectors;
+	uint32_t cached_sectors;
+	uint32_t stripe_sectors;
+	uint64_t journal_seq_empty; /* entry in which it last became empty */
+	uint64_t io_time_read;
+	uint64_t io_time_write;
+	uint32_t stripe;
+	uint32_t nr_external_backpointers;
+};
+
+#define BCFS_ALLOC_NEED_DISCARD (1U << 0)
+#define BCFS_ALLOC_NEED_INC_GEN (1U << 1)
+
+#define BCFS_BP_SHIFT		10
+
+struct bcfs_backpointer {
+	uint8_t btree_id;
+	uint8_t level;
+	uint8_t data_type;
+	uint8_t bucket_gen;
+	uint32_t bucket_len; /* sectors on the device that the pointer holds */
+	struct bpos pos;     /* of the key */
+	uint32_t pad;
+};
+
+/* LRU ids. */
+#define BCFS_LRU_FRAGMENTATION 1ULL
+#define BCFS_LRU_CACHED	       2ULL
+#define BCFS_LRU_TIME_BITS     48
+
+/*
+ * Accounting kinds; stable. Counters are in sectors unless said. The current
+ * values travel in every journal entry (BCFS_JSET_ENTRY_usage) and in the clean
+ * section; the accounting btree is for counters per subject (snapshot, quota).
+ * x(name, number, doc)
+ */
+#define BCFS_ACCOUNTING(x)                                                                         \
+	x(nr_inodes, 0, "inodes (count)") x(reserved, 1, "persistently reserved (fallocate)") x(   \
+		btree, 2, "live btree nodes") x(user, 3, "live file data, as stored")              \
+		x(cached, 4, "cached copies") x(sb, 5, "superblock buckets") x(                    \
+			journal, 6, "journal buckets") x(buckets_btree, 7,                         \
+							 "buckets with btree nodes (count)")       \
+			x(buckets_user, 8, "buckets with file data (count)") x(                    \
+				buckets_need_discard, 9, "empty, not yet free (count)")            \
+				x(uncompressed, 10, "live compressed data before compression")     \
+					x(compressed, 11, "and after")                             \
+						x(nr_dirents, 12, "directory entries (count)")     \
+							x(inline_data, 13, "bytes of inline data")
+
+enum bcfs_accounting_type {
+#define x(name, nr, doc) BCFS_ACCOUNTING_##name = nr,
+	BCFS_ACCOUNTING(x)
+#undef x
+		BCFS_ACCOUNTING_NR
+};
+
+struct bcfs_accounting {
+	int64_t d[1]; /* or more */
+};
+
+struct bcfs_bucket_gens {
+	uint8_t gens[256];
+};
+
+/* KEY_TYPE_quota: {type, id}. */
+struct bcfs_quota_counter {
+	uint64_t hardlimit, softlimit, used, timer;
+};
+struct bcfs_quota {
+	struct bcfs_quota_counter c[2]; /* space in sectors, inodes */
+};
+
+#endif
