@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The simulated environment: one OS thread, one seed, the same run every time.
+ *
+ * Threads are fibers (ucontext) with stacks and guard pages of their own. The
+ * caller of env_sim_create() is fiber 1, "root": it may use every call of
+ * env.h like any other fiber, so small tests need no env_sim_run(). At each
+ * blocking point the next fiber is drawn from the seed among those that can
+ * run. The clock stands still while any can; when all wait it jumps to the
+ * next deadline (a sleep, a timed wait, or an event such as the completion of
+ * an I/O). When all wait and there is no deadline, that is a deadlock: it is
+ * logged with every fiber and what it waits for, and env_sim_run() returns
+ * -BCFS_ERR_sim_deadlock (with no run under way the process aborts).
+ *
+ * Three streams of random numbers come from the seed: the scheduler's, the one
+ * behind env_random(), and one for devices and faults. A test that asks for
+ * random bytes therefore does not shift the schedule.
+ *
+ * After a deadlock or env_sim_stop() the fibers that did not end are abandoned
+ * where they stand; env_destroy then frees all memory they had from env.
+ *
+ * Not thread-safe: an environment is used by the OS thread that made it.
+ */
+#ifndef BCFS_ENV_ENV_SIM_H
+#define BCFS_ENV_ENV_SIM_H
+
+#include "env/env.h"
+
+/* NULL when there is no memory. */
+struct env *env_sim_create(u64 seed);
+void env_sim_destroy(struct env *env);
+
+/*
+ * Runs main(arg) as a fiber and returns 0 when it has returned; other fibers
+ * stay as they are, and go on in a later run. Called by root only.
+ */
+int env_sim_run(struct env *env, void (*main)(void *arg), void *arg);
+/*
+ * Ends the run at once, from any fiber: env_sim_run() returns ret and nothing
+ * else runs: the power cut. The calling fiber does not return from it.
+ */
+void env_sim_stop(struct env *env, int ret) __attribute__((noreturn));
+
+u64 env_sim_seed(const struct env *env);
+/* Of 1024 uncontended mutex_lock and yield-like points, how many switch. Default 64. */
+void env_sim_set_preempt(struct env *env, u32 per_1024);
+/*
+ * Of 1024 scheduling points, at how many does the clock jump to the next event
+ * although fibers could run, so that I/O completes amid computation. Default 0.
+ */
+void env_sim_set_eager_events(struct env *env, u32 per_1024);
+/* A run that passes this time (of env_mono_ns) ends with -BCFS_ERR_sim_time_limit. 0: none. */
+void env_sim_set_time_limit(struct env *env, u64 mono_ns);
+
+/* The stream of random numbers for devices and faults. */
+u64 env_sim_random(struct env *env);
+
+/* Hash over every scheduling decision so far: equal for equal runs. */
+u64 env_sim_schedule_hash(const struct env *env);
+u64 env_sim_nr_switches(const struct env *env);
+
+/*
+ * An event: fn is called by the scheduler when the clock reaches its time, on
+ * the stack of whatever fiber is switching: it may wake (signal, complete) but
+ * must not block. Events of one time run in the order they were added.
+ */
+struct env_sim_event {
+	u64 when_ns;
+	u64 seq;
+	void (*fn)(struct env_sim_event *ev);
+	u32 heap_idx; /* 1-based; 0 when not pending */
+};
+
+void env_sim_event_add(struct env *env, struct env_sim_event *ev, u64 delay_ns);
+void env_sim_event_cancel(struct env *env, struct env_sim_event *ev);
+
+/* Allocations: the kth from now fails (1 = the next), all after it too if sticky; 0 disarms. */
+void env_sim_fail_alloc(struct env *env, u64 kth, bool sticky);
+/* How many allocations were asked for so far. */
+u64 env_sim_nr_allocs(const struct env *env);
+/* Blocks and bytes allocated and not freed. */
+u64 env_sim_live_allocs(const struct env *env, u64 *bytes);
+
+#endif
