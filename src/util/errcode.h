@@ -19,63 +19,132 @@
 
 /* util, env: 100.. */
 #define BCFS_ERRCODES_UTIL(x)                                                                      \
-	x(nomem, 100, ENOMEM, "out of memory")                                                     \
-	x(invalid_option, 101, EINVAL, "unknown or malformed option")                              \
-	x(thread_start, 110, EAGAIN, "a thread could not be started")                              \
-	x(timedout, 111, ETIMEDOUT, "timed out")                                                   \
-	x(sim_deadlock, 112, EDEADLK, "simulation: every fiber waits")                             \
-	x(sim_time_limit, 113, ETIME, "simulation: the time limit has passed")                     \
-	x(random_source, 114, EIO, "the kernel gives no random numbers")
+	x(nomem, 100, ENOMEM, "out of memory") x(invalid_option, 101, EINVAL,                      \
+						 "unknown or malformed option")                    \
+		x(thread_start, 110, EAGAIN, "a thread could not be started") x(                   \
+			timedout, 111, ETIMEDOUT, "timed out") x(sim_deadlock, 112, EDEADLK,       \
+								 "simulation: every fiber waits")  \
+			x(sim_time_limit, 113, ETIME, "simulation: the time limit has passed")     \
+				x(random_source, 114, EIO, "the kernel gives no random numbers")
 
 /* codec: 200.. */
-#define BCFS_ERRCODES_CODEC(x) x(codec_unknown, 200, EINVAL, "unknown codec")
+/* clang-format off */
+#define BCFS_ERRCODES_CODEC(x)                                                                     \
+	x(codec_unknown, 200, EINVAL, "unknown codec")                                             \
+	x(codec_unsupported, 201, EOPNOTSUPP, "this codec is not supported by this build")         \
+	x(csum_mismatch, 202, EIO, "checksum mismatch")                                            \
+	x(aead_mismatch, 203, EIO, "authentication tag mismatch")                                  \
+	x(compress_incompressible, 204, ENOSPC, "the data does not compress")                      \
+	x(decompress, 205, EIO, "compressed data is malformed")
+/* clang-format on */
 
 /* dev: 300.. */
 #define BCFS_ERRCODES_DEV(x)                                                                       \
-	x(dev_read, 300, EIO, "read error")                                                        \
-	x(dev_write, 301, EIO, "write error")                                                      \
-	x(dev_flush, 302, EIO, "flush error")                                                      \
-	x(dev_discard, 303, EIO, "discard error")                                                  \
-	x(dev_bounds, 304, EINVAL, "request beyond the end of the device")                         \
-	x(dev_unaligned, 305, EINVAL, "request not aligned to the device's blocks")                \
-	x(dev_write_ro, 306, EROFS, "write to a device opened read-only")                          \
-	x(dev_truncated, 307, EIO, "read past the end of a truncated image")                       \
-	x(dev_gone, 308, ENODEV, "the device is gone")                                             \
-	x(dev_no_discard, 309, EOPNOTSUPP, "the device cannot discard")                            \
-	x(dev_not_found, 310, ENOENT, "no such file or device")                                    \
-	x(dev_is_dir, 311, EISDIR, "is a directory")                                               \
-	x(dev_permission, 312, EACCES, "permission denied")                                        \
-	x(dev_in_use, 313, EBUSY, "the device is in use")                                          \
-	x(dev_mounted, 314, EBUSY, "the device is mounted")                                        \
-	x(dev_not_block, 315, ENOTBLK, "neither a file nor a block device")                        \
-	x(dev_media_ro, 316, EROFS, "the device is read-only")                                     \
-	x(dev_empty, 317, EINVAL, "the device has no size")                                        \
-	x(dev_open, 318, EIO, "the device cannot be opened")                                       \
-	x(dev_no_uring, 319, ENOSYS, "io_uring does not work here")                                \
-	x(dev_bad_opts, 320, EINVAL, "contradicting options")                                      \
-	x(dev_image_io, 321, EIO, "the image file cannot be read or written")                      \
-	x(dev_nospc, 322, ENOSPC, "no space for the image on its filesystem")
+	x(dev_read, 300, EIO, "read error") x(dev_write, 301, EIO, "write error") x(               \
+		dev_flush, 302, EIO,                                                               \
+		"flush error") x(dev_discard, 303, EIO,                                            \
+				 "discard error") x(dev_bounds, 304, EINVAL,                       \
+						    "request beyond the end of the device")        \
+		x(dev_unaligned, 305, EINVAL, "request not aligned to the device's blocks") x(     \
+			dev_write_ro, 306, EROFS,                                                  \
+			"write to a device opened read-only") x(dev_truncated, 307, EIO,           \
+								"read past the end of a "          \
+								"truncated image") x(dev_gone,     \
+										     308, ENODEV,  \
+										     "the device " \
+										     "is gone")    \
+			x(dev_no_discard, 309, EOPNOTSUPP, "the device cannot discard") x(         \
+				dev_not_found, 310, ENOENT,                                        \
+				"no such file or device") x(dev_is_dir, 311, EISDIR,               \
+							    "is a directory") x(dev_permission,    \
+										312, EACCES,       \
+										"permission "      \
+										"denied")          \
+				x(dev_in_use, 313, EBUSY, "the device is in use") x(               \
+					dev_mounted, 314, EBUSY,                                   \
+					"the device is mounted") x(dev_not_block, 315, ENOTBLK,    \
+								   "neither a file nor a block "   \
+								   "device") x(dev_media_ro, 316,  \
+									       EROFS,              \
+									       "the device is "    \
+									       "read-only")        \
+					x(dev_empty, 317, EINVAL, "the device has no size") x(     \
+						dev_open, 318, EIO, "the device cannot be opened") \
+						x(dev_no_uring, 319, ENOSYS,                       \
+						  "io_uring does not work here") x(dev_bad_opts,   \
+										   320, EINVAL,    \
+										   "contradicting" \
+										   " options")     \
+							x(dev_image_io, 321, EIO,                  \
+							  "the image file cannot be read or "      \
+							  "written") x(dev_nospc, 322, ENOSPC,     \
+								       "no space for the image "   \
+								       "on its filesystem")
 
 /* sb: 400.. */
-#define BCFS_ERRCODES_SB(x) x(sb_not_bcfs, 400, EINVAL, "not a bcfs filesystem")
+/* clang-format off */
+#define BCFS_ERRCODES_SB(x)                                                                        \
+	x(sb_not_bcfs, 400, EINVAL, "not a bcfs filesystem")                                       \
+	x(sb_version, 401, EOPNOTSUPP, "the filesystem's version is newer than this program")      \
+	x(sb_feature_incompat, 402, EOPNOTSUPP,                                                    \
+	  "the filesystem uses a feature this program does not know")                              \
+	x(sb_truncated, 403, EINVAL, "the device is smaller than the superblock says")             \
+	x(sb_all_damaged, 404, EUCLEAN, "all superblock copies are damaged")                       \
+	x(sb_block_size_logical, 405, EINVAL,                                                      \
+	  "the block size is smaller than the device's logical sector")                            \
+	x(sb_read, 406, EIO, "no superblock copy could be read")                                   \
+	x(sb_write, 407, EIO, "too few superblock copies could be written")                        \
+	x(sb_full, 408, ENOSPC, "no room left in the superblock")                                  \
+	x(sb_dev_too_small, 409, ENOSPC, "the device is too small")                                \
+	x(sb_invalid_csum, 420, EUCLEAN, "superblock: wrong checksum")                             \
+	x(sb_invalid_csum_type, 421, EUCLEAN, "superblock: unknown checksum type")                 \
+	x(sb_invalid_offset, 422, EUCLEAN, "superblock: a copy in the wrong place")                \
+	x(sb_invalid_version, 423, EUCLEAN, "superblock: invalid version")                         \
+	x(sb_invalid_layout, 424, EUCLEAN, "superblock: invalid layout")                           \
+	x(sb_invalid_size, 425, EUCLEAN, "superblock: larger than its area")                       \
+	x(sb_invalid_uuid, 426, EUCLEAN, "superblock: no uuid")                                    \
+	x(sb_invalid_block_size, 427, EUCLEAN, "superblock: invalid block size")                   \
+	x(sb_invalid_node_size, 428, EUCLEAN, "superblock: invalid btree node size")               \
+	x(sb_invalid_dev_idx, 429, EUCLEAN, "superblock: invalid device number")                   \
+	x(sb_invalid_option, 430, EUCLEAN, "superblock: invalid option default")                   \
+	x(sb_invalid_seq, 431, EUCLEAN, "superblock: invalid sequence number")                     \
+	x(sb_invalid_field, 432, EUCLEAN, "superblock: a field with wrong bounds")                 \
+	x(sb_invalid_field_twice, 433, EUCLEAN, "superblock: a field that is there twice")         \
+	x(sb_invalid_members, 434, EUCLEAN, "superblock: invalid members field")                   \
+	x(sb_invalid_journal, 435, EUCLEAN, "superblock: invalid journal field")                   \
+	x(sb_invalid_crypt, 436, EUCLEAN, "superblock: invalid crypt field")                       \
+	x(sb_invalid_clean, 437, EUCLEAN, "superblock: invalid clean field")                       \
+	x(sb_invalid_blacklist, 438, EUCLEAN, "superblock: invalid blacklist field")               \
+	x(sb_invalid_errors, 439, EUCLEAN, "superblock: invalid errors field")                     \
+	x(sb_invalid_labels, 440, EUCLEAN, "superblock: invalid labels field")                     \
+	x(sb_invalid_downgrade, 441, EUCLEAN, "superblock: invalid downgrade field")               \
+	x(sb_invalid_params, 450, EINVAL, "invalid parameters for a new filesystem")               \
+	x(sb_feature_unknown, 451, EINVAL, "no such feature")
+/* clang-format on */
 
 /* journal: 500.. */
 #define BCFS_ERRCODES_JOURNAL(x)                                                                   \
 	x(journal_full, 500, EAGAIN, "the journal has no room")                                    \
-	x(journal_shutdown, 501, EROFS, "the journal is shut down after an error")
+		x(journal_shutdown, 501, EROFS, "the journal is shut down after an error")
 
 /* btree: 600.. (600-649 are transaction restarts, never seen outside the core) */
 #define BCFS_ERRCODES_BTREE(x)                                                                     \
-	x(restart_relock, 600, EINTR, "transaction restart: a lock could not be retaken")          \
-	x(restart_upgrade, 601, EINTR, "transaction restart: a lock could not be upgraded")        \
-	x(restart_lock, 602, EINTR, "transaction restart: a lock was waited for")                  \
-	x(restart_split, 603, EINTR, "transaction restart: a node was split")                      \
-	x(restart_io, 604, EINTR, "transaction restart: a node was read")                          \
-	x(restart_journal, 605, EINTR, "transaction restart: the journal was waited for")          \
-	x(restart_mem, 606, EINTR, "transaction restart: transaction memory grew")                 \
-	x(restart_injected, 607, EINTR, "transaction restart: injected")                           \
-	x(restart_nested, 608, EINTR, "transaction restart: a nested transaction restarted")       \
-	x(btree_key_too_big, 650, E2BIG, "key too big")
+	x(restart_relock, 600, EINTR, "transaction restart: a lock could not be retaken") x(       \
+		restart_upgrade, 601, EINTR, "transaction restart: a lock could not be upgraded")  \
+		x(restart_lock, 602, EINTR, "transaction restart: a lock was waited for")          \
+			x(restart_split, 603, EINTR, "transaction restart: a node was split")      \
+				x(restart_io, 604, EINTR, "transaction restart: a node was read")  \
+					x(restart_journal, 605, EINTR,                             \
+					  "transaction restart: the journal was waited for")       \
+						x(restart_mem, 606, EINTR,                         \
+						  "transaction restart: transaction memory grew")  \
+							x(restart_injected, 607, EINTR,            \
+							  "transaction restart: injected")         \
+								x(restart_nested, 608, EINTR,      \
+								  "transaction restart: a nested " \
+								  "transaction restarted")         \
+									x(btree_key_too_big, 650,  \
+									  E2BIG, "key too big")
 
 /* alloc: 700.. */
 #define BCFS_ERRCODES_ALLOC(x) x(nospc, 700, ENOSPC, "no space left on device")
@@ -86,7 +155,7 @@
 /* snapshot: 900.. */
 #define BCFS_ERRCODES_SNAPSHOT(x)                                                                  \
 	x(no_such_subvolume, 900, ENOENT, "no such subvolume")                                     \
-	x(no_such_snapshot, 901, EUCLEAN, "no such snapshot")
+		x(no_such_snapshot, 901, EUCLEAN, "no such snapshot")
 
 /* fs: 1000.. */
 #define BCFS_ERRCODES_FS(x) x(no_such_inode, 1000, ENOENT, "no such inode")

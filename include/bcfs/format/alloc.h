@@ -55,18 +55,23 @@ struct bcfs_backpointer {
  * section; the accounting btree is for counters per subject (snapshot, quota).
  * x(name, number, doc)
  */
+/* clang-format off */
 #define BCFS_ACCOUNTING(x)                                                                         \
-	x(nr_inodes, 0, "inodes (count)") x(reserved, 1, "persistently reserved (fallocate)") x(   \
-		btree, 2, "live btree nodes") x(user, 3, "live file data, as stored")              \
-		x(cached, 4, "cached copies") x(sb, 5, "superblock buckets") x(                    \
-			journal, 6, "journal buckets") x(buckets_btree, 7,                         \
-							 "buckets with btree nodes (count)")       \
-			x(buckets_user, 8, "buckets with file data (count)") x(                    \
-				buckets_need_discard, 9, "empty, not yet free (count)")            \
-				x(uncompressed, 10, "live compressed data before compression")     \
-					x(compressed, 11, "and after")                             \
-						x(nr_dirents, 12, "directory entries (count)")     \
-							x(inline_data, 13, "bytes of inline data")
+	x(nr_inodes, 0, "inodes (count)")                                                          \
+	x(reserved, 1, "persistently reserved (fallocate)")                                        \
+	x(btree, 2, "live btree nodes")                                                            \
+	x(user, 3, "live file data, as stored")                                                    \
+	x(cached, 4, "cached copies")                                                              \
+	x(sb, 5, "superblock buckets")                                                             \
+	x(journal, 6, "journal buckets")                                                           \
+	x(buckets_btree, 7, "buckets with btree nodes (count)")                                    \
+	x(buckets_user, 8, "buckets with file data (count)")                                       \
+	x(buckets_need_discard, 9, "empty, not yet free (count)")                                  \
+	x(uncompressed, 10, "live compressed data before compression")                             \
+	x(compressed, 11, "and after")                                                             \
+	x(nr_dirents, 12, "directory entries (count)")                                             \
+	x(inline_data, 13, "bytes of inline data")
+/* clang-format on */
 
 enum bcfs_accounting_type {
 #define x(name, nr, doc) BCFS_ACCOUNTING_##name = nr,

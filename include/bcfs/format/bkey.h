@@ -81,78 +81,38 @@ struct bkey_i {
  * Key types: x(name, stable number, value struct has a fixed minimum in bytes,
  * one line). Numbers are never reused. Types below 2 have no value of their own.
  */
-#define BCFS_BKEY_TYPES(x)                                                                          \
-	x(deleted, 0, 0, "no key here; dropped when the node is compacted") x(                      \
-		whiteout,                                                                           \
-		1, 0, "hides the keys of ancestor snapshots") x(hash_whiteout, 2, 0,                \
-								"a removed entry of a hashed "      \
-								"directory, keeps the probe "       \
-								"chain") x(error, 3, 0,             \
-									   "data lost: reads "      \
-									   "answer EIO") x(cookie,  \
-											   4, 8,    \
-											   "a "     \
-											   "numbe"  \
-											   "r, "    \
-											   "for "   \
-											   "tests"  \
-											   " and "  \
-											   "bench"  \
-											   "mark"   \
-											   "s")     \
-		x(btree_ptr, 5, 48, "pointer to a btree node") x(                                   \
-			extent,                                                                     \
-			6, 8, "file data: pointers and checksums") x(reservation, 7, 8,             \
-								     "a promise of space, no "      \
-								     "data") x(inline_data, 8, 0,   \
-									       "file data inside "  \
-									       "the key")           \
-			x(reflink_p, 9, 16, "file data shared through the reflink btree") x(        \
-				reflink_v, 10, 16,                                                  \
-				"shared data with its count") x(indirect_inline_data, 11, 8,        \
-								"shared inline data with its "      \
-								"count")                            \
-				x(inode,                                                            \
-				  12, 24, "inode") x(inode_generation, 13, 8,                       \
-						     "the last generation of a freed inode "        \
-						     "number") x(dirent, 14, 9,                     \
-								 "directory entry") x(xattr, 15,    \
-										      8,            \
-										      "extended "   \
-										      "attribute,"  \
-										      " or a "      \
-										      "numbered "   \
-										      "piece of "   \
-										      "one")        \
-					x(alloc, 16, 48, "bucket state") x(                         \
-						set, 17, 0,                                         \
-						"present, nothing more") x(backpointer, 18, 32,     \
-									   "where the key that "    \
-									   "points at this space "  \
-									   "is") x(lru, 19, 8,      \
-										   "entry of an "   \
-										   "LRU")           \
-						x(snapshot, 20, 64, "snapshot tree node") x(        \
-							snapshot_tree, 21, 16,                      \
-							"snapshot tree") x(subvolume, 22, 48,       \
-									   "subvolume") x(stripe,   \
-											  23, 16,   \
-											  "erasur"  \
-											  "e "      \
-											  "coded "  \
-											  "strip"   \
-											  "e")      \
-							x(quota, 24, 64, "quota limits and use") x( \
-								logged_op_truncate, 25, 24,         \
-								"a truncate under way")             \
-								x(logged_op_finsert, 26, 40,        \
-								  "an insert or collapse of "       \
-								  "range under way") x(accounting,  \
-										       27, 8,       \
-										       "counters")  \
-									x(bucket_gens, 28, 256,     \
-									  "generations of 256 "     \
-									  "buckets")
+/* clang-format off */
+#define BCFS_BKEY_TYPES(x)                                                                         \
+	x(deleted, 0, 0, "no key here; dropped when the node is compacted")                        \
+	x(whiteout, 1, 0, "hides the keys of ancestor snapshots")                                  \
+	x(hash_whiteout, 2, 0, "a removed entry of a hashed directory, keeps the probe chain")     \
+	x(error, 3, 0, "data lost: reads answer EIO")                                              \
+	x(cookie, 4, 8, "a number, for tests and benchmarks")                                      \
+	x(btree_ptr, 5, 48, "pointer to a btree node")                                             \
+	x(extent, 6, 8, "file data: pointers and checksums")                                       \
+	x(reservation, 7, 8, "a promise of space, no data")                                        \
+	x(inline_data, 8, 0, "file data inside the key")                                           \
+	x(reflink_p, 9, 16, "file data shared through the reflink btree")                          \
+	x(reflink_v, 10, 16, "shared data with its count")                                         \
+	x(indirect_inline_data, 11, 8, "shared inline data with its count")                        \
+	x(inode, 12, 24, "inode")                                                                  \
+	x(inode_generation, 13, 8, "the last generation of a freed inode number")                  \
+	x(dirent, 14, 11, "directory entry")                                                       \
+	x(xattr, 15, 8, "extended attribute, or a numbered piece of one")                          \
+	x(alloc, 16, 48, "bucket state")                                                           \
+	x(set, 17, 0, "present, nothing more")                                                     \
+	x(backpointer, 18, 32, "where the key that points at this space is")                       \
+	x(lru, 19, 8, "entry of an LRU")                                                           \
+	x(snapshot, 20, 64, "snapshot tree node")                                                  \
+	x(snapshot_tree, 21, 16, "snapshot tree")                                                  \
+	x(subvolume, 22, 48, "subvolume")                                                          \
+	x(stripe, 23, 16, "erasure coded stripe")                                                  \
+	x(quota, 24, 64, "quota limits and use")                                                   \
+	x(logged_op_truncate, 25, 24, "a truncate under way")                                      \
+	x(logged_op_finsert, 26, 40, "an insert or collapse of range under way")                   \
+	x(accounting, 27, 8, "counters")                                                           \
+	x(bucket_gens, 28, 256, "generations of 256 buckets")
+/* clang-format on */
 
 enum bkey_type {
 #define x(name, nr, minval, doc) KEY_TYPE_##name = nr,
@@ -180,35 +140,28 @@ struct bcfs_lru {
 #define BTREE_HAS_SNAPSHOTS (1U << 1)
 #define BTREE_IS_ALLOC_INFO (1U << 2)
 
+/* clang-format off */
 #define BCFS_BTREE_IDS(x)                                                                          \
-	x(extents, 0, BTREE_IS_EXTENTS | BTREE_HAS_SNAPSHOTS,                                      \
-	  "file data") x(inodes, 1, BTREE_HAS_SNAPSHOTS,                                           \
-			 "inodes") x(dirents, 2, BTREE_HAS_SNAPSHOTS,                              \
-				     "directory entries") x(xattrs, 3, BTREE_HAS_SNAPSHOTS,        \
-							    "extended attributes")                 \
-		x(alloc, 4, BTREE_IS_ALLOC_INFO, "one key a bucket in use") x(                     \
-			freespace, 5, BTREE_IS_ALLOC_INFO,                                         \
-			"free buckets") x(need_discard, 6, BTREE_IS_ALLOC_INFO,                    \
-					  "empty buckets waiting for journal and discard")         \
-			x(backpointers, 7, BTREE_IS_ALLOC_INFO, "from device space to keys") x(    \
-				lru, 8, BTREE_IS_ALLOC_INFO,                                       \
-				"buckets by fragmentation; cached buckets by age")                 \
-				x(snapshots, 9, 0,                                                 \
-				  "snapshot tree") x(snapshot_inodes, 10, 0,                       \
-						     "inodes that have keys in a snapshot id")     \
-					x(subvolumes, 11, 0, "subvolumes") x(                      \
-						reflink, 12, BTREE_IS_EXTENTS, "shared data")      \
-						x(stripes, 13, 0, "erasure coded stripes") x(      \
-							quotas, 14, 0,                             \
-							"quotas") x(deleted_inodes, 15, 0,         \
-								    "unlinked, maybe open")        \
-							x(logged_ops, 16, 0,                       \
-							  "long operations under way")             \
-								x(rebalance_work, 17, 0,           \
-								  "data to be rewritten in the "   \
-								  "background")                    \
-									x(accounting, 18, 0,       \
-									  "persistent counters")
+	x(extents, 0, BTREE_IS_EXTENTS | BTREE_HAS_SNAPSHOTS, "file data")                         \
+	x(inodes, 1, BTREE_HAS_SNAPSHOTS, "inodes")                                                \
+	x(dirents, 2, BTREE_HAS_SNAPSHOTS, "directory entries")                                    \
+	x(xattrs, 3, BTREE_HAS_SNAPSHOTS, "extended attributes")                                   \
+	x(alloc, 4, BTREE_IS_ALLOC_INFO, "one key a bucket in use")                                \
+	x(freespace, 5, BTREE_IS_ALLOC_INFO, "free buckets")                                       \
+	x(need_discard, 6, BTREE_IS_ALLOC_INFO, "empty buckets waiting for journal and discard")   \
+	x(backpointers, 7, BTREE_IS_ALLOC_INFO, "from device space to keys")                       \
+	x(lru, 8, BTREE_IS_ALLOC_INFO, "buckets by fragmentation; cached buckets by age")          \
+	x(snapshots, 9, 0, "snapshot tree")                                                        \
+	x(snapshot_inodes, 10, 0, "inodes that have keys in a snapshot id")                        \
+	x(subvolumes, 11, 0, "subvolumes")                                                         \
+	x(reflink, 12, BTREE_IS_EXTENTS, "shared data")                                            \
+	x(stripes, 13, 0, "erasure coded stripes")                                                 \
+	x(quotas, 14, 0, "quotas")                                                                 \
+	x(deleted_inodes, 15, 0, "unlinked, maybe open")                                           \
+	x(logged_ops, 16, 0, "long operations under way")                                          \
+	x(rebalance_work, 17, 0, "data to be rewritten in the background")                         \
+	x(accounting, 18, 0, "persistent counters")
+/* clang-format on */
 
 enum btree_id {
 #define x(name, nr, flags, doc) BTREE_ID_##name = nr,

@@ -19,7 +19,13 @@
 #include "bcfs/format/bkey.h"
 
 /* x(name, number) */
-#define BCFS_EXTENT_ENTRY_TYPES(x) x(ptr, 1) x(crc, 2) x(stripe_ptr, 3) x(rebalance, 4)
+/* clang-format off */
+#define BCFS_EXTENT_ENTRY_TYPES(x)                                                                 \
+	x(ptr, 1)                                                                                  \
+	x(crc, 2)                                                                                  \
+	x(stripe_ptr, 3)                                                                           \
+	x(rebalance, 4)
+/* clang-format on */
 
 enum bcfs_extent_entry_type {
 #define x(name, nr) BCFS_EXTENT_ENTRY_##name = nr,

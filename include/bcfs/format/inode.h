@@ -27,38 +27,48 @@ struct bcfs_inode {
 };
 
 /* x(name, bits in memory, doc): append only. */
+/* clang-format off */
 #define BCFS_INODE_FIELDS(x)                                                                       \
-	x(atime, 64, "ns, see BCFS_TIME_EPOCH_SEC") x(ctime, 64, "ns") x(mtime, 64, "ns") x(       \
-		otime, 64,                                                                         \
-		"ns: birth") x(size, 64,                                                           \
-			       "bytes") x(sectors, 64,                                             \
-					  "of 512 bytes, reservations included") x(uid, 32,        \
-										   "") x(gid, 32,  \
-											 "")       \
-		x(nlink, 32, "links less the natural one (1; 2 for directories)") x(               \
-			generation, 32, "bumped when the number is reused")                        \
-			x(dev, 32, "of a special file: major << 20 | minor") x(                    \
-				dir, 64, "directory of the newest link, or 0")                     \
-				x(dir_offset, 64, "hash position of that dirent") x(               \
-					project, 32, "") x(subvol, 32,                             \
-							   "if the inode is a subvolume's root")   \
-					x(parent_subvol, 32, "of a subvolume's root") x(           \
-						opt_csum, 8, "option + 1; 0: inherited")           \
-						x(opt_compression, 16,                             \
-						  "option + 1") x(opt_background_compression, 16,  \
-								  "option + 1") x(opt_replicas, 8, \
-										  "option + 1")    \
-							x(opt_target, 16, "option + 1") x(         \
-								nr_dirs, 32,                       \
-								"subdirectories, of a directory")  \
-								x(xattr_pieces, 32,                \
-								  "xattrs stored in pieces")       \
-									x(depth, 32, "reserved")
+	x(atime, 64, "ns, see BCFS_TIME_EPOCH_SEC")                                                \
+	x(ctime, 64, "ns")                                                                         \
+	x(mtime, 64, "ns")                                                                         \
+	x(otime, 64, "ns: birth")                                                                  \
+	x(size, 64, "bytes")                                                                       \
+	x(sectors, 64, "of 512 bytes, reservations included")                                      \
+	x(uid, 32, "")                                                                             \
+	x(gid, 32, "")                                                                             \
+	x(nlink, 32, "links less the natural one (1; 2 for directories)")                          \
+	x(generation, 32, "bumped when the number is reused")                                      \
+	x(dev, 32, "of a special file: major << 20 | minor")                                       \
+	x(dir, 64, "directory of the newest link, or 0")                                           \
+	x(dir_offset, 64, "hash position of that dirent")                                          \
+	x(project, 32, "")                                                                         \
+	x(subvol, 32, "if the inode is a subvolume's root")                                        \
+	x(parent_subvol, 32, "of a subvolume's root")                                              \
+	x(opt_csum, 8, "option + 1; 0: inherited")                                                 \
+	x(opt_compression, 16, "option + 1")                                                       \
+	x(opt_background_compression, 16, "option + 1")                                            \
+	x(opt_replicas, 8, "option + 1")                                                           \
+	x(opt_target, 16, "option + 1")                                                            \
+	x(nr_dirs, 32, "subdirectories, of a directory")                                           \
+	x(xattr_pieces, 32, "xattrs stored in pieces")                                             \
+	x(depth, 32, "reserved")
+/* clang-format on */
 
+/* clang-format off */
 #define BCFS_INODE_FLAGS(x)                                                                        \
-	x(sync, 0) x(immutable, 1) x(append, 2) x(nodump, 3) x(noatime, 4) x(dirsync, 5)           \
-		x(unlinked, 8) x(has_acl, 9) x(sectors_dirty, 10) x(symlink_in_extents, 11)        \
-			x(projinherit, 12)
+	x(sync, 0)                                                                                 \
+	x(immutable, 1)                                                                            \
+	x(append, 2)                                                                               \
+	x(nodump, 3)                                                                               \
+	x(noatime, 4)                                                                              \
+	x(dirsync, 5)                                                                              \
+	x(unlinked, 8)                                                                             \
+	x(has_acl, 9)                                                                              \
+	x(sectors_dirty, 10)                                                                       \
+	x(symlink_in_extents, 11)                                                                  \
+	x(projinherit, 12)
+/* clang-format on */
 
 enum bcfs_inode_flags {
 #define x(name, bit) BCFS_INODE_##name = 1U << (bit),
@@ -87,7 +97,7 @@ struct bcfs_dirent {
 	uint8_t d_type; /* DT_* of dirent.h, or BCFS_DT_SUBVOL */
 	uint8_t name_len;
 	uint8_t name[];
-};
+} BCFS_PACKED; /* 10 bytes: without it the compiler would pad to 16 */
 
 #define BCFS_DT_SUBVOL 16
 #define BCFS_NAME_MAX  255
@@ -115,10 +125,14 @@ struct bcfs_xattr {
 #define BCFS_XATTR_PIECE_MAX 1536U
 #define BCFS_XATTR_SIZE_MAX  65536U
 
+/* clang-format off */
 #define BCFS_XATTR_TYPES(x)                                                                        \
-	x(user, 0, "user.") x(acl_access, 1, "system.posix_acl_access")                            \
-		x(acl_default, 2, "system.posix_acl_default") x(trusted, 3, "trusted.")            \
-			x(security, 4, "security.")
+	x(user, 0, "user.")                                                                        \
+	x(acl_access, 1, "system.posix_acl_access")                                                \
+	x(acl_default, 2, "system.posix_acl_default")                                              \
+	x(trusted, 3, "trusted.")                                                                  \
+	x(security, 4, "security.")
+/* clang-format on */
 
 enum bcfs_xattr_type {
 #define x(name, nr, prefix) BCFS_XATTR_##name = nr,

@@ -24,17 +24,19 @@ struct jset_entry {
 };
 
 /* x(name, stable number, doc) */
+/* clang-format off */
 #define BCFS_JSET_ENTRY_TYPES(x)                                                                   \
-	x(btree_keys, 0, "updates: keys") x(                                                       \
-		btree_root, 1, "a root: one KEY_TYPE_btree_ptr key; level is the root's")          \
-		x(blacklist, 2, "struct bcfs_jset_blacklist: seqs never to be used") x(            \
-			usage, 3, "struct bcfs_jset_usage: counters as of the end of this entry")  \
-			x(clock, 4, "struct bcfs_jset_clock") x(log, 5, "text, for people")        \
-				x(overwrite, 6, "keys that were overwritten, for debugging")       \
-					x(dev_usage, 7, "reserved: counters per device")           \
-						x(write_buffer_keys, 8, "reserved")                \
-							x(datetime, 9,                             \
-							  "u64 ns since the epoch of the format")
+	x(btree_keys, 0, "updates: keys")                                                          \
+	x(btree_root, 1, "a root: one KEY_TYPE_btree_ptr key; level is the root's")                \
+	x(blacklist, 2, "struct bcfs_jset_blacklist: seqs never to be used")                       \
+	x(usage, 3, "struct bcfs_jset_usage: counters as of the end of this entry")                \
+	x(clock, 4, "struct bcfs_jset_clock")                                                      \
+	x(log, 5, "text, for people")                                                              \
+	x(overwrite, 6, "keys that were overwritten, for debugging")                               \
+	x(dev_usage, 7, "reserved: counters per device")                                           \
+	x(write_buffer_keys, 8, "reserved")                                                        \
+	x(datetime, 9, "u64 ns since the epoch of the format")
+/* clang-format on */
 
 enum bcfs_jset_entry_type {
 #define x(name, nr, doc) BCFS_JSET_ENTRY_##name = nr,

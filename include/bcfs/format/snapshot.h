@@ -3,6 +3,7 @@
  * On-disk format: snapshots, subvolumes, and what is kept beside inodes.
  *
  * snapshots:        {0, snapshot id}             struct bcfs_snapshot
+ *                   {1, tree id}                 struct bcfs_snapshot_tree
  * subvolumes:       {0, subvolume id}            struct bcfs_subvolume
  * snapshot_inodes:  {snapshot id, inum}          KEY_TYPE_set
  * deleted_inodes:   {subvolume, inum}            KEY_TYPE_set
@@ -24,7 +25,7 @@ struct bcfs_snapshot {
 	uint32_t parent;      /* 0: a root */
 	uint32_t children[2]; /* the larger first; 0: none */
 	uint32_t subvol;      /* 0: an interior node */
-	uint32_t tree;	      /* snapshot_trees id */
+	uint32_t tree;	      /* tree id */
 	uint32_t depth;
 	uint32_t skip[3]; /* ancestors, for long walks */
 	uint64_t btime;	  /* ns */

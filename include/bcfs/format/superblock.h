@@ -5,7 +5,7 @@
  * Copies lie at the offsets of the layout: BCFS_SB_SECTOR (4 KiB from the start;
  * the first 4 KiB stay free), right behind that copy's area, and in the last
  * area of the device. Each copy has room for 1 << layout.max_size_bits sectors.
- * The newest valid copy (seq) wins. The checksum (codec BCFS_SB_CSUM_TYPE,
+ * The newest valid copy (seq) wins. The checksum (codec csum_type,
  * never keyed) covers everything behind the csum field, fields included; offset
  * is the copy's own place, so a copy found elsewhere does not verify.
  */
@@ -72,15 +72,29 @@ struct bcfs_sb {
 #define BCFS_SB_DATA_CSUM_SHIFT	  12 /* 4 bits */
 #define BCFS_SB_COMPRESSION_SHIFT 16 /* 4 bits type, 4 bits level */
 #define BCFS_SB_CHUNK_SHIFT_SHIFT 24 /* 4 bits: log2 sectors of a checksum chunk */
-#define BCFS_SB_ERRORS_SHIFT	  28 /* 2 bits: 0 ro, 1 continue, 2 panic */
+#define BCFS_SB_ERRORS_SHIFT	  28 /* 2 bits: enum bcfs_errors_mode */
 #define BCFS_SB_EXTENT_MAX_SHIFT  32 /* 12 bits: sectors of the longest extent */
 
+enum bcfs_errors_mode {
+	BCFS_ERRORS_ro = 0,
+	BCFS_ERRORS_continue = 1,
+	BCFS_ERRORS_panic = 2,
+};
+
 /* Feature bits: x(name, set, bit). Sets: compat, ro_compat, incompat. */
+/* clang-format off */
 #define BCFS_SB_FEATURES(x)                                                                        \
-	x(zstd, incompat, 0) x(lz4, incompat, 1) x(encryption, incompat, 2)                        \
-		x(reflink, incompat, 3) x(inline_data, incompat, 4) x(erasure_code, incompat, 5)   \
-			x(multi_device, incompat, 6) x(snapshots, ro_compat, 0)                    \
-				x(quota, ro_compat, 1) x(discarded, compat, 0)
+	x(zstd, incompat, 0)                                                                       \
+	x(lz4, incompat, 1)                                                                        \
+	x(encryption, incompat, 2)                                                                 \
+	x(reflink, incompat, 3)                                                                    \
+	x(inline_data, incompat, 4)                                                                \
+	x(erasure_code, incompat, 5)                                                               \
+	x(multi_device, incompat, 6)                                                               \
+	x(snapshots, ro_compat, 0)                                                                 \
+	x(quota, ro_compat, 1)                                                                     \
+	x(discarded, compat, 0)
+/* clang-format on */
 
 enum bcfs_sb_feature_bits {
 #define x(name, set, bit) BCFS_FEATURE_##name = bit,
@@ -95,16 +109,20 @@ struct bcfs_sb_field {
 };
 
 /* x(name, stable number, doc) */
+/* clang-format off */
 #define BCFS_SB_FIELDS(x)                                                                          \
-	x(members, 0, "devices") x(journal, 1, "journal buckets of this device")                   \
-		x(crypt, 2, "wrapped keys") x(clean, 3, "roots and counters at clean unmount") x(  \
-			blacklist, 4, "journal sequence numbers never to be used")                 \
-			x(errors, 5, "errors seen, by kind") x(downgrade, 6,                       \
-							       "versions and what they need")      \
-				x(labels, 7, "device labels and targets") x(                       \
-					counters, 8, "reserved: persistent statistics")            \
-					x(replicas, 9, "reserved: sets of devices that hold data") \
-						x(quota, 10, "quota state")
+	x(members, 0, "devices")                                                                   \
+	x(journal, 1, "journal buckets of this device")                                            \
+	x(crypt, 2, "wrapped keys")                                                                \
+	x(clean, 3, "roots and counters at clean unmount")                                         \
+	x(blacklist, 4, "journal sequence numbers never to be used")                               \
+	x(errors, 5, "errors seen, by kind")                                                       \
+	x(downgrade, 6, "versions and what they need")                                             \
+	x(labels, 7, "device labels and targets")                                                  \
+	x(counters, 8, "reserved: persistent statistics")                                          \
+	x(replicas, 9, "reserved: sets of devices that hold data")                                 \
+	x(quota, 10, "quota state")
+/* clang-format on */
 
 enum bcfs_sb_field_type {
 #define x(name, nr, doc) BCFS_SB_FIELD_##name = nr,
@@ -199,6 +217,17 @@ struct bcfs_sb_field_errors {
 		uint32_t pad;
 		uint64_t nr;
 		uint64_t last; /* ns */
+	} d[];
+};
+
+/* What a program that is older than the filesystem must do before it writes to it. */
+struct bcfs_sb_field_downgrade {
+	struct bcfs_sb_field field;
+	struct bcfs_sb_downgrade {
+		uint16_t version; /* for programs older than this */
+		uint16_t pad;
+		uint32_t flags;	 /* reserved */
+		uint64_t passes; /* recovery passes to run, by stable number */
 	} d[];
 };
 

@@ -39,9 +39,15 @@ struct bcfs_nonce {
 /*
  * Codec numbers, stable. x(name, number, bytes of checksum or tag)
  */
+/* clang-format off */
 #define BCFS_CSUM_TYPES(x)                                                                         \
-	x(none, 0, 0) x(crc32c, 1, 4) x(crc64, 2, 8) x(xxh3, 3, 8) x(blake2b, 4, 32)               \
-		x(xchacha20_poly1305, 5, 16)
+	x(none, 0, 0)                                                                              \
+	x(crc32c, 1, 4)                                                                            \
+	x(crc64, 2, 8)                                                                             \
+	x(xxh3, 3, 8)                                                                              \
+	x(blake2b, 4, 32)                                                                          \
+	x(xchacha20_poly1305, 5, 16)
+/* clang-format on */
 
 enum bcfs_csum_type {
 #define x(name, nr, bytes) BCFS_CSUM_##name = nr,
@@ -50,7 +56,13 @@ enum bcfs_csum_type {
 		BCFS_CSUM_NR
 };
 
-#define BCFS_COMPRESSION_TYPES(x) x(none, 0) x(zstd, 1) x(lz4, 2) x(incompressible, 3)
+/* clang-format off */
+#define BCFS_COMPRESSION_TYPES(x)                                                                  \
+	x(none, 0)                                                                                 \
+	x(zstd, 1)                                                                                 \
+	x(lz4, 2)                                                                                  \
+	x(incompressible, 3)
+/* clang-format on */
 
 enum bcfs_compression_type {
 #define x(name, nr) BCFS_COMPRESSION_##name = nr,
@@ -60,9 +72,20 @@ enum bcfs_compression_type {
 };
 
 /* What a bucket holds; stable numbers. */
+/* clang-format off */
 #define BCFS_DATA_TYPES(x)                                                                         \
-	x(free, 0) x(sb, 1) x(journal, 2) x(btree, 3) x(user, 4) x(cached, 5) x(parity, 6)         \
-		x(stripe, 7) x(need_discard, 8) x(need_gc_gens, 9) x(unstriped, 10)
+	x(free, 0)                                                                                 \
+	x(sb, 1)                                                                                   \
+	x(journal, 2)                                                                              \
+	x(btree, 3)                                                                                \
+	x(user, 4)                                                                                 \
+	x(cached, 5)                                                                               \
+	x(parity, 6)                                                                               \
+	x(stripe, 7)                                                                               \
+	x(need_discard, 8)                                                                         \
+	x(need_gc_gens, 9)                                                                         \
+	x(unstriped, 10)
+/* clang-format on */
 
 enum bcfs_data_type {
 #define x(name, nr) BCFS_DATA_##name = nr,

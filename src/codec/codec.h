@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Checksums, authenticated encryption and compression, each behind a table of
+ * ops indexed by the number that is on disk (format/types.h).
+ *
+ * One call protects everything: csum_compute() for what is only checksummed,
+ * aead_seal()/aead_open() for what is encrypted and authenticated in place. Both
+ * yield a struct bcfs_csum: csum_bytes(type) bytes, zero-padded to 32, so that
+ * two of them compare as a whole.
+ *
+ * Invariants:
+ *  1. the checksum of a list of pieces is that of their concatenation; the
+ *     associated data is simply hashed in front of the data;
+ *  2. the type `none` computes all-zero and verifies anything;
+ *  3. a row whose library is not wired up (today: every AEAD and compression
+ *     row) is refused with codec_unsupported before any output is touched;
+ *     codec_unknown means that the number itself has no meaning.
+ *
+ * Types come from disk, so every function takes any number. All functions are
+ * pure: no locks, no memory, no state, any thread. Lengths are in bytes.
+ */
+#ifndef BCFS_CODEC_CODEC_H
+#define BCFS_CODEC_CODEC_H
+
+#include "bcfs/format/types.h"
+#include "util/types.h"
+
+struct printbuf;
+
+/* A symmetric key and its generation (never 0). The owner wipes it. */
+struct csum_key {
+	u8 b[32];
+	u16 gen;
+};
+
+struct csum_iov {
+	const void *p;
+	size_t len;
+};
+
+/*
+ * The checksum of ad followed by data. key and nonce are for keyed types and may
+ * be NULL otherwise. codec_unknown, codec_unsupported.
+ */
+int csum_compute(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		 const void *ad, size_t ad_len, const void *data, size_t len,
+		 struct bcfs_csum *ret);
+/* The same over nr pieces. */
+int csum_compute_iov(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		     const struct csum_iov *iov, unsigned nr, struct bcfs_csum *ret);
+
+/* csum_mismatch if it is not as expected; errors as above. */
+int csum_verify(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		const void *ad, size_t ad_len, const void *data, size_t len,
+		const struct bcfs_csum *expected);
+int csum_verify_iov(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		    const struct csum_iov *iov, unsigned nr, const struct bcfs_csum *expected);
+
+/* Bytes of a checksum or tag; 0 for none and for unknown types. */
+unsigned csum_bytes(unsigned type);
+/* "unknown" for numbers without a row. */
+const char *csum_type_name(unsigned type);
+/* The type, or codec_unknown. */
+int csum_type_from_name(const char *name);
+/* 0, codec_unknown or codec_unsupported; prints why, and what there is, to err (may be NULL). */
+int csum_type_check(unsigned type, struct printbuf *err);
+/* The names by number, NULL-terminated: for the options table. */
+extern const char *const csum_type_names[];
+
+/* True for types that encrypt, and so need a key and a nonce. */
+bool csum_type_is_aead(unsigned type);
+/* Encrypts len bytes at buf in place; *ret_tag authenticates them and ad. */
+int aead_seal(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+	      const void *ad, size_t ad_len, void *buf, size_t len, struct bcfs_csum *ret_tag);
+/* The reverse; aead_mismatch leaves buf as it was. */
+int aead_open(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+	      const void *ad, size_t ad_len, void *buf, size_t len, const struct bcfs_csum *tag);
+
+/*
+ * Compresses src to at most dst_len bytes; the length used in *ret_len.
+ * compress_incompressible if it does not fit. level 0: the codec's default.
+ */
+int compress_buf(unsigned type, unsigned level, void *dst, size_t dst_len, const void *src,
+		 size_t src_len, size_t *ret_len);
+/* Expands src to exactly dst_len bytes; decompress if src is not that. */
+int decompress_buf(unsigned type, void *dst, size_t dst_len, const void *src, size_t src_len);
+
+const char *compression_type_name(unsigned type);
+/* The type, or codec_unknown. */
+int compression_type_from_name(const char *name);
+/* As csum_type_check: whether new data may be written so. */
+int compression_type_check(unsigned type, struct printbuf *err);
+extern const char *const compression_type_names[];
+
+#endif
