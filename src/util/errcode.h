@@ -17,18 +17,20 @@
 
 /* clang-format off: it knows no tables */
 
+/* One row a line; clang-format would fold the tables. */
+/* clang-format off */
+
 /* util, env: 100.. */
 #define BCFS_ERRCODES_UTIL(x)                                                                      \
-	x(nomem, 100, ENOMEM, "out of memory") x(invalid_option, 101, EINVAL,                      \
-						 "unknown or malformed option")                    \
-		x(thread_start, 110, EAGAIN, "a thread could not be started") x(                   \
-			timedout, 111, ETIMEDOUT, "timed out") x(sim_deadlock, 112, EDEADLK,       \
-								 "simulation: every fiber waits")  \
-			x(sim_time_limit, 113, ETIME, "simulation: the time limit has passed")     \
-				x(random_source, 114, EIO, "the kernel gives no random numbers")
+	x(nomem, 100, ENOMEM, "out of memory")                                                     \
+	x(invalid_option, 101, EINVAL, "unknown or malformed option")                              \
+	x(thread_start, 110, EAGAIN, "a thread could not be started")                              \
+	x(timedout, 111, ETIMEDOUT, "timed out")                                                   \
+	x(sim_deadlock, 112, EDEADLK, "simulation: every fiber waits")                             \
+	x(sim_time_limit, 113, ETIME, "simulation: the time limit has passed")                     \
+	x(random_source, 114, EIO, "the kernel gives no random numbers")
 
 /* codec: 200.. */
-/* clang-format off */
 #define BCFS_ERRCODES_CODEC(x)                                                                     \
 	x(codec_unknown, 200, EINVAL, "unknown codec")                                             \
 	x(codec_unsupported, 201, EOPNOTSUPP, "this codec is not supported by this build")         \
@@ -36,53 +38,34 @@
 	x(aead_mismatch, 203, EIO, "authentication tag mismatch")                                  \
 	x(compress_incompressible, 204, ENOSPC, "the data does not compress")                      \
 	x(decompress, 205, EIO, "compressed data is malformed")
-/* clang-format on */
 
 /* dev: 300.. */
 #define BCFS_ERRCODES_DEV(x)                                                                       \
-	x(dev_read, 300, EIO, "read error") x(dev_write, 301, EIO, "write error") x(               \
-		dev_flush, 302, EIO,                                                               \
-		"flush error") x(dev_discard, 303, EIO,                                            \
-				 "discard error") x(dev_bounds, 304, EINVAL,                       \
-						    "request beyond the end of the device")        \
-		x(dev_unaligned, 305, EINVAL, "request not aligned to the device's blocks") x(     \
-			dev_write_ro, 306, EROFS,                                                  \
-			"write to a device opened read-only") x(dev_truncated, 307, EIO,           \
-								"read past the end of a "          \
-								"truncated image") x(dev_gone,     \
-										     308, ENODEV,  \
-										     "the device " \
-										     "is gone")    \
-			x(dev_no_discard, 309, EOPNOTSUPP, "the device cannot discard") x(         \
-				dev_not_found, 310, ENOENT,                                        \
-				"no such file or device") x(dev_is_dir, 311, EISDIR,               \
-							    "is a directory") x(dev_permission,    \
-										312, EACCES,       \
-										"permission "      \
-										"denied")          \
-				x(dev_in_use, 313, EBUSY, "the device is in use") x(               \
-					dev_mounted, 314, EBUSY,                                   \
-					"the device is mounted") x(dev_not_block, 315, ENOTBLK,    \
-								   "neither a file nor a block "   \
-								   "device") x(dev_media_ro, 316,  \
-									       EROFS,              \
-									       "the device is "    \
-									       "read-only")        \
-					x(dev_empty, 317, EINVAL, "the device has no size") x(     \
-						dev_open, 318, EIO, "the device cannot be opened") \
-						x(dev_no_uring, 319, ENOSYS,                       \
-						  "io_uring does not work here") x(dev_bad_opts,   \
-										   320, EINVAL,    \
-										   "contradicting" \
-										   " options")     \
-							x(dev_image_io, 321, EIO,                  \
-							  "the image file cannot be read or "      \
-							  "written") x(dev_nospc, 322, ENOSPC,     \
-								       "no space for the image "   \
-								       "on its filesystem")
+	x(dev_read, 300, EIO, "read error")                                                        \
+	x(dev_write, 301, EIO, "write error")                                                      \
+	x(dev_flush, 302, EIO, "flush error")                                                      \
+	x(dev_discard, 303, EIO, "discard error")                                                  \
+	x(dev_bounds, 304, EINVAL, "request beyond the end of the device")                         \
+	x(dev_unaligned, 305, EINVAL, "request not aligned to the device's blocks")                \
+	x(dev_write_ro, 306, EROFS, "write to a device opened read-only")                          \
+	x(dev_truncated, 307, EIO, "read past the end of a truncated image")                       \
+	x(dev_gone, 308, ENODEV, "the device is gone")                                             \
+	x(dev_no_discard, 309, EOPNOTSUPP, "the device cannot discard")                            \
+	x(dev_not_found, 310, ENOENT, "no such file or device")                                    \
+	x(dev_is_dir, 311, EISDIR, "is a directory")                                               \
+	x(dev_permission, 312, EACCES, "permission denied")                                        \
+	x(dev_in_use, 313, EBUSY, "the device is in use")                                          \
+	x(dev_mounted, 314, EBUSY, "the device is mounted")                                        \
+	x(dev_not_block, 315, ENOTBLK, "neither a file nor a block device")                        \
+	x(dev_media_ro, 316, EROFS, "the device is read-only")                                     \
+	x(dev_empty, 317, EINVAL, "the device has no size")                                        \
+	x(dev_open, 318, EIO, "the device cannot be opened")                                       \
+	x(dev_no_uring, 319, ENOSYS, "io_uring does not work here")                                \
+	x(dev_bad_opts, 320, EINVAL, "contradicting options")                                      \
+	x(dev_image_io, 321, EIO, "the image file cannot be read or written")                      \
+	x(dev_nospc, 322, ENOSPC, "no space for the image on its filesystem")
 
 /* sb: 400.. */
-/* clang-format off */
 #define BCFS_ERRCODES_SB(x)                                                                        \
 	x(sb_not_bcfs, 400, EINVAL, "not a bcfs filesystem")                                       \
 	x(sb_version, 401, EOPNOTSUPP, "the filesystem's version is newer than this program")      \
@@ -120,48 +103,47 @@
 	x(sb_invalid_downgrade, 441, EUCLEAN, "superblock: invalid downgrade field")               \
 	x(sb_invalid_params, 450, EINVAL, "invalid parameters for a new filesystem")               \
 	x(sb_feature_unknown, 451, EINVAL, "no such feature")
-/* clang-format on */
 
 /* journal: 500.. */
 #define BCFS_ERRCODES_JOURNAL(x)                                                                   \
 	x(journal_full, 500, EAGAIN, "the journal has no room")                                    \
-		x(journal_shutdown, 501, EROFS, "the journal is shut down after an error")
+	x(journal_shutdown, 501, EROFS, "the journal is shut down after an error")
 
 /* btree: 600.. (600-649 are transaction restarts, never seen outside the core) */
 #define BCFS_ERRCODES_BTREE(x)                                                                     \
-	x(restart_relock, 600, EINTR, "transaction restart: a lock could not be retaken") x(       \
-		restart_upgrade, 601, EINTR, "transaction restart: a lock could not be upgraded")  \
-		x(restart_lock, 602, EINTR, "transaction restart: a lock was waited for")          \
-			x(restart_split, 603, EINTR, "transaction restart: a node was split")      \
-				x(restart_io, 604, EINTR, "transaction restart: a node was read")  \
-					x(restart_journal, 605, EINTR,                             \
-					  "transaction restart: the journal was waited for")       \
-						x(restart_mem, 606, EINTR,                         \
-						  "transaction restart: transaction memory grew")  \
-							x(restart_injected, 607, EINTR,            \
-							  "transaction restart: injected")         \
-								x(restart_nested, 608, EINTR,      \
-								  "transaction restart: a nested " \
-								  "transaction restarted")         \
-									x(btree_key_too_big, 650,  \
-									  E2BIG, "key too big")
+	x(restart_relock, 600, EINTR, "transaction restart: a lock could not be retaken")          \
+	x(restart_upgrade, 601, EINTR, "transaction restart: a lock could not be upgraded")        \
+	x(restart_lock, 602, EINTR, "transaction restart: a lock was waited for")                  \
+	x(restart_split, 603, EINTR, "transaction restart: a node was split")                      \
+	x(restart_io, 604, EINTR, "transaction restart: a node was read")                          \
+	x(restart_journal, 605, EINTR, "transaction restart: the journal was waited for")          \
+	x(restart_mem, 606, EINTR, "transaction restart: transaction memory grew")                 \
+	x(restart_injected, 607, EINTR, "transaction restart: injected")                           \
+	x(restart_nested, 608, EINTR, "transaction restart: a nested transaction restarted")       \
+	x(btree_key_too_big, 650, E2BIG, "key too big")
 
 /* alloc: 700.. */
-#define BCFS_ERRCODES_ALLOC(x) x(nospc, 700, ENOSPC, "no space left on device")
+#define BCFS_ERRCODES_ALLOC(x)                                                                     \
+	x(nospc, 700, ENOSPC, "no space left on device")
 
 /* data: 800.. */
-#define BCFS_ERRCODES_DATA(x) x(data_csum, 800, EIO, "data checksum error")
+#define BCFS_ERRCODES_DATA(x)                                                                      \
+	x(data_csum, 800, EIO, "data checksum error")
 
 /* snapshot: 900.. */
 #define BCFS_ERRCODES_SNAPSHOT(x)                                                                  \
 	x(no_such_subvolume, 900, ENOENT, "no such subvolume")                                     \
-		x(no_such_snapshot, 901, EUCLEAN, "no such snapshot")
+	x(no_such_snapshot, 901, EUCLEAN, "no such snapshot")
 
 /* fs: 1000.. */
-#define BCFS_ERRCODES_FS(x) x(no_such_inode, 1000, ENOENT, "no such inode")
+#define BCFS_ERRCODES_FS(x)                                                                        \
+	x(no_such_inode, 1000, ENOENT, "no such inode")
 
 /* core: 1100.. */
-#define BCFS_ERRCODES_CORE(x) x(erofs, 1100, EROFS, "the filesystem is read-only")
+#define BCFS_ERRCODES_CORE(x)                                                                      \
+	x(erofs, 1100, EROFS, "the filesystem is read-only")
+
+/* clang-format on */
 
 #define BCFS_ERRCODES(x)                                                                           \
 	BCFS_ERRCODES_UTIL(x)                                                                      \
@@ -175,8 +157,6 @@
 	BCFS_ERRCODES_SNAPSHOT(x)                                                                  \
 	BCFS_ERRCODES_FS(x)                                                                        \
 	BCFS_ERRCODES_CORE(x)
-
-/* clang-format on */
 
 enum bcfs_errcode {
 #define x(name, nr, err, text) BCFS_ERR_##name = BCFS_ERR_BASE + (nr),
