@@ -15,8 +15,6 @@
 
 #define BCFS_ERR_BASE 10000
 
-/* clang-format off: it knows no tables */
-
 /* One row a line; clang-format would fold the tables. */
 /* clang-format off */
 
