@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The btrees of one filesystem as a whole: open, close, roots, node cache, counters,
+ * checks and printing. Keys are read and changed through btree/iter.h.
+ *
+ * A node is up to node_bytes long, log-structured on the device (include/bcfs/format/btree.h), and
+ * in memory a struct btree: lock, identity, struct btree_keys. struct btree is never freed while
+ * the filesystem is open, only reused.
+ */
+#ifndef BCFS_BTREE_BTREE_H
+#define BCFS_BTREE_BTREE_H
+
+#include "bcfs/format/btree.h"
+#include "btree/iter.h"
+#include "btree/ops.h"
+#include "journal/journal.h"
+
+struct env;
+struct bdev;
+struct log;
+
+/* x(name, doc) */
+#define BTREE_COUNTERS(x)                                                                          \
+	x(node_reads, "nodes read") x(node_read_errors, "nodes that could not be read") x(         \
+		node_writes_initial, "nodes written anew: splits, merges, rewrites")               \
+		x(node_writes_append, "bsets appended") x(bytes_initial, "bytes of the former") x( \
+			bytes_append,                                                              \
+			"bytes of the latter") x(key_bytes_inserted,                               \
+						 "bytes of keys inserted by users") x(splits, "")  \
+			x(merges, "") x(rewrites, "nodes compacted into a new place") x(           \
+				root_grow, "") x(root_shrink,                                      \
+						 "") x(evictions, "nodes dropped from the cache")  \
+				x(cannibalized, "evictions because no memory could be had") x(     \
+					relock_fails, "locks that could not be retaken")           \
+					x(restarts, "transaction restarts") x(                     \
+						lock_waits, "waits for a node's lock")             \
+						x(bsets_blacklisted, "bsets of blacklisted "       \
+								     "journal entries met") x(     \
+							torn_tails,                                \
+							"nodes with something behind their last "  \
+							"valid bset, to be rewritten")             \
+							x(prefetches,                              \
+							  "") x(commits, "transactions committed") \
+								x(keys_inserted, "")               \
+									x(replayed_keys,           \
+									  "journal keys replayed")
+
+struct btree_counters {
+#define x(name, doc) u64 name;
+	BTREE_COUNTERS(x)
+#undef x
+};
+
+struct btree_fs_opts {
+	u32 block_bytes;
+	u32 node_bytes;
+	u64 cache_bytes; /* limit of the node cache; at least btree_cache_min_bytes() */
+	u64 magic;	 /* BCFS_BTREE_MAGIC ^ the filesystem's */
+	u8 csum_type;
+	const struct bkey_ops_table *ops;
+	const struct btree_space_ops *space;
+	const struct btree_snapshot_ops
+		*snapshots; /* may be NULL: every id sees only itself and UINT32_MAX */
+	void *arg;	    /* of all ops */
+	/* Metadata failed: called when a node cannot be read or written (errors= policy). May be
+	 * NULL. */
+	void (*error)(void *arg, int err, const char *msg);
+};
+
+int btree_fs_alloc(struct env *env, struct bdev *bdev, struct log *log, struct journal *journal,
+		   const struct btree_fs_opts *opts, struct btree_fs **ret);
+void btree_fs_free(
+	struct btree_fs *c); /* after everything is written, or to abandon all (halted) */
+u64 btree_cache_min_bytes(u32 node_bytes);
+
+/* The journal calls this (struct journal_ops flush_pins). @arg: the btree_fs. */
+int btree_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u64 seq);
+
+/*
+ * Start: roots from the journal or the clean section (NULL entries or !alive: an empty btree, made
+ * on first insert... see btree_fs_start()). Reads the root nodes. Nodes whose newest bset is older
+ * than @suspect_seq (the end of the newest blacklisted range; 0: none) may have torn tails.
+ */
+int btree_fs_start(struct btree_fs *c, const struct journal_root *roots, u64 suspect_seq,
+		   const struct journal_blacklist_range *bl, unsigned nr_bl);
+/* Insert the replay's keys in memory, pinned to their old seqs, top level first. After
+ * journal_start(). */
+int btree_replay(struct btree_fs *c, const struct journal_replay *r);
+/* Stop background work (before journal_stop()). */
+void btree_fs_stop(struct btree_fs *c);
+/* No more writes to the device (emergency read-only, crash in simulation). */
+void btree_fs_halt(struct btree_fs *c);
+
+/* Walk the tree in the background or for fsck. */
+struct btree_node_info {
+	enum btree_id id;
+	unsigned level;
+	struct bpos min_key, max_key;
+	const struct btree_keys *keys;
+	struct bkey_s_c ptr; /* the key that points at it; null for a root */
+	u32 sectors_written;
+	bool dirty;
+};
+/* Every node of a btree, root first, children in order; reads all. Node read errors are given to
+ * @bad (if not NULL) and skipped. */
+int btree_for_each_node(struct btree_fs *c, enum btree_id id,
+			int (*fn)(void *arg, const struct btree_node_info *n),
+			int (*bad)(void *arg, struct bkey_s_c ptr, unsigned level, int err),
+			void *arg);
+unsigned btree_depth(struct btree_fs *c, enum btree_id id); /* levels; 0: empty */
+/* The root's pointer key; false if the btree is empty. */
+bool btree_root_key(struct btree_fs *c, enum btree_id id, struct bkey_i *dst, unsigned dst_u64s,
+		    unsigned *level);
+
+void btree_counters(struct btree_fs *c, struct btree_counters *ret);
+struct btree_cache_stats {
+	u64 nodes, bytes, dirty, limit_bytes;
+};
+void btree_cache_stats(struct btree_fs *c, struct btree_cache_stats *ret);
+void btree_fs_to_text(struct printbuf *out, struct btree_fs *c);
+
+#endif
