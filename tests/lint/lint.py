@@ -81,7 +81,10 @@ def check_format(root):
         return []
     run = subprocess.run([tool, "--dry-run", "-Werror", "--style=file", *paths], cwd=root,
                          capture_output=True, text=True)
-    bad = [l for l in run.stderr.splitlines() if re.match(r"\S+:\d+:\d+: error:", l)]
+    first = {}  # the first place in each file is enough
+    for m in re.finditer(r"^([^:\s]+):(\d+):\d+: error:", run.stderr, re.M):
+        first.setdefault(m.group(1), m.group(2))
+    bad = [f"{path}:{nr}: not formatted" for path, nr in first.items()]
     if run.returncode and not bad:
         bad = [run.stderr.strip() or "clang-format failed"]
     if bad:
