@@ -17,10 +17,10 @@
  *     image that was truncated behind our back is an error, never zeroes.
  *  5. A buffer aligned to 4096 is used as it is; any other may be copied.
  *  6. Completion: with `done` set it is called exactly once, from a thread of
- *     the engine (the scheduler, in simulation), or from within bdev_submit()
+ *     the engine (a fiber of the device, in simulation), or from within bdev_submit()
  *     when the request is refused; the engine does not touch the io after the
- *     call, so done may free it, and such an io is not for bdev_wait(). done
- *     may submit requests but must not block (in simulation: at all).
+ *     call, so done may free it, and such an io is not for bdev_wait(). done may
+ *     lock mutexes, queue work and submit requests, but never wait for I/O.
  *  7. A device is opened once: images are locked with flock(2), block devices
  *     with O_EXCL and flock(2). Readers share a lock that keeps writers out.
  */
@@ -38,9 +38,10 @@ enum bdev_op {
 };
 
 /* Flags of writes. */
-#define BDEV_FUA      (1U << 0) /* durable when complete */
-#define BDEV_PREFLUSH (1U << 1) /* flush first: what was complete at submission is durable before  \
-				 */
+#define BDEV_FUA (1U << 0) /* durable when complete */
+#define BDEV_PREFLUSH                                                                              \
+	(1U << 1) /* flush first: what was complete at submission is durable before                \
+		   */
 
 struct bdev;
 struct bdev_io;

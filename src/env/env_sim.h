@@ -17,7 +17,9 @@
  * random bytes therefore does not shift the schedule.
  *
  * After a deadlock or env_sim_stop() the fibers that did not end are abandoned
- * where they stand; env_destroy then frees all memory they had from env.
+ * where they stand, and the environment runs nothing more: root may look at
+ * what is left (device images) and calls env_sim_destroy(), which then frees
+ * all memory that was had from env.
  *
  * Not thread-safe: an environment is used by the OS thread that made it.
  */
