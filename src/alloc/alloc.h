@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Space: buckets, their generations and states, open buckets and write points,
+ * counters and reservations.
+ *
+ * A bucket's state is its key in the alloc btree (none: free, generation 0). Triggers on the keys
+ * that point at space (extents, btree_ptr) change it inside the same transaction, and with it the
+ *indexes: freespace, need_discard, backpointers and the fragmentation LRU; and the counters.
+ *
+ *	free -> (open bucket, in memory) -> user | btree -> empty: need_discard, generation + 1
+ *	     -> (journal entry of that durable, discarded) -> free
+ *
+ * An open bucket is one that is being filled, held in memory only; a write point is a stream of
+ *writes (by inode or kind) with its open bucket. What is allocated is written once and never again
+ *before the bucket's next life.
+ *
+ * Watermarks keep buckets back: normal < btree/interior updates < copygc, so that deleting, and
+ *what makes deleting possible, always finds space.
+ *
+ * A disk reservation is a promise of sectors taken before the write; it fails with -BCFS_ERR_nospc,
+ *the write then does not.
+ */
+#ifndef BCFS_ALLOC_ALLOC_H
+#define BCFS_ALLOC_ALLOC_H
+
+#include "bcfs/format/superblock.h"
+#include "btree/btree.h"
+
+struct alloc_fs;
+struct write_point;
+
+struct alloc_opts {
+	u32 block_sectors;
+	u32 bucket_sectors;
+	u32 node_sectors;
+	u64 nr_buckets;
+	u64 first_bucket;
+	bool discard; /* pass discards on to the device */
+};
+
+/* Allocated before the btree (whose opts take alloc_btree_space_ops with this as arg's part). */
+int alloc_fs_alloc(struct env *env, struct bdev *bdev, struct log *log,
+		   const struct alloc_opts *opts, struct alloc_fs **ret);
+void alloc_fs_free(struct alloc_fs *a);
+/* The btree and the journal exist: remember them. */
+void alloc_fs_attach(struct alloc_fs *a, struct btree_fs *btree, struct journal *journal);
+/* Counters from the journal or the clean section; then allocation may begin (nothing is scanned).
+ */
+int alloc_fs_start(struct alloc_fs *a, const s64 *usage);
+/* Background: discards. After replay. */
+int alloc_fs_start_threads(struct alloc_fs *a);
+void alloc_fs_stop(struct alloc_fs *a);
+/* Run pending discards and frees to the end (sync, tests). Everything empty becomes free; flushes
+ * the journal if needed. */
+int alloc_do_discards(struct alloc_fs *a);
+
+/* For struct btree_fs_opts.space; each takes the alloc_fs as arg. */
+int alloc_btree_node_alloc(struct alloc_fs *a, unsigned flags, struct bcfs_extent_ptr *ret);
+void alloc_btree_node_used(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr);
+void alloc_btree_node_unused(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr, bool written);
+
+/* Reservations, in sectors */
+struct disk_reservation {
+	u64 sectors; /* what is left of it */
+};
+int disk_reservation_get(struct alloc_fs *a, struct disk_reservation *res, u64 sectors);
+void disk_reservation_put(struct alloc_fs *a,
+			  struct disk_reservation *res); /* gives the rest back */
+
+/*
+ * Up to @sectors (block multiple) of contiguous space from the write point that @stream hashes to.
+ * May block (reads btrees, waits for discards); no btree locks held. *ret_sectors >= one block. The
+ * space is covered by the caller's disk reservation. Ends with alloc_sectors_done() once the keys
+ * that point at it are committed, or given up.
+ */
+struct alloc_sectors {
+	struct bcfs_extent_ptr ptr;
+	u32 sectors;
+	u32 ob; /* open bucket held */
+};
+int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret);
+void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s);
+
+/* Triggers, called from the key types' bkey_ops: @old and @new may be any type; pointers are found
+ * in both. */
+int alloc_trigger_pointers(struct btree_trans *trans, enum btree_id btree, unsigned level,
+			   struct bkey_s_c old, struct bkey_s_c new, unsigned flags);
+/* How the ops arg (btree_trans_ops_arg) leads to the alloc_fs: set by core. */
+struct alloc_arg_ops {
+	struct alloc_fs *(*alloc)(void *ops_arg);
+};
+void alloc_set_arg_ops(struct alloc_fs *a, const struct alloc_arg_ops *ops);
+
+extern const struct bkey_ops bkey_ops_alloc, bkey_ops_backpointer, bkey_ops_lru, bkey_ops_btree_ptr,
+	bkey_ops_accounting, bkey_ops_bucket_gens;
+
+/* Usage, in sectors */
+struct alloc_usage {
+	u64 capacity; /* that users can fill */
+	u64 used;     /* live data, metadata and everything fixed */
+	u64 reserved; /* promised (persistent and in flight) */
+	u64 free;     /* capacity - used - reserved, clamped */
+	u64 buckets[BCFS_DATA_NR];
+	s64 counters[BCFS_ACCOUNTING_NR];
+};
+void alloc_usage(struct alloc_fs *a, struct alloc_usage *ret);
+
+/* mkfs: write alloc keys for superblock and journal buckets, freespace for the rest; in bounded
+ * commits. */
+int alloc_init_device(struct alloc_fs *a, const u64 *journal_buckets, unsigned nr_journal);
+
+/*
+ * Mark and sweep: recompute bucket states, indexes, backpointers and counters from the keys that
+ * point at space, and compare. Each difference is given to @report (its text names btree, position,
+ * both values); 0 with *ret_errors the number of differences. Read-only; the filesystem is quiet.
+ */
+int alloc_check(struct alloc_fs *a, const struct journal_carried *carried, u64 *ret_errors,
+		void (*report)(void *arg, const char *text), void *arg);
+
+/* x(name, doc) */
+#define ALLOC_COUNTERS(x)                                                                          \
+	x(buckets_opened, "buckets taken for writing")                                             \
+		x(buckets_reused, "of them with a generation above 0") x(buckets_emptied, "")      \
+			x(buckets_discarded, "") x(waits, "allocations that waited for space")     \
+				x(nospc, "refused for lack of space")
+struct alloc_counters {
+#define x(name, doc) u64 name;
+	ALLOC_COUNTERS(x)
+#undef x
+};
+void alloc_counters(struct alloc_fs *a, struct alloc_counters *ret);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * File data: reading, writing, punching and preallocating ranges of one inode's extents.
+ *
+ * A write encodes its bytes into extents of at most extent_max sectors (checksummed in
+ * chunks), allocates space, writes it, waits for the write, and commits the extent keys together
+ * with the caller's update of the inode: one transaction per extent, in ascending offset. So no
+ * committed key points at data that is not on the device (a flush makes it durable before the
+ * journal entry that holds the key).
+ *
+ * A device write that fails is retried in another place; never in the same one.
+ * A read verifies the chunks it touches before a byte is used; a chunk that does not verify answers
+ * -BCFS_ERR_data_csum for exactly the blocks asked of it, is logged and counted.
+ *
+ * This layer knows inode numbers and snapshot ids, not inodes: sizes, times and counts are
+ * changed by the caller's callback inside the same transaction.
+ *
+ * Locking: the caller serialises writes, truncates and punches of one inode whose blocks may
+ * overlap (fs/ holds its inode lock); reads need no lock: an extent that changes while it is read
+ * is read again.
+ */
+#ifndef BCFS_DATA_DATA_H
+#define BCFS_DATA_DATA_H
+
+#include "btree/iter.h"
+
+struct alloc_fs;
+struct bdev;
+struct data_fs;
+struct env;
+struct log;
+
+struct data_opts {
+	u32 block_bytes;
+	u32 extent_max_sectors; /* of uncompressed data per extent; default 256 */
+	u8 csum_type;
+	u8 chunk_shift; /* log2 sectors per checksum */
+	/* A data error was met: count and log it. May be NULL. */
+	void (*error)(void *arg, int err, u32 snapshot, u64 inum, u64 offset_bytes, u64 len_bytes);
+	void *arg;
+};
+
+int data_fs_alloc(struct env *env, struct bdev *bdev, struct log *log, struct btree_fs *btree,
+		  struct alloc_fs *alloc, const struct data_opts *opts, struct data_fs **ret);
+void data_fs_free(struct data_fs *d);
+
+/* Which file: the snapshot looked from, the number, and what its writes are grouped by. */
+struct data_file {
+	u32 snapshot;
+	u64 inum;
+};
+
+/*
+ * Called inside the transaction of each step with the intent to be committed with it: @new_end is
+ * the end of the range now present (bytes), @sectors_delta the change of the inode's sector count
+ * (512 B, reservations included). 0, a restart, or an error that ends the operation.
+ */
+typedef int (*data_commit_fn)(struct btree_trans *trans, void *arg, u64 new_end, s64 sectors_delta);
+
+/*
+ * Write @len bytes at @offset (any alignment: partial blocks are read, merged and written anew).
+ * @valid_end: the file's size now; bytes at or beyond it read as zeroes when merging.
+ * *ret_done: bytes committed, also when an error ends it early. Needs no locks of the btree.
+ * *ret_seq: journal seq of the last commit. -BCFS_ERR_nospc without having changed what did not
+ * fit.
+ */
+int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,
+	       u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_done, u64 *ret_seq);
+
+/*
+ * Read @len bytes; holes and reservations are zeroes. The caller cuts at the file's size. On an
+ * error everything before the bad range is right and *ret_done says how far.
+ */
+int data_read(struct data_fs *d, const struct data_file *f, u64 offset, void *buf, u64 len,
+	      u64 *ret_done);
+
+/*
+ * Make [offset, offset + len) a hole: whole blocks lose their extents; partial blocks at the edges
+ * are zeroed (by a write; @valid_end as above). In bounded commits, ascending.
+ */
+int data_punch(struct data_fs *d, const struct data_file *f, u64 offset, u64 len, u64 valid_end,
+	       data_commit_fn commit, void *arg, u64 *ret_seq);
+/* Drop all extents at and behind @offset rounded up to a block: needs no data space. */
+int data_truncate(struct data_fs *d, const struct data_file *f, u64 offset, data_commit_fn commit,
+		  void *arg, u64 *ret_seq);
+/*
+ * Zero the rest of the block that holds @offset, from @offset on: when the file grows over an
+ * unaligned end. No-op if aligned or a hole.
+ */
+int data_zero_tail(struct data_fs *d, const struct data_file *f, u64 offset, data_commit_fn commit,
+		   void *arg, u64 *ret_seq);
+/* Promise space for all holes of the range (KEY_TYPE_reservation). */
+int data_fallocate(struct data_fs *d, const struct data_file *f, u64 offset, u64 len,
+		   data_commit_fn commit, void *arg, u64 *ret_seq);
+/* SEEK_DATA / SEEK_HOLE within [offset, size): the position, or size / -BCFS_ERR_data_no_data. */
+int data_seek(struct data_fs *d, const struct data_file *f, u64 offset, u64 size, bool hole,
+	      u64 *ret_offset);
+
+/* Key behaviour for the table core/ builds. */
+extern const struct bkey_ops bkey_ops_extent, bkey_ops_reservation, bkey_ops_error_key,
+	bkey_ops_inline_data;
+
+#endif
