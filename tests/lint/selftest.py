@@ -24,6 +24,9 @@ CLEAN = {
     "src/util/a.c": SPDX + '#include "util/a.h"\n\n/* time(NULL) in words is no call */\n'
                            'uint8_t a(void)\n{\n\treturn sizeof("pread(") + 1;\n}\n',
     "src/env/real.c": SPDX + "#include <pthread.h>\n#include <time.h>\n",
+    "src/dev/uring.c": SPDX + "#include <pthread.h>\n\nint io(void);\n\n"
+                              "int io(void)\n{\n\treturn pread(0, 0, 0, 0);\n}\n",
+    "src/util/grow.c": SPDX + "int grow(void);\n\nint grow(void)\n{\n\treturn !malloc(1);\n}\n",
     "src/btree/b.c": SPDX + '#include "util/a.h"\n\nint b(struct ops *o);\n\n'
                             "int b(struct ops *o)\n{\n\treturn o->read(o) + o->time(o);\n}\n",
     "src/core/api.c": SPDX + '#include "bcfs/bcfs.h"\n#include "btree/b.h"\n',
@@ -71,6 +74,8 @@ FAULTS = [
     ("env", "src/journal/x.h", SPDX + "struct x {\n\tpthread_mutex_t lock;\n};\n"),
     ("env", "src/alloc/x.c", SPDX + "#include <pthread.h>\n"),
     ("env", "src/core/x.c", SPDX + "void x(void)\n{\n\tusleep(1);\n}\n"),
+    ("env", "src/core/x.c", SPDX + "void x(void)\n{\n\tp = malloc(1);\n}\n"),
+    ("env", "src/dev/x.c", SPDX + "void x(void)\n{\n\tclock_gettime(0, p);\n}\n"),
     ("spdx", "src/util/x.c", "int x;\n"),
     ("spdx", "tests/x.py", "#!/usr/bin/env python3\n"),
     ("spdx", "src/util/meson.build", "src += files()\n"),
