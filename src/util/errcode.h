@@ -131,11 +131,60 @@
 /* snapshot: 900.. */
 #define BCFS_ERRCODES_SNAPSHOT(x)                                                                  \
 	x(no_such_subvolume, 900, ENOENT, "no such subvolume")                                     \
-	x(no_such_snapshot, 901, EUCLEAN, "no such snapshot")
+	x(no_such_snapshot, 901, EUCLEAN, "no such snapshot")                                      \
+	x(snapshot_tree_invalid, 902, EUCLEAN, "the snapshot tree is damaged")                     \
+	x(snapshot_invalid, 910, EUCLEAN, "snapshot: invalid key")                                 \
+	x(snapshot_subvolume_invalid, 911, EUCLEAN, "subvolume: invalid key")
 
 /* fs: 1000.. */
 #define BCFS_ERRCODES_FS(x)                                                                        \
-	x(no_such_inode, 1000, ENOENT, "no such inode")
+	x(no_such_inode, 1000, ENOENT, "no such inode")                                            \
+	x(no_such_name, 1001, ENOENT, "no such file or directory")                                 \
+	x(name_exists, 1002, EEXIST, "the name exists")                                            \
+	x(name_too_long, 1003, ENAMETOOLONG, "the name is too long")                               \
+	x(name_invalid, 1004, EINVAL, "the name is empty or has a slash or NUL")                   \
+	x(not_a_directory, 1005, ENOTDIR, "not a directory")                                       \
+	x(is_a_directory, 1006, EISDIR, "is a directory")                                          \
+	x(dir_not_empty, 1007, ENOTEMPTY, "the directory is not empty")                            \
+	x(too_many_links, 1008, EMLINK, "too many links")                                          \
+	x(cross_subvolume, 1009, EXDEV, "not within one subvolume")                                \
+	x(dir_loop, 1010, EINVAL, "a directory cannot be moved into itself")                       \
+	x(link_dir, 1011, EPERM, "a directory cannot be linked")                                   \
+	x(link_unlinked, 1012, ENOENT, "the file has no name any more")                            \
+	x(mode_invalid, 1013, EINVAL, "not a file type that can be made")                          \
+	x(rename_flags, 1014, EINVAL, "unknown or contradicting rename flags")                     \
+	x(not_a_symlink, 1015, EINVAL, "not a symbolic link")                                      \
+	x(symlink_too_long, 1016, ENAMETOOLONG, "the target is too long")                          \
+	x(not_a_file, 1017, EINVAL, "not a regular file")                                          \
+	x(file_too_big, 1018, EFBIG, "beyond the largest file size")                               \
+	x(offset_invalid, 1019, EINVAL, "invalid offset or length")                                \
+	x(fallocate_mode, 1020, EOPNOTSUPP, "this way of fallocate is not supported")              \
+	x(xattr_not_found, 1021, ENODATA, "no such extended attribute")                            \
+	x(xattr_exists, 1022, EEXIST, "the extended attribute exists")                             \
+	x(xattr_name_invalid, 1023, EOPNOTSUPP, "extended attributes of this kind are not supported") \
+	x(xattr_name_too_long, 1024, ERANGE, "the name of the extended attribute is too long")     \
+	x(xattr_value_too_big, 1025, E2BIG, "the value of the extended attribute is too big")      \
+	x(xattr_buffer, 1026, ERANGE, "the buffer is too small for the extended attribute")        \
+	x(no_inums, 1027, ENOSPC, "no inode numbers left")                                         \
+	x(immutable, 1028, EPERM, "the file is immutable")                                         \
+	x(append_only, 1029, EPERM, "the file can only be appended to")                            \
+	x(seek_no_data, 1030, ENXIO, "no data behind the offset")                                  \
+	x(xattr_flags, 1031, EINVAL, "unknown or contradicting flags")                             \
+	x(dir_removed, 1032, ENOENT, "the directory was removed")                                  \
+	x(setattr_invalid, 1033, EINVAL, "invalid attributes")                                     \
+	x(root_dir, 1034, EBUSY, "the root directory cannot be moved or removed")                  \
+	x(dirent_target_missing, 1050, EUCLEAN, "a directory entry leads to no inode")             \
+	x(dir_cycle, 1051, EUCLEAN, "directories form a loop")                                     \
+	x(xattr_piece_missing, 1052, EUCLEAN, "a piece of an extended attribute is missing")       \
+	x(symlink_damaged, 1053, EUCLEAN, "a symbolic link without a whole target")                \
+	x(inode_invalid, 1060, EUCLEAN, "inode: invalid key")                                      \
+	x(inode_generation_invalid, 1061, EUCLEAN, "inode generation: invalid key")                \
+	x(dirent_invalid, 1062, EUCLEAN, "dirent: invalid key")                                    \
+	x(xattr_invalid, 1063, EUCLEAN, "xattr: invalid key")                                      \
+	x(hash_whiteout_invalid, 1064, EUCLEAN, "hash whiteout: invalid key")                      \
+	x(whiteout_invalid, 1065, EUCLEAN, "whiteout: invalid key")                                \
+	x(set_invalid, 1066, EUCLEAN, "set: invalid key")                                          \
+	x(logged_op_invalid, 1067, EUCLEAN, "logged op: invalid key")
 
 /* core: 1100.. */
 #define BCFS_ERRCODES_CORE(x)                                                                      \
