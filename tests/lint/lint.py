@@ -121,8 +121,8 @@ def include_problem(root, path, kind, target):
             return f"a program includes {PUBLIC} alone"
         return None if kind[0] != "public" else "the public header stands alone"
     if target == PUBLIC:
-        if kind[0] == "layer" and kind[1] != LAYERS.index("core"):
-            return "the public API lies above every layer but core"
+        if kind[0] == "layer" and kind[1] < LAYERS.index("fs"):
+            return "the public API lies above every layer but fs and core, which implement it"
         return "the format depends on nothing" if kind[0] == "format" else None
     if kind[0] == "format":
         return "the format depends on nothing"

@@ -50,7 +50,7 @@ FAULTS = [
     ("layers", "src/btree/x.c", SPDX + '#include "b.h"\n'),
     ("layers", "src/btree/x.c", SPDX + '#include "../util/a.h"\n'),
     ("layers", "src/btree/x.c", SPDX + '#include "bcfs/bcfs.h"\n'),
-    ("layers", "src/fs/x.c", SPDX + "#include <bcfs/bcfs.h>\n"),
+    ("layers", "src/snapshot/x.c", SPDX + "#include <bcfs/bcfs.h>\n"),
     ("layers", "src/fs/x.c", SPDX + "#include <fuse_lowlevel.h>\n"),
     ("layers", "src/stray.c", SPDX),
     ("layers", "src/nolayer/x.c", SPDX),

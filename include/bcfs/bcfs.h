@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libbcfs: a filesystem on a block device or an image file, without a mount.
+ *
+ * - Errors. Every function that can fail returns 0 (or a count >= 0) or a
+ *   negative bcfs code. bcfs_errno() maps a code to a positive errno,
+ *   bcfs_strerror() to a text. Functions with `msg` also write one line (no
+ *   newline) that names the device and says what to do; msg may be NULL.
+ * - Units. Bytes unless the name says otherwise; sectors are 512 bytes.
+ * - Ownership. The caller owns every buffer and string it passes; the library
+ *   keeps no pointer to them after the call. Results (`ret`) are written on
+ *   success only.
+ * - Threads. All operations on one `struct bcfs` may be called from any number
+ *   of threads at once; bcfs_open, bcfs_close and bcfs_abort must not overlap
+ *   with other calls on the same one. Several filesystems may be open at once.
+ * - Options. The structs of options are passed zeroed but for what is wanted:
+ *   zero is the default of every field. struct_size is sizeof() of the caller's
+ *   struct, so that fields can be added at the end.
+ * - Lookup references. Calls that return a `struct bcfs_stat` for a name
+ *   (lookup, create, mkdir, symlink, link, tmpfile, readdir with attributes)
+ *   take one lookup reference on the inode; bcfs_forget() drops them. An inode
+ *   without links lives until its references are gone, then it is reaped. The
+ *   root needs no reference. getattr and setattr take none.
+ * - Names are NUL-terminated, 1 to 255 bytes, without '/'.
+ * - Nothing here checks permissions: the caller (the kernel, for FUSE) does.
+ */
+#ifndef BCFS_BCFS_H
+#define BCFS_BCFS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
+struct bcfs;
+
+/* Receives text in pieces of any length; lines end in '\n'. */
+typedef void (*bcfs_out_fn)(void *arg, const char *text);
+
+const char *bcfs_version(void);
+/* Text of a code, never NULL. */
+const char *bcfs_strerror(int code);
+/* The positive errno of a code (either sign); 0 for 0. */
+int bcfs_errno(int code);
+
+/* ---- open and close ---- */
+
+enum bcfs_io_engine {
+	BCFS_IO_AUTO,
+	BCFS_IO_URING,
+	BCFS_IO_THREADS,
+};
+
+/* What to do when metadata is damaged. */
+enum bcfs_on_error {
+	BCFS_ON_ERROR_DEFAULT, /* what the superblock says: ro, unless changed */
+	BCFS_ON_ERROR_RO,
+	BCFS_ON_ERROR_CONTINUE,
+	BCFS_ON_ERROR_PANIC,
+};
+
+enum bcfs_switch {
+	BCFS_DEFAULT,
+	BCFS_ON,
+	BCFS_OFF,
+};
+
+enum bcfs_log_level {
+	BCFS_LOG_ERR,
+	BCFS_LOG_WARNING,
+	BCFS_LOG_NOTICE,
+	BCFS_LOG_INFO,
+	BCFS_LOG_DEBUG,
+};
+
+/* One line without a newline. May be called from any thread of the library. */
+typedef void (*bcfs_log_fn)(void *arg, enum bcfs_log_level level, const char *line);
+
+struct bcfs_open_opts {
+	size_t struct_size;
+	uint8_t read_only;  /* nothing is written to the device */
+	uint8_t norecovery; /* with read_only: do not read the journal (a stale view) */
+	uint8_t io;	    /* enum bcfs_io_engine */
+	uint8_t direct;	    /* enum bcfs_switch: O_DIRECT, where the file can */
+	uint8_t on_error;   /* enum bcfs_on_error */
+	uint8_t discard;    /* enum bcfs_switch */
+	uint8_t noatime;    /* the library updates no access times */
+	uint8_t verbose;
+	uint64_t cache_bytes;		 /* of btree nodes; 0: a share of the memory */
+	uint32_t journal_flush_delay_ms; /* longest time until data is on the device; 0: 1000 */
+	uint32_t nr_threads;		 /* for I/O and checksums; 0: by the number of CPUs */
+	/*
+	 * How long to wait for a device that another process has locked but not
+	 * mounted (a daemon that is still closing it); 0: not at all. A notice is
+	 * logged when the wait begins. A device that is mounted is refused at once.
+	 */
+	uint32_t wait_lock_ms;
+	bcfs_log_fn log;
+	void *log_arg;
+};
+
+/*
+ * Opens the filesystem, with recovery if it was not closed cleanly. The device
+ * is locked until bcfs_close(). On failure nothing was written.
+ */
+int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs **ret, char *msg,
+	      size_t msg_size);
+
+/*
+ * Reaps unlinked inodes whatever their references, writes everything, marks the
+ * filesystem clean and closes the device. fs is gone afterwards, also on error;
+ * an error says that not everything reached the device (or that errors met
+ * earlier left it in need of fsck).
+ */
+int bcfs_close(struct bcfs *fs);
+
+/* Closes the device and writes nothing more: the next open sees a crash. For tests. */
+void bcfs_abort(struct bcfs *fs);
+
+/* True once an error has made the filesystem read-only, or when it was opened so. */
+int bcfs_is_read_only(const struct bcfs *fs);
+
+/* ---- files ---- */
+
+#define BCFS_INUM_SHIFT 40
+
+/* Names a file wherever one is named. inum < 2^40, subvol < 2^23. */
+struct bcfs_ino {
+	uint32_t subvol;
+	uint64_t inum;
+};
+
+/* One number for both, the same across mounts: st_ino, and the handle of a file. */
+static inline uint64_t bcfs_ino_pack(struct bcfs_ino ino)
+{
+	return (uint64_t)ino.subvol << BCFS_INUM_SHIFT | ino.inum;
+}
+
+static inline struct bcfs_ino bcfs_ino_unpack(uint64_t nr)
+{
+	struct bcfs_ino ino = {
+		.subvol = (uint32_t)(nr >> BCFS_INUM_SHIFT),
+		.inum = nr & ((UINT64_C(1) << BCFS_INUM_SHIFT) - 1),
+	};
+
+	return ino;
+}
+
+struct bcfs_ino bcfs_root(const struct bcfs *fs);
+
+struct bcfs_time {
+	int64_t sec;   /* since 1970 */
+	uint32_t nsec; /* 0 to 999,999,999 */
+};
+
+/* Inode flags, for bcfs_stat.flags and BCFS_SET_FLAGS. */
+#define BCFS_FL_SYNC	    (1U << 0)
+#define BCFS_FL_IMMUTABLE   (1U << 1)
+#define BCFS_FL_APPEND	    (1U << 2)
+#define BCFS_FL_NODUMP	    (1U << 3)
+#define BCFS_FL_NOATIME	    (1U << 4)
+#define BCFS_FL_DIRSYNC	    (1U << 5)
+#define BCFS_FL_PROJINHERIT (1U << 6)
+
+struct bcfs_stat {
+	struct bcfs_ino ino;
+	uint32_t generation; /* tells uses of one inode number apart */
+	uint32_t mode;	     /* type and permissions, as st_mode */
+	uint32_t nlink;
+	uint32_t uid, gid;
+	uint32_t project;
+	uint32_t flags;			 /* BCFS_FL_* */
+	uint32_t blksize;		 /* bytes */
+	uint32_t rdev_major, rdev_minor; /* of special files */
+	uint64_t size;			 /* bytes */
+	uint64_t blocks;		 /* of 512 bytes */
+	struct bcfs_time atime, mtime, ctime, btime;
+};
+
+/* Who creates a file: its owner, unless the directory says otherwise. */
+struct bcfs_cred {
+	uint32_t uid, gid;
+	/*
+	 * Taken off the mode of a new file where the directory has no default ACL
+	 * (with one, the ACL decides).
+	 */
+	uint32_t umask;
+};
+
+#define BCFS_SET_MODE	   (1U << 0)
+#define BCFS_SET_UID	   (1U << 1)
+#define BCFS_SET_GID	   (1U << 2)
+#define BCFS_SET_SIZE	   (1U << 3)
+#define BCFS_SET_ATIME	   (1U << 4)
+#define BCFS_SET_MTIME	   (1U << 5)
+#define BCFS_SET_CTIME	   (1U << 6)
+#define BCFS_SET_ATIME_NOW (1U << 7)
+#define BCFS_SET_MTIME_NOW (1U << 8)
+#define BCFS_SET_FLAGS	   (1U << 9)
+#define BCFS_SET_PROJECT   (1U << 10)
+/*
+ * Clear set-user-ID, and set-group-ID if group-executable, as write(2),
+ * truncate(2) and chown(2) of a caller without CAP_FSETID do.
+ */
+#define BCFS_SET_KILL_PRIV (1U << 11)
+
+/*
+ * Attributes. ctime becomes now, unless BCFS_SET_CTIME gives it. Setting the
+ * size truncates or extends, and sets mtime unless that is given too.
+ */
+int bcfs_getattr(struct bcfs *fs, struct bcfs_ino ino, struct bcfs_stat *ret);
+int bcfs_setattr(struct bcfs *fs, struct bcfs_ino ino, const struct bcfs_stat *attr, uint32_t mask,
+		 struct bcfs_stat *ret);
+
+/*
+ * ENOENT: no such name. "." and ".." are looked up too (for file handles): the
+ * directory itself, and its parent.
+ */
+int bcfs_lookup(struct bcfs *fs, struct bcfs_ino dir, const char *name, struct bcfs_stat *ret);
+
+/* Drops n lookup references. */
+void bcfs_forget(struct bcfs *fs, struct bcfs_ino ino, uint64_t n);
+/* Drops all lookup references of all inodes. */
+void bcfs_forget_all(struct bcfs *fs);
+
+/*
+ * New names; each is one transaction. EEXIST, ENOENT (the directory was
+ * removed), ENOTDIR, ENAMETOOLONG, ENOSPC, EMLINK. mode includes the type for
+ * mknod, which makes regular files too (rdev_* are for devices alone).
+ * set-group-ID of the directory and default ACLs are inherited.
+ */
+int bcfs_mknod(struct bcfs *fs, struct bcfs_ino dir, const char *name, uint32_t mode,
+	       uint32_t rdev_major, uint32_t rdev_minor, const struct bcfs_cred *cred,
+	       struct bcfs_stat *ret);
+int bcfs_mkdir(struct bcfs *fs, struct bcfs_ino dir, const char *name, uint32_t mode,
+	       const struct bcfs_cred *cred, struct bcfs_stat *ret);
+int bcfs_symlink(struct bcfs *fs, struct bcfs_ino dir, const char *name, const char *target,
+		 const struct bcfs_cred *cred, struct bcfs_stat *ret);
+/* A regular file without a name, linked nowhere until bcfs_link(). dir: for inheritance. */
+int bcfs_tmpfile(struct bcfs *fs, struct bcfs_ino dir, uint32_t mode, const struct bcfs_cred *cred,
+		 struct bcfs_stat *ret);
+int bcfs_link(struct bcfs *fs, struct bcfs_ino ino, struct bcfs_ino dir, const char *name,
+	      struct bcfs_stat *ret);
+
+/* Length of the target; it is written to buf without a NUL, cut at size. */
+int64_t bcfs_readlink(struct bcfs *fs, struct bcfs_ino ino, char *buf, size_t size);
+
+int bcfs_unlink(struct bcfs *fs, struct bcfs_ino dir, const char *name);
+int bcfs_rmdir(struct bcfs *fs, struct bcfs_ino dir, const char *name);
+
+#define BCFS_RENAME_NOREPLACE (1U << 0)
+#define BCFS_RENAME_EXCHANGE  (1U << 1)
+
+int bcfs_rename(struct bcfs *fs, struct bcfs_ino olddir, const char *oldname,
+		struct bcfs_ino newdir, const char *newname, uint32_t flags);
+
+struct bcfs_dir_entry {
+	const char *name; /* valid during the callback */
+	uint32_t name_len;
+	uint8_t type;		      /* DT_* of dirent.h */
+	struct bcfs_ino ino;	      /* of "..": the parent, of the root: the root */
+	uint64_t cookie;	      /* where the next call goes on, behind this entry */
+	const struct bcfs_stat *stat; /* with BCFS_READDIR_PLUS, but for "." and ".." */
+};
+
+/*
+ * Takes one entry; anything but 0 stops, and that entry counts as not returned.
+ * It is called with no lock held, and may call back into the library.
+ */
+typedef int (*bcfs_dir_fn)(void *arg, const struct bcfs_dir_entry *entry);
+
+#define BCFS_READDIR_PLUS                                                                          \
+	(1U << 0) /* with attributes; a reference is taken on each entry accepted */
+
+/*
+ * Entries behind `cookie` (0: from the start, with "." and ".." first). Cookies
+ * stay good while the directory changes: a name that is there throughout is
+ * returned exactly once.
+ */
+int bcfs_readdir(struct bcfs *fs, struct bcfs_ino dir, uint64_t cookie, uint32_t flags,
+		 bcfs_dir_fn fn, void *arg);
+
+/* ---- data ---- */
+
+/* Bytes read: fewer than asked only at the end of the file. EIO: a bad range within. */
+int64_t bcfs_read(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset, void *buf, size_t len);
+
+#define BCFS_WRITE_KILL_PRIV (1U << 0) /* as BCFS_SET_KILL_PRIV */
+
+/* Bytes written: len, or fewer where space ran out part way; the next call says why. */
+int64_t bcfs_write(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset, const void *buf,
+		   size_t len, uint32_t flags);
+
+/* Flags as of fallocate(2), by value; with none, space is allocated and the file grows. */
+#define BCFS_FALLOC_KEEP_SIZE	   0x01U
+#define BCFS_FALLOC_PUNCH_HOLE	   0x02U
+#define BCFS_FALLOC_COLLAPSE_RANGE 0x08U
+#define BCFS_FALLOC_ZERO_RANGE	   0x10U
+#define BCFS_FALLOC_INSERT_RANGE   0x20U
+
+int bcfs_fallocate(struct bcfs *fs, struct bcfs_ino ino, uint32_t mode, uint64_t offset,
+		   uint64_t len);
+
+/* The next data (or hole) at or behind offset; ENXIO when there is none. */
+int64_t bcfs_seek_data(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset);
+int64_t bcfs_seek_hole(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset);
+
+/* Bytes copied, fewer than len at the end of the source. EINVAL: overlapping ranges. */
+int64_t bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_offset,
+			struct bcfs_ino dst, uint64_t dst_offset, uint64_t len);
+
+/* All that was done to the file before (names included) is on the device when it returns. */
+int bcfs_fsync(struct bcfs *fs, struct bcfs_ino ino, int datasync);
+/* The same for the whole filesystem. */
+int bcfs_sync(struct bcfs *fs);
+
+/* ---- extended attributes ---- */
+
+/*
+ * Full names ("user.x"). The size of the value (or of the list: names with
+ * their NULs, one behind the other); size 0 asks for it alone, ERANGE: larger
+ * than size. ENODATA: no such attribute. EOPNOTSUPP: an unknown namespace.
+ */
+int64_t bcfs_getxattr(struct bcfs *fs, struct bcfs_ino ino, const char *name, void *value,
+		      size_t size);
+int64_t bcfs_listxattr(struct bcfs *fs, struct bcfs_ino ino, char *list, size_t size);
+
+#define BCFS_XATTR_CREATE    (1U << 0) /* EEXIST if it is there */
+#define BCFS_XATTR_REPLACE   (1U << 1) /* ENODATA if it is not */
+#define BCFS_XATTR_KILL_SGID (1U << 2) /* setting an access ACL clears set-group-ID */
+
+int bcfs_setxattr(struct bcfs *fs, struct bcfs_ino ino, const char *name, const void *value,
+		  size_t size, uint32_t flags);
+int bcfs_removexattr(struct bcfs *fs, struct bcfs_ino ino, const char *name);
+
+/* ---- the filesystem as a whole ---- */
+
+struct bcfs_statfs {
+	uint32_t block_bytes;
+	uint64_t blocks;       /* of block_bytes, from here on */
+	uint64_t blocks_free;  /* including what is reserved for the filesystem itself */
+	uint64_t blocks_avail; /* what users can write */
+	uint64_t files;	       /* in use */
+	uint64_t files_free;
+	uint32_t name_max;
+	uint8_t uuid[16];
+};
+
+int bcfs_statfs(struct bcfs *fs, struct bcfs_statfs *ret);
+
+struct bcfs_usage {
+	uint64_t capacity; /* bytes, from here on */
+	uint64_t data;	   /* of files */
+	uint64_t btree;	   /* btree nodes */
+	uint64_t journal;
+	uint64_t sb;	   /* superblocks */
+	uint64_t reserved; /* promised, not yet allocated */
+	uint64_t free;
+	uint64_t nr_inodes;
+};
+
+int bcfs_usage(struct bcfs *fs, struct bcfs_usage *ret);
+
+/* Counters since open: "name value" a line, for people; or one by one. Names are stable. */
+void bcfs_counters_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg);
+void bcfs_counters(struct bcfs *fs, void (*fn)(void *arg, const char *name, uint64_t value),
+		   void *arg);
+
+struct bcfs_info {
+	uint8_t uuid[16];
+	char label[33];
+	uint16_t version, version_min;
+	uint32_t block_bytes, node_bytes, bucket_bytes;
+	uint64_t size_bytes; /* that the filesystem uses of the device */
+	uint64_t nr_buckets;
+	uint64_t journal_bytes;
+	uint8_t clean;	   /* closed cleanly */
+	uint8_t has_error; /* an error was met: fsck is due */
+};
+
+void bcfs_get_info(const struct bcfs *fs, struct bcfs_info *ret);
+
+/*
+ * Is there a bcfs on the device, and which? Reads the superblock without a
+ * lock, so it answers for a mounted one too, and writes nothing. An error with
+ * EINVAL: not a bcfs.
+ */
+int bcfs_probe(const char *path, struct bcfs_info *ret, char *msg, size_t msg_size);
+
+/*
+ * Waits until no process has the device locked. 0; EBUSY when timeout_ms passed
+ * first (0: only asks).
+ */
+int bcfs_wait_unlocked(const char *path, uint32_t timeout_ms);
+
+/* ---- mkfs ---- */
+
+struct bcfs_mkfs_opts {
+	size_t struct_size;
+	const char *label;	   /* up to 32 bytes; NULL: none */
+	const uint8_t *uuid;	   /* 16 bytes; NULL: random */
+	uint32_t block_bytes;	   /* 512 to 65536, a power of two; 0: 4096 */
+	uint32_t node_bytes;	   /* of btree nodes; 0: 256 KiB, or a bucket if that is less */
+	uint64_t bucket_bytes;	   /* 0: by the size of the device */
+	uint64_t journal_bytes;	   /* 0: by the size of the device */
+	uint64_t size_bytes;	   /* of a new or resized image file; 0: as it is */
+	const char *metadata_csum; /* "crc32c", "crc64", "xxh3"; NULL: crc32c */
+	const char *data_csum;	   /* and "none" */
+	uint32_t csum_chunk_bytes; /* 4 KiB to 64 KiB; 0: 16 KiB */
+	uint32_t extent_max_bytes; /* longest extent; 0: 128 KiB */
+	uint8_t on_error;	   /* enum bcfs_on_error: the default of mounts */
+	uint8_t discard; /* enum bcfs_switch: discard the device first, and when mounted */
+	uint8_t force;	 /* over an existing bcfs */
+	uint8_t dry_run; /* all checks, nothing written (no image created) */
+	bcfs_log_fn log;
+	void *log_arg;
+};
+
+/*
+ * Makes a filesystem with an empty root directory. Refuses what is too small
+ * (the message has the least size), blocks smaller than the device's logical
+ * sectors, devices in use, and an existing bcfs without `force`. Foreign
+ * filesystems are the caller's to recognise and to wipe. ret may be NULL.
+ */
+int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_info *ret, char *msg,
+	      size_t msg_size);
+
+/* ---- check ---- */
+
+enum bcfs_check_level {
+	BCFS_CHECK_INFO,
+	BCFS_CHECK_ERROR, /* damage, left as it is */
+	BCFS_CHECK_FIXED,
+};
+
+struct bcfs_check_opts {
+	size_t struct_size;
+	uint8_t io; /* enum bcfs_io_engine */
+	uint8_t verbose;
+	uint64_t cache_bytes; /* as in bcfs_open_opts */
+	uint32_t nr_threads;
+	uint32_t wait_lock_ms;
+	bcfs_log_fn log;
+	void *log_arg;
+
+	/* One line of report from a pass. */
+	void (*report)(void *arg, enum bcfs_check_level level, const char *pass, const char *text);
+	/* done of total units of pass nr (of nr_passes); anything but 0 cancels the check. */
+	int (*progress)(void *arg, const char *pass, uint32_t nr, uint32_t nr_passes, uint64_t done,
+			uint64_t total);
+	void *arg; /* of report and progress */
+};
+
+struct bcfs_check_result {
+	uint64_t errors; /* found and not repaired */
+	uint64_t fixed;
+	uint8_t was_clean; /* closed cleanly, or a crash from which recovery needs no repair */
+	uint8_t cancelled;
+	uint64_t inodes, dirents, xattrs, extents, btree_nodes;
+	uint64_t data_bytes, metadata_bytes;
+	uint64_t files, directories, symlinks, special;
+};
+
+/*
+ * Checks everything, read-only: superblocks, journal, every btree node and key,
+ * topology, extents against allocation, names against inodes, accounting. After
+ * a crash the journal is replayed in memory. 0 when the check could be done,
+ * whatever it found.
+ */
+int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs_check_result *ret,
+	       char *msg, size_t msg_size);
+
+/* ---- dump ---- */
+
+enum bcfs_dump_mode {
+	BCFS_DUMP_KEYS,	 /* one key a line */
+	BCFS_DUMP_NODES, /* one node a line: position, sequence, size, place */
+	BCFS_DUMP_BSETS, /* per node: bsets, packed format, statistics of the aux trees */
+};
+
+struct bcfs_dump_opts {
+	size_t struct_size;
+	const char *btree; /* by name; NULL: all */
+	const char *start; /* positions "inode:offset:snapshot", or the first parts; NULL: all */
+	const char *end;
+	uint64_t limit; /* of lines or nodes; 0: none */
+	uint8_t mode;	/* enum bcfs_dump_mode, of bcfs_dump_btree */
+	uint8_t all; /* every copy of the superblock; every key of the journal; free buckets too */
+	/*
+	 * Read a device that another process has locked: the view may be torn, and
+	 * what looks damaged may not be.
+	 */
+	uint8_t no_lock;
+	uint32_t wait_lock_ms;
+	bcfs_log_fn log;
+	void *log_arg;
+};
+
+/* Text through `out`; nothing is written to the device. opts may be NULL. */
+int bcfs_dump_superblock(const char *path, const struct bcfs_dump_opts *opts, bcfs_out_fn out,
+			 void *arg, char *msg, size_t msg_size);
+int bcfs_dump_journal(const char *path, const struct bcfs_dump_opts *opts, bcfs_out_fn out,
+		      void *arg, char *msg, size_t msg_size);
+int bcfs_dump_btree(const char *path, const struct bcfs_dump_opts *opts, bcfs_out_fn out, void *arg,
+		    char *msg, size_t msg_size);
+int bcfs_dump_buckets(const char *path, const struct bcfs_dump_opts *opts, bcfs_out_fn out,
+		      void *arg, char *msg, size_t msg_size);
+/* Names of the btrees, by number; NULL behind the last. */
+const char *bcfs_btree_name(unsigned int nr);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
