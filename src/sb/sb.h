@@ -65,7 +65,7 @@ DEFINE_CLEANUP(struct sb_handle *, sb_free);
 
 /*
  * Validates, then writes all copies with seq + 1. Fails with sb_write if fewer
- * than half of them could be written, erofs if read_only. lock is held.
+ * than half of them could be written, sb_write_ro if read_only. lock is held.
  */
 int sb_write(struct sb_handle *h);
 
@@ -252,7 +252,10 @@ const char *sb_feature_name(enum sb_feature_set set, unsigned bit);
 /* sb_feature_unknown. */
 int sb_feature_set_by_name(struct bcfs_sb *sb, const char *name, bool on);
 int sb_feature_test_by_name(const struct bcfs_sb *sb, const char *name, bool *ret);
-/* True if the set has bits without a row; they are printed to out (may be NULL). */
+/*
+ * True if the set has bits that this program has no name for or cannot do; they
+ * are printed to out (may be NULL), by name or as "bit N".
+ */
 bool sb_features_unknown(const struct bcfs_sb *sb, enum sb_feature_set set, struct printbuf *out);
 
 /* ---- defaults of options, in flags[0]: x(name, shift, bits) ---- */
