@@ -105,7 +105,7 @@ enum bcfs_sb_feature_bits {
 struct bcfs_sb_field {
 	uint32_t u64s; /* header included */
 	uint32_t type; /* enum bcfs_sb_field_type */
-	uint64_t data[];
+	uint64_t data[0];
 };
 
 /* x(name, stable number, doc) */
