@@ -20,7 +20,7 @@
 	_Static_assert(sizeof(struct type) == (size), "size of struct " #type " changed");
 #define M(type, member, offset, size, doc)                                                         \
 	_Static_assert(offsetof(struct type, member) == (offset), #type "." #member " moved");     \
-	_Static_assert(sizeof(((struct type *)0)->member) == (size), #type "." #member " resized");
+	_Static_assert(sizeof(((struct type *)0)->member) == (size), #type "." #member " size");
 #define T(type, member, offset, doc)                                                               \
 	_Static_assert(offsetof(struct type, member) == (offset), #type "." #member " moved");
 #define B(type, member, bit, bits, doc)
