@@ -5,26 +5,36 @@
  *
  * A bucket's state is its key in the alloc btree (none: free, generation 0). Triggers on the keys
  * that point at space (extents, btree_ptr) change it inside the same transaction, and with it the
- *indexes: freespace, need_discard, backpointers and the fragmentation LRU; and the counters.
+ * indexes - freespace, need_discard, backpointers, the fragmentation LRU - and the counters.
  *
  *	free -> (open bucket, in memory) -> user | btree -> empty: need_discard, generation + 1
  *	     -> (journal entry of that durable, discarded) -> free
  *
  * An open bucket is one that is being filled, held in memory only; a write point is a stream of
- *writes (by inode or kind) with its open bucket. What is allocated is written once and never again
- *before the bucket's next life.
+ * writes (by inode or kind) with its open bucket. What is allocated is written once and never again
+ * before the bucket's next life: a bucket that was written, but to which no key ever led, gets a
+ * new generation by a commit of its own before it is free again.
  *
- * Watermarks keep buckets back: normal < btree/interior updates < copygc, so that deleting, and
- *what makes deleting possible, always finds space.
+ * Never-used space has no keys at all: a bucket at or above the mark (accounting counter
+ * used_mark) without alloc key is free; below it every free bucket has its freespace key. The
+ * mark follows the use upwards. So mkfs and mounting cost the same at any size.
+ *
+ * Watermarks keep buckets back: user data stops first, then ordinary btree nodes, then interior
+ * updates, so that deleting, and what makes deleting possible, always finds space.
  *
  * A disk reservation is a promise of sectors taken before the write; it fails with -BCFS_ERR_nospc,
- *the write then does not.
+ * the write then does not. Promises are counted against whole free buckets and the rests of open
+ * ones: what can be written now, or after pending discards.
+ *
+ * Locks: write point -> fill -> (btree reads) ; the table of open buckets has a leaf lock that is
+ * never held over anything that blocks. Callers hold no btree locks unless said.
  */
 #ifndef BCFS_ALLOC_ALLOC_H
 #define BCFS_ALLOC_ALLOC_H
 
 #include "bcfs/format/superblock.h"
 #include "btree/btree.h"
+#include "btree/extent_entries.h"
 
 struct alloc_fs;
 struct write_point;
@@ -44,8 +54,8 @@ int alloc_fs_alloc(struct env *env, struct bdev *bdev, struct log *log,
 void alloc_fs_free(struct alloc_fs *a);
 /* The btree and the journal exist: remember them. */
 void alloc_fs_attach(struct alloc_fs *a, struct btree_fs *btree, struct journal *journal);
-/* Counters from the journal or the clean section; then allocation may begin (nothing is scanned).
- */
+/* Counters from the journal or the clean section (NULL: all zero, mkfs); then allocation may begin.
+ * Nothing is scanned. */
 int alloc_fs_start(struct alloc_fs *a, const s64 *usage);
 /* Background: discards. After replay. */
 int alloc_fs_start_threads(struct alloc_fs *a);
@@ -54,7 +64,16 @@ void alloc_fs_stop(struct alloc_fs *a);
  * the journal if needed. */
 int alloc_do_discards(struct alloc_fs *a);
 
-/* For struct btree_fs_opts.space; each takes the alloc_fs as arg. */
+/*
+ * The argument given to the btree for all ops (struct btree_fs_opts.arg) points to a struct that
+ * begins with this, so that triggers and space ops find their way.
+ */
+struct alloc_ops_arg {
+	struct alloc_fs *alloc;
+};
+
+/* For struct btree_fs_opts.space, and the functions behind it. */
+extern const struct btree_space_ops alloc_btree_space_ops; /* arg: struct alloc_ops_arg */
 int alloc_btree_node_alloc(struct alloc_fs *a, unsigned flags, struct bcfs_extent_ptr *ret);
 void alloc_btree_node_used(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr);
 void alloc_btree_node_unused(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr, bool written);
@@ -85,11 +104,8 @@ void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s);
  * in both. */
 int alloc_trigger_pointers(struct btree_trans *trans, enum btree_id btree, unsigned level,
 			   struct bkey_s_c old, struct bkey_s_c new, unsigned flags);
-/* How the ops arg (btree_trans_ops_arg) leads to the alloc_fs: set by core. */
-struct alloc_arg_ops {
-	struct alloc_fs *(*alloc)(void *ops_arg);
-};
-void alloc_set_arg_ops(struct alloc_fs *a, const struct alloc_arg_ops *ops);
+/* Counters changed by a commit (struct btree_fs_opts.accounted). May be called with locks held. */
+void alloc_accounted(struct alloc_fs *a, const s64 deltas[BCFS_ACCOUNTING_NR]);
 
 extern const struct bkey_ops bkey_ops_alloc, bkey_ops_backpointer, bkey_ops_lru, bkey_ops_btree_ptr,
 	bkey_ops_accounting, bkey_ops_bucket_gens;
@@ -99,14 +115,14 @@ struct alloc_usage {
 	u64 capacity; /* that users can fill */
 	u64 used;     /* live data, metadata and everything fixed */
 	u64 reserved; /* promised (persistent and in flight) */
-	u64 free;     /* capacity - used - reserved, clamped */
+	u64 free;     /* that a reservation would get: at most capacity - used - reserved */
 	u64 buckets[BCFS_DATA_NR];
 	s64 counters[BCFS_ACCOUNTING_NR];
 };
 void alloc_usage(struct alloc_fs *a, struct alloc_usage *ret);
 
-/* mkfs: write alloc keys for superblock and journal buckets, freespace for the rest; in bounded
- * commits. */
+/* mkfs: alloc keys for superblock buckets (below first_bucket) and the journal's, in bounded
+ * commits. To be called before anything else is written; the rest of the device needs no keys. */
 int alloc_init_device(struct alloc_fs *a, const u64 *journal_buckets, unsigned nr_journal);
 
 /*
@@ -118,11 +134,17 @@ int alloc_check(struct alloc_fs *a, const struct journal_carried *carried, u64 *
 		void (*report)(void *arg, const char *text), void *arg);
 
 /* x(name, doc) */
+/* clang-format off */
 #define ALLOC_COUNTERS(x)                                                                          \
 	x(buckets_opened, "buckets taken for writing")                                             \
-		x(buckets_reused, "of them with a generation above 0") x(buckets_emptied, "")      \
-			x(buckets_discarded, "") x(waits, "allocations that waited for space")     \
-				x(nospc, "refused for lack of space")
+	x(buckets_reused, "of them with a generation above 0")                                     \
+	x(buckets_emptied, "buckets whose last sector went")                                       \
+	x(buckets_discarded, "empty buckets that became free again")                               \
+	x(buckets_retired, "written in vain: given a new generation")                              \
+	x(buckets_stolen, "rests of one write point's bucket used by another")                     \
+	x(waits, "allocations that waited for space")                                              \
+	x(nospc, "refused for lack of space")
+/* clang-format on */
 struct alloc_counters {
 #define x(name, doc) u64 name;
 	ALLOC_COUNTERS(x)

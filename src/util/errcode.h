@@ -123,7 +123,23 @@
 
 /* alloc: 700.. */
 #define BCFS_ERRCODES_ALLOC(x)                                                                     \
-	x(nospc, 700, ENOSPC, "no space left on device")
+	x(nospc, 700, ENOSPC, "no space left on device")                                           \
+	x(alloc_geometry, 701, EINVAL, "sizes of blocks, nodes and buckets do not fit together")   \
+	x(alloc_ptr_device, 710, EUCLEAN, "a pointer to a device that is not there")               \
+	x(alloc_ptr_bounds, 711, EUCLEAN, "a pointer out of its device or over a bucket's end")    \
+	x(alloc_ptr_stale, 712, EUCLEAN, "a pointer whose generation is not its bucket's")         \
+	x(alloc_ptr_state, 713, EUCLEAN, "a pointer into a bucket that cannot hold it")            \
+	x(alloc_sectors_underflow, 714, EUCLEAN, "a bucket counts fewer sectors than its keys hold")\
+	x(alloc_backpointer_missing, 715, EUCLEAN, "a pointer without its backpointer")            \
+	x(alloc_key_invalid, 720, EUCLEAN, "invalid alloc key")                                    \
+	x(alloc_backpointer_invalid, 721, EUCLEAN, "invalid backpointer")                          \
+	x(alloc_lru_invalid, 722, EUCLEAN, "invalid LRU entry")                                    \
+	x(alloc_accounting_invalid, 723, EUCLEAN, "invalid accounting key")                        \
+	x(alloc_bucket_gens_invalid, 724, EUCLEAN, "invalid generations key")                      \
+	x(alloc_btree_ptr_invalid, 725, EUCLEAN, "invalid pointer to a btree node")                \
+	x(extent_invalid_entry, 730, EUCLEAN, "extent with a malformed entry")                     \
+	x(extent_invalid_crc, 731, EUCLEAN, "extent with an invalid encoding")                     \
+	x(extent_invalid_ptr, 732, EUCLEAN, "extent with an invalid pointer")
 
 /* data: 800.. */
 #define BCFS_ERRCODES_DATA(x)                                                                      \

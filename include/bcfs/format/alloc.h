@@ -3,7 +3,9 @@
  * On-disk format: allocation.
  *
  * alloc:        {inode dev, offset bucket}            struct bcfs_alloc; no key: free, generation 0
- * freespace:    {inode dev, offset bucket}            KEY_TYPE_set
+ * freespace:    {inode dev, offset bucket}            KEY_TYPE_set: free; a bucket at or above the
+ *                                                     counter used_mark that has no alloc key was
+ *                                                     never used: free without a key here
  * need_discard: {inode dev, offset bucket}            KEY_TYPE_set
  * backpointers: {inode dev, offset sector << BCFS_BP_SHIFT | live_offset}  struct bcfs_backpointer
  * lru:          {inode lru id << 48 | time, offset dev << 56 | bucket}      struct bcfs_lru
@@ -70,7 +72,8 @@ struct bcfs_backpointer {
 	x(uncompressed, 10, "live compressed data before compression")                             \
 	x(compressed, 11, "and after")                                                             \
 	x(nr_dirents, 12, "directory entries (count)")                                             \
-	x(inline_data, 13, "bytes of inline data")
+	x(inline_data, 13, "bytes of inline data")                                                 \
+	x(used_mark, 14, "bucket number: from here on free buckets have no freespace key")
 /* clang-format on */
 
 enum bcfs_accounting_type {
