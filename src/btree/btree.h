@@ -19,31 +19,33 @@ struct env;
 struct bdev;
 struct log;
 
-/* x(name, doc) */
-#define BTREE_COUNTERS(x)                                                                          \
-	x(node_reads, "nodes read") x(node_read_errors, "nodes that could not be read") x(         \
-		node_writes_initial, "nodes written anew: splits, merges, rewrites")               \
-		x(node_writes_append, "bsets appended") x(bytes_initial, "bytes of the former") x( \
-			bytes_append,                                                              \
-			"bytes of the latter") x(key_bytes_inserted,                               \
-						 "bytes of keys inserted by users") x(splits, "")  \
-			x(merges, "") x(rewrites, "nodes compacted into a new place") x(           \
-				root_grow, "") x(root_shrink,                                      \
-						 "") x(evictions, "nodes dropped from the cache")  \
-				x(cannibalized, "evictions because no memory could be had") x(     \
-					relock_fails, "locks that could not be retaken")           \
-					x(restarts, "transaction restarts") x(                     \
-						lock_waits, "waits for a node's lock")             \
-						x(bsets_blacklisted, "bsets of blacklisted "       \
-								     "journal entries met") x(     \
-							torn_tails,                                \
-							"nodes with something behind their last "  \
-							"valid bset, to be rewritten")             \
-							x(prefetches,                              \
-							  "") x(commits, "transactions committed") \
-								x(keys_inserted, "")               \
-									x(replayed_keys,           \
-									  "journal keys replayed")
+/* x(name, doc), one row a line */
+/* clang-format off */
+#define BTREE_COUNTERS(x) \
+	x(node_reads, "nodes read") \
+	x(node_read_errors, "nodes that could not be read") \
+	x(node_writes_initial, "nodes written anew: splits, merges, rewrites") \
+	x(node_writes_append, "bsets appended") \
+	x(bytes_initial, "bytes of the former") \
+	x(bytes_append, "bytes of the latter") \
+	x(key_bytes_inserted, "bytes of keys inserted by users") \
+	x(splits, "") \
+	x(merges, "") \
+	x(rewrites, "nodes compacted into a new place") \
+	x(root_grow, "") \
+	x(root_shrink, "") \
+	x(evictions, "nodes dropped from the cache") \
+	x(cannibalized, "evictions because no memory could be had") \
+	x(relock_fails, "locks that could not be retaken") \
+	x(restarts, "transaction restarts") \
+	x(lock_waits, "waits for a node's lock") \
+	x(bsets_blacklisted, "bsets of blacklisted journal entries met") \
+	x(torn_tails, "nodes with something behind their last valid bset, to be rewritten") \
+	x(prefetches, "") \
+	x(commits, "transactions committed") \
+	x(keys_inserted, "") \
+	x(replayed_keys, "journal keys replayed")
+/* clang-format on */
 
 struct btree_counters {
 #define x(name, doc) u64 name;
