@@ -238,13 +238,20 @@ unsigned btree_id_flags(unsigned id); /* BTREE_IS_EXTENTS | ... ; 0 for an unkno
 
 /*
  * Everything derived from a node's format that hot paths want at hand; built by
- * bkey_format_init_fast() and embedded in struct btree_keys.
+ * bkey_format_fast_init() and embedded in struct btree_keys. Bits of a packed key
+ * are counted from bit 0 of its first u64; fields lie from the top down.
  */
 struct bkey_format_fast {
 	struct bkey_format f;
 	u8 nr_key_bits; /* inode + offset + snapshot bits */
-	u8 aligned;	/* reserved for specialised unpackers */
-	u8 pad[6];
+	u8 cmp_words;	/* u64s, from the top, that hold position bits: 0 .. 3 */
+	u8 pos_shift;	/* low bits of the last of those that are not the position's */
+	u8 wide;	/* one bit a field: not covered by one load of 8 bytes */
+	/* A field's value is (load8(load_byte) >> shift & mask) + f.field_offset. */
+	u8 load_byte[BKEY_NR_FIELDS];
+	u8 shift[BKEY_NR_FIELDS]; /* of a wide field: left, by this much */
+	u8 field_lo[BKEY_NR_FIELDS];
+	u64 mask[BKEY_NR_FIELDS];
 };
 
 extern const struct bkey_format bkey_format_current;

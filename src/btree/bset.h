@@ -16,12 +16,13 @@
  *
  * Invariants:
  *  1. At most one key per position is live (type other than deleted) over all sets.
- *  2. A deleted key (KEY_TYPE_deleted) in an unwritten set is a whiteout: it cancels a key at
- *     its position in an on-disk bset and must be written. Deleted keys in written
- *     sets are garbage.
- *  3. needs_whiteout on a key of an unwritten set: some on-disk bset has (or had) a live
- *     key at its position, so removing this key must leave a whiteout.
- *  4. The live keys and the whiteouts fit the buffer.
+ *  2. A deleted key with needs_whiteout, in an unwritten set, is a whiteout: it cancels a key at
+ *     its position in an on-disk bset and must be written. Every other deleted key is
+ *     garbage, kept until its set is merged; the set being inserted into has none.
+ *  3. needs_whiteout on a live key of an unwritten set: the newest on-disk bset that has its
+ *     position has a live key there, so removing this key must leave a whiteout.
+ *  4. A position has at most one live key or whiteout among the unwritten sets.
+ *  5. The live keys and the whiteouts fit the buffer.
  *
  * Locking: none here. Readers may run beside each other; any change (insert,
  * freeze, compact, written) needs the node's lock exclusive.
@@ -51,6 +52,8 @@ struct bset_tree {
 	u64 journal_seq; /* newest journal entry with a key of this set */
 	u32 live_u64s;	 /* of keys that are not deleted */
 	u32 nr_live;
+	u32 whiteout_u64s; /* of whiteouts as they will be written; 0 in a written set */
+	u32 pad2;
 };
 
 struct btree_keys {
@@ -138,8 +141,6 @@ static inline u32 btree_keys_insert_u64s(const struct bkey_i *k)
  */
 struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i *k, u64 journal_seq,
 				      u64 *scratch);
-
-/* Overwrite the value of the live key at @pos in place (same size), as if inserted. */
 
 /*
  * Freeze the set being inserted into (build its aux tree, merge unwritten sets into

@@ -121,6 +121,16 @@
 	x(restart_nested, 608, EINTR, "transaction restart: a nested transaction restarted")       \
 	x(btree_key_too_big, 650, E2BIG, "key too big")
 
+/* btree: keys and bsets: 670.. */
+#define BCFS_ERRCODES_BSET(x)                                                                      \
+	x(bkey_format_invalid, 670, EUCLEAN, "invalid key format in a btree node")                 \
+	x(bset_key_size, 671, EUCLEAN, "a key's size does not fit its set of keys")                \
+	x(bset_key_format, 672, EUCLEAN, "a key of unknown format in a btree node")                \
+	x(bset_key_flags, 673, EUCLEAN, "a key with flags that belong in memory only")             \
+	x(bset_unsorted, 674, EUCLEAN, "keys out of order in a btree node")                        \
+	x(bset_too_big, 675, EUCLEAN, "more keys than a btree node holds")                         \
+	x(bset_corrupt, 676, EUCLEAN, "a btree node's keys in memory break an invariant")
+
 /* alloc: 700.. */
 #define BCFS_ERRCODES_ALLOC(x)                                                                     \
 	x(nospc, 700, ENOSPC, "no space left on device")                                           \
@@ -216,6 +226,7 @@
 	BCFS_ERRCODES_SB(x)                                                                        \
 	BCFS_ERRCODES_JOURNAL(x)                                                                   \
 	BCFS_ERRCODES_BTREE(x)                                                                     \
+	BCFS_ERRCODES_BSET(x)                                                                      \
 	BCFS_ERRCODES_ALLOC(x)                                                                     \
 	BCFS_ERRCODES_DATA(x)                                                                      \
 	BCFS_ERRCODES_SNAPSHOT(x)                                                                  \

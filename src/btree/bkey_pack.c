@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Packed keys: formats, packing, unpacking, comparing.
+ *
+ * A packed key is key_u64s words; the fields lie from the top bit of the last
+ * word downwards in the order of enum bkey_fields, the 24 bits of the header at
+ * the bottom of the first word. So the position is one big integer at the top,
+ * and comparing positions is comparing words from the top, the last of them
+ * without the bits that belong to size and version.
+ */
+#include "btree/bkey.h"
+
+#include "util/bits.h"
+#include "util/errcode.h"
+#include "util/printbuf.h"
+
+#include <string.h>
+
+static const u8 native_bits[BKEY_NR_FIELDS] = {64, 64, 32, 32, 32};
+
+const struct bkey_format bkey_format_current = {
+	.key_u64s = BKEY_U64s,
+	.nr_fields = BKEY_NR_FIELDS,
+	.bits_per_field = {64, 64, 32, 32, 32},
+};
+
+static inline u64 load8(const void *p)
+{
+	u64 v;
+
+	memcpy(&v, p, 8);
+	return v;
+}
+
+void bkey_format_fast_init(struct bkey_format_fast *dst, const struct bkey_format *f)
+{
+	unsigned hi = f->key_u64s * 64;
+
+	*dst = (struct bkey_format_fast){.f = *f};
+	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++) {
+		unsigned bits = f->bits_per_field[i];
+		unsigned lo = hi - bits;
+		unsigned byte = hi <= 64 ? 0 : DIV_ROUND_UP(hi, 8) - 8;
+
+		dst->field_lo[i] = bits ? lo : 0;
+		dst->mask[i] = low_bits_mask(bits);
+		dst->load_byte[i] = byte;
+		if (!bits) {
+			dst->load_byte[i] = 0;
+		} else if (lo >= byte * 8) {
+			dst->shift[i] = lo - byte * 8;
+		} else {
+			dst->shift[i] = byte * 8 - lo;
+			dst->wide |= 1U << i;
+		}
+		if (i <= BKEY_FIELD_SNAPSHOT)
+			dst->nr_key_bits += bits;
+		hi = lo;
+	}
+	dst->cmp_words = DIV_ROUND_UP(dst->nr_key_bits, 64);
+	dst->pos_shift = dst->cmp_words * 64 - dst->nr_key_bits;
+}
+
+/* Formats */
+
+void bkey_format_state_init(struct bkey_format_state *s)
+{
+	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++) {
+		s->field_min[i] = UINT64_MAX;
+		s->field_max[i] = 0;
+	}
+}
+
+static void format_add(struct bkey_format_state *s, unsigned i, u64 v)
+{
+	s->field_min[i] = min(s->field_min[i], v);
+	s->field_max[i] = max(s->field_max[i], v);
+}
+
+void bkey_format_add_pos(struct bkey_format_state *s, struct bpos p)
+{
+	format_add(s, BKEY_FIELD_INODE, p.inode);
+	format_add(s, BKEY_FIELD_OFFSET, p.offset);
+	format_add(s, BKEY_FIELD_SNAPSHOT, p.snapshot);
+}
+
+void bkey_format_add_key(struct bkey_format_state *s, const struct bkey *k)
+{
+	bkey_format_add_pos(s, k->p);
+	format_add(s, BKEY_FIELD_SIZE, k->size);
+	format_add(s, BKEY_FIELD_VERSION, k->version);
+}
+
+/*
+ * Bits left over in the last word go round the fields whose values move: first the
+ * position and, where it varies, the size; then whatever has room.
+ */
+static void format_spread(struct bkey_format *f, unsigned spare)
+{
+	static const u8 order[] = {BKEY_FIELD_OFFSET, BKEY_FIELD_INODE, BKEY_FIELD_SIZE,
+				   BKEY_FIELD_SNAPSHOT, BKEY_FIELD_VERSION};
+
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (bool given = true; given && spare;) {
+			given = false;
+			for (unsigned n = 0; n < ARRAY_SIZE(order) && spare; n++) {
+				unsigned i = order[n];
+
+				if (f->bits_per_field[i] >= native_bits[i] ||
+				    (!pass && i > BKEY_FIELD_OFFSET && !f->bits_per_field[i]))
+					continue;
+				f->bits_per_field[i]++;
+				spare--;
+				given = true;
+			}
+		}
+}
+
+struct bkey_format bkey_format_done(const struct bkey_format_state *s)
+{
+	struct bkey_format f = {.nr_fields = BKEY_NR_FIELDS};
+	unsigned bits = BKEY_PACKED_HEADER_BITS;
+
+	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++) {
+		u64 lo = s->field_min[i];
+
+		/* an empty range; and a whiteout has neither size nor version */
+		if (lo > s->field_max[i] || i >= BKEY_FIELD_SIZE)
+			lo = 0;
+		f.field_offset[i] = lo;
+		f.bits_per_field[i] = fls64(s->field_max[i] - lo);
+		bits += f.bits_per_field[i];
+	}
+
+	f.key_u64s = DIV_ROUND_UP(bits, 64);
+	if (f.key_u64s >= BKEY_U64s)
+		return bkey_format_current;
+
+	format_spread(&f, f.key_u64s * 64 - bits);
+
+	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++) {
+		u64 mask = low_bits_mask(f.bits_per_field[i]);
+		u64 last = low_bits_mask(native_bits[i]) - mask; /* greatest legal offset */
+
+		/* from zero, if that still leaves room to double */
+		if (f.bits_per_field[i] > fls64(s->field_max[i]))
+			f.field_offset[i] = 0;
+		f.field_offset[i] = min(f.field_offset[i], last);
+	}
+	return f;
+}
+
+int bkey_format_validate(const struct bkey_format *f, struct printbuf *err)
+{
+	unsigned bits = BKEY_PACKED_HEADER_BITS;
+
+	if (f->nr_fields != BKEY_NR_FIELDS) {
+		prt_printf(err, "%u fields, expected %u", f->nr_fields, BKEY_NR_FIELDS);
+		return -BCFS_ERR_bkey_format_invalid;
+	}
+	if (!f->key_u64s || f->key_u64s > BKEY_U64s) {
+		prt_printf(err, "keys of %u u64s", f->key_u64s);
+		return -BCFS_ERR_bkey_format_invalid;
+	}
+	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++) {
+		unsigned n = f->bits_per_field[i];
+
+		if (n > native_bits[i]) {
+			prt_printf(err, "field %u has %u bits, at most %u", i, n, native_bits[i]);
+			return -BCFS_ERR_bkey_format_invalid;
+		}
+		if (f->field_offset[i] > low_bits_mask(native_bits[i]) - low_bits_mask(n)) {
+			prt_printf(err, "field %u overflows", i);
+			return -BCFS_ERR_bkey_format_invalid;
+		}
+		bits += n;
+	}
+	if (f->bits_per_field[BKEY_NR_FIELDS] || f->field_offset[BKEY_NR_FIELDS]) {
+		prt_printf(err, "reserved field in use");
+		return -BCFS_ERR_bkey_format_invalid;
+	}
+	if (bits > f->key_u64s * 64U) {
+		prt_printf(err, "%u bits in keys of %u u64s", bits, f->key_u64s);
+		return -BCFS_ERR_bkey_format_invalid;
+	}
+	return 0;
+}
+
+void bkey_format_to_text(struct printbuf *out, const struct bkey_format *f)
+{
+	static const char *const names[] = {"inode", "offset", "snapshot", "size", "version"};
+
+	prt_printf(out, "u64s %u", f->key_u64s);
+	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++)
+		prt_printf(out, " %s %u:%llu", names[i], f->bits_per_field[i],
+			   (unsigned long long)f->field_offset[i]);
+}
+
+/* Packing */
+
+/*
+ * Add a value to a key under construction. @w has a word more than the key, so that
+ * the part that spills into the next word needs no branch.
+ */
+static inline void put_field(u64 *w, const struct bkey_format_fast *f, unsigned i, u64 v)
+{
+	unsigned lo = f->field_lo[i];
+
+	w[lo / 64] |= v << (lo % 64);
+	w[lo / 64 + 1] |= v >> 1 >> (63 - lo % 64);
+}
+
+bool bkey_pack_key(struct bkey_packed *out, const struct bkey *in, const struct bkey_format_fast *f)
+{
+	const u64 v[BKEY_NR_FIELDS] = {
+		in->p.inode - f->f.field_offset[BKEY_FIELD_INODE],
+		in->p.offset - f->f.field_offset[BKEY_FIELD_OFFSET],
+		in->p.snapshot - f->f.field_offset[BKEY_FIELD_SNAPSHOT],
+		in->size - f->f.field_offset[BKEY_FIELD_SIZE],
+		in->version - f->f.field_offset[BKEY_FIELD_VERSION],
+	};
+	u64 w[BKEY_U64s + 1] = {0};
+
+	/* Below the offset wraps round to more than the mask: offset + mask is in range. */
+	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++)
+		if (v[i] > f->mask[i])
+			return false;
+
+	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++)
+		put_field(w, f, i, v[i]);
+
+	w[0] |= (u64)(in->u64s - BKEY_U64s + f->f.key_u64s) | (u64)BKEY_FORMAT_LOCAL << 8 |
+		(u64)in->needs_whiteout << 15 | (u64)in->type << 16;
+	memcpy(out, w, f->f.key_u64s * 8);
+	return true;
+}
+
+static inline u64 get_field(const struct bkey_format_fast *f, const u8 *k, unsigned i)
+{
+	return (load8(k + f->load_byte[i]) >> f->shift[i] & f->mask[i]) + f->f.field_offset[i];
+}
+
+/* The same for a field that begins below the 8 bytes its top lies in. */
+static u64 get_field_slow(const struct bkey_format_fast *f, const u8 *k, unsigned i)
+{
+	u64 v;
+
+	if (!(f->wide & 1U << i))
+		return get_field(f, k, i);
+	v = load8(k + f->load_byte[i]) << f->shift[i];
+	v |= k[f->load_byte[i] - 1] >> (8 - f->shift[i]);
+	return (v & f->mask[i]) + f->f.field_offset[i];
+}
+
+struct bpos bkey_unpack_pos(const struct bkey_format_fast *f, const struct bkey_packed *k_)
+{
+	const u8 *k = (const u8 *)k_;
+
+	if (unlikely(k_->format == BKEY_FORMAT_CURRENT))
+		return ((const struct bkey *)k)->p;
+	if (unlikely(f->wide))
+		return SPOS(get_field_slow(f, k, BKEY_FIELD_INODE),
+			    get_field_slow(f, k, BKEY_FIELD_OFFSET),
+			    get_field_slow(f, k, BKEY_FIELD_SNAPSHOT));
+	return SPOS(get_field(f, k, BKEY_FIELD_INODE), get_field(f, k, BKEY_FIELD_OFFSET),
+		    get_field(f, k, BKEY_FIELD_SNAPSHOT));
+}
+
+struct bkey bkey_unpack_key(const struct bkey_format_fast *f, const struct bkey_packed *k)
+{
+	struct bkey u;
+
+	if (unlikely(k->format == BKEY_FORMAT_CURRENT)) {
+		memcpy(&u, k, sizeof(u));
+		u.needs_whiteout = 0;
+		return u;
+	}
+
+	u.u64s = k->u64s - f->f.key_u64s + BKEY_U64s;
+	u.format = BKEY_FORMAT_CURRENT;
+	u.needs_whiteout = 0;
+	u.type = k->type;
+	u.pad = 0;
+	u.p = bkey_unpack_pos(f, k);
+	if (unlikely(f->wide)) {
+		u.size = get_field_slow(f, (const u8 *)k, BKEY_FIELD_SIZE);
+		u.version = get_field_slow(f, (const u8 *)k, BKEY_FIELD_VERSION);
+	} else {
+		u.size = get_field(f, (const u8 *)k, BKEY_FIELD_SIZE);
+		u.version = get_field(f, (const u8 *)k, BKEY_FIELD_VERSION);
+	}
+	return u;
+}
+
+struct bkey_s_c bkey_disassemble(const struct bkey_format_fast *f, const struct bkey_packed *k,
+				 struct bkey *u)
+{
+	*u = bkey_unpack_key(f, k);
+	return (struct bkey_s_c){u, bkeyp_val(f, k)};
+}
+
+enum bkey_pack_pos_ret bkey_pack_pos_lossy(struct bkey_packed *out, struct bpos in,
+					   const struct bkey_format_fast *f)
+{
+	const u64 *first = f->f.field_offset, *mask = f->mask;
+	u64 v[3] = {in.inode, in.offset, in.snapshot};
+	enum bkey_pack_pos_ret ret = BKEY_PACK_POS_EXACT;
+	u64 w[BKEY_U64s + 1] = {0};
+	unsigned i;
+
+	/* The first field out of range decides; all behind it become the greatest there is. */
+	for (i = 0; i < 3; i++)
+		if (unlikely(v[i] - first[i] > mask[i]))
+			break;
+	if (unlikely(i < 3)) {
+		ret = BKEY_PACK_POS_SMALLER;
+		if (v[i] < first[i]) {
+			/* below: borrow from the field in front */
+			do {
+				if (!i)
+					return BKEY_PACK_POS_FAIL;
+				i--;
+			} while (v[i] == first[i]);
+			v[i++]--;
+		}
+		for (; i < 3; i++)
+			v[i] = first[i] + mask[i];
+	}
+
+	for (i = 0; i < 3; i++)
+		put_field(w, f, i, v[i] - first[i]);
+	w[0] |= (u64)f->f.key_u64s | (u64)BKEY_FORMAT_LOCAL << 8;
+	memcpy(out, w, f->f.key_u64s * 8);
+	return ret;
+}
+
+/* Comparing */
+
+int bkey_cmp_packed_bits(const struct bkey_format_fast *f, const struct bkey_packed *l,
+			 const struct bkey_packed *r)
+{
+	const u64 *lw = (const u64 *)l + f->f.key_u64s, *rw = (const u64 *)r + f->f.key_u64s;
+	unsigned nr = f->cmp_words;
+
+	if (!nr)
+		return 0;
+	for (; nr > 1; nr--) {
+		lw--, rw--;
+		if (*lw != *rw)
+			return *lw < *rw ? -1 : 1;
+	}
+	return cmp_int(lw[-1] >> f->pos_shift, rw[-1] >> f->pos_shift);
+}
+
+int bkey_cmp_packed(const struct bkey_format_fast *f, const struct bkey_packed *l,
+		    const struct bkey_packed *r)
+{
+	if (likely(l->format == BKEY_FORMAT_LOCAL && r->format == BKEY_FORMAT_LOCAL))
+		return bkey_cmp_packed_bits(f, l, r);
+	return bpos_cmp(bkey_unpack_pos(f, l), bkey_unpack_pos(f, r));
+}
+
+int bkey_cmp_left_packed(const struct bkey_format_fast *f, const struct bkey_packed *l,
+			 struct bpos r)
+{
+	return bpos_cmp(bkey_unpack_pos(f, l), r);
+}
+
+int bkey_greatest_differing_bit(const struct bkey_format_fast *f, const struct bkey_packed *l,
+				const struct bkey_packed *r)
+{
+	const u64 *lw = (const u64 *)l + f->f.key_u64s, *rw = (const u64 *)r + f->f.key_u64s;
+	int top = f->nr_key_bits;
+
+	for (unsigned i = 0; i < f->cmp_words; i++) {
+		u64 diff = *--lw ^ *--rw;
+
+		if (i == f->cmp_words - 1U)
+			diff = diff >> f->pos_shift << f->pos_shift;
+		if (diff)
+			return top - 65 + (int)fls64(diff);
+		top -= 64;
+	}
+	return -1;
+}
