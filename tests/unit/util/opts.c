@@ -5,6 +5,7 @@
  * Method: a toy table with every type, good and bad strings, a round trip
  * through opts_to_text.
  */
+#include "../test_rand.h"
 #include "util/cleanup.h"
 #include "util/errcode.h"
 #include "util/opts.h"
@@ -174,4 +175,31 @@ Test(opts, sizes)
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
 		cr_assert_eq(parse_size(bad[i], &v), -BCFS_ERR_invalid_option, "\"%s\"", bad[i]);
+}
+
+/* Random strings of the table's own pieces: taken or refused with one line, never anything else. */
+Test(opts, garbage)
+{
+	static const char *const parts[] = {"ro",    "no", "noisy", "nr",    "cache", "io",
+					    "label", "=",  ",",	    "uring", "4k",    "0x",
+					    "9",     ".",  "-",	    "E"};
+	u64 seed = trand_seed(7), state = seed;
+	unsigned taken = 0;
+
+	for (unsigned i = 0; i < 50000; i++) {
+		CLEANUP(printbuf_exit) struct printbuf text = PRINTBUF, err = PRINTBUF;
+		struct toy t = {.nr = 2, .cache = 4096};
+		int ret;
+
+		for (unsigned n = trand_below(&state, 8); n; n--)
+			prt_str(&text, parts[trand_below(&state, ARRAY_SIZE(parts))]);
+		ret = PARSE(&t, printbuf_str(&text), &err);
+		cr_assert(ret == 0 || ret == -BCFS_ERR_invalid_option);
+		cr_assert_eq(ret != 0, err.pos != 0, "\"%s\": \"%s\", " TEST_SEED_FMT,
+			     printbuf_str(&text), printbuf_str(&err), (unsigned long long)seed);
+		cr_assert(t.nr >= 2 && t.nr <= 64 && t.cache >= 4096 && t.io < 2);
+		taken += !ret;
+		opts_exit(rows, ARRAY_SIZE(rows), &t);
+	}
+	cr_assert_gt(taken, 1000);
 }
