@@ -89,7 +89,8 @@ struct journal_ops {
 	void (*flushed)(void *arg, u64 seq);
 	/*
 	 * Optional: before a flush entry is issued, wait until the data writes of all keys in
-	 * entries up to @seq have completed. An error fails that flush.
+	 * entries up to @seq have completed. An error fails that flush (the entry goes out as
+	 * noflush). Runs in the writer: it must not wait for a reservation.
 	 */
 	int (*pre_flush)(void *arg, u64 seq);
 };
@@ -141,6 +142,7 @@ struct journal_blacklist_range {
 struct journal_replay_entry {
 	u64 seq;
 	u64 sector; /* where it lay, for messages */
+	u32 bucket; /* index in the ring */
 	bool noflush;
 	struct jset *j;
 };
@@ -159,12 +161,20 @@ struct journal_replay {
 /*
  * Read every bucket. Writes nothing. Entries newer than the newest valid flush entry
  * are dropped; entries older than its last_seq are ignored. A missing or bad entry
- * in between is damage: -BCFS_ERR_journal_damaged with a message naming seq and place.
- * -BCFS_ERR_journal_empty if there is no valid flush entry at all.
+ * in between is damage: -BCFS_ERR_journal_damaged with a message naming seq and place; *ret then
+ * holds what is there, unchecked. -BCFS_ERR_journal_empty if there is no valid flush entry at
+ * all. Entries whose seq is blacklisted are ignored. Free *ret in every case.
  */
 int journal_read(struct journal *j, const struct journal_blacklist_range *bl, unsigned nr_bl,
 		 struct journal_replay *ret);
 void journal_replay_free(struct journal *j, struct journal_replay *r);
+/*
+ * The seqs (r->seq, end] must be blacklisted, durably, before journal_start(end + 1): @bl is what
+ * is blacklisted already. JOURNAL_SEQ_AHEAD beyond r->seq, or beyond the blacklisted range behind
+ * it: then the last session crashed before its first flush.
+ */
+u64 journal_blacklist_end(const struct journal_replay *r, const struct journal_blacklist_range *bl,
+			  unsigned nr_bl);
 
 /* Check an entry's inside (bounds of every jset_entry and key header): both ways. Explains in @err.
  */
@@ -197,7 +207,9 @@ static inline struct jset_entry *jset_last(const struct jset *j)
  * Begin at @cur_seq with what is carried. Entries [last_seq, cur_seq) are on the device and hold
  * an implicit pin each until journal_replay_done(); callers pin nodes on them as they replay
  * (journal_pin_add with the old seq). @r may be NULL (clean start: last_seq == cur_seq).
- * Starts the writer and reclaim threads.
+ * Starts the threads; writes nothing by itself. The first journal_flush() writes a flush entry
+ * even if nothing was reserved: after a clean start it must have returned before the clean section
+ * is given up, for writing begins in a bucket that may hold the last session's newest entry.
  */
 int journal_start(struct journal *j, u64 cur_seq, const struct journal_replay *r,
 		  const struct journal_carried *carried);
@@ -207,7 +219,10 @@ void journal_replay_done(struct journal *j);
  * and seq come back, for the clean section. On error the state is not clean.
  */
 int journal_stop(struct journal *j, struct journal_carried *ret_carried, u64 *ret_seq);
-/* Stop at once, writing nothing more (emergency read-only; simulated crash). Idempotent. */
+/*
+ * Stop at once, writing nothing more (emergency read-only; simulated crash); only what is being
+ * submitted at this moment may still go out. From any context; idempotent.
+ */
 void journal_halt(struct journal *j);
 int journal_error(const struct journal *j); /* 0 while healthy */
 
@@ -255,7 +270,7 @@ u64 journal_last_seq(const struct journal *j);	  /* oldest pinned */
 u64 journal_flushed_seq(const struct journal *j); /* durable up to here */
 /* Wait until @seq is durable. Group-commits: waiters share an entry. 0 or an error. */
 int journal_flush_seq(struct journal *j, u64 seq);
-/* Make everything reserved so far durable. */
+/* Make everything reserved so far durable. Writes an empty entry if it is the session's first. */
 int journal_flush(struct journal *j);
 /* Ask, don't wait. */
 void journal_flush_async(struct journal *j, u64 seq);

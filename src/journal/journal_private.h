@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The journal's inside. See journal.h for the contract and README.md for the
+ * life of an entry.
+ *
+ * The reservation word (j->state) is all that the fast path touches:
+ *
+ *	bits  0-19  left: u64s not yet reserved in the open entry; 0 when none is open
+ *	bit   20    low: only JOURNAL_RES_RECLAIM may take from it
+ *	bit   21    open
+ *	bits 22-23  index of the buffer that is (or was last) open
+ *	bits 24-63  four counts of 10 bits: holders of each buffer; an open entry holds itself
+ *
+ * The room is counted down, so that one compare-and-swap both checks and takes it: no second
+ * word is read that could belong to another entry. A count that reaches zero means: closed,
+ * and the last holder has gone.
+ *
+ * Sequence numbers, each behind the one before:
+ *	cur_seq (open or next) > seq_prepared (handed to the writer) >= seq_ondisk (written, in
+ *order) flush_issued >= flushed_seq (durable); last_seq (oldest pinned) >= last_seq_ondisk (what
+ *the newest durable flush entry says; buckets below it are free).
+ *
+ * Threads: "writer" closes and prepares entries and submits them in order; "done" waits for
+ * the writes in order; "reclaim" flushes pins and asks for flush entries that free space.
+ *
+ * Lock order: lock, then pin_lock. Neither is held while waiting for I/O or calling out.
+ */
+#ifndef BCFS_JOURNAL_JOURNAL_PRIVATE_H
+#define BCFS_JOURNAL_JOURNAL_PRIVATE_H
+
+#include <stdatomic.h>
+
+#include "bcfs/format/extent.h"
+#include "codec/codec.h"
+#include "dev/bdev.h"
+#include "env/env.h"
+#include "journal/journal.h"
+#include "util/cleanup.h"
+#include "util/errcode.h"
+#include "util/log.h"
+#include "util/printbuf.h"
+
+#define ST_LEFT_BITS	    20
+#define ST_LEFT		    ((1ULL << ST_LEFT_BITS) - 1)
+#define ST_LOW		    (1ULL << 20)
+#define ST_OPEN		    (1ULL << 21)
+#define ST_IDX_SHIFT	    22
+#define ST_COUNT_BITS	    10
+#define ST_COUNT_MAX	    ((1U << ST_COUNT_BITS) - 1)
+#define ST_COUNT_SHIFT(idx) (24 + ST_COUNT_BITS * (idx))
+#define ST_COUNT_ONE(idx)   (1ULL << ST_COUNT_SHIFT(idx))
+
+/* Memory each buffer begins with; they grow to entry_bytes while entries are being filled. */
+#define JOURNAL_BUF_BYTES (256U << 10)
+/* A root's key with every pointer it may have, and its jset_entry. */
+#define JOURNAL_ROOT_U64s  21
+#define JOURNAL_USAGE_U64s (1 + BCFS_ACCOUNTING_NR * (sizeof(struct bcfs_jset_usage) / sizeof(u64)))
+/* What every entry keeps free for the carried state. */
+#define JOURNAL_CARRIED_U64s	 (BTREE_ID_NR * JOURNAL_ROOT_U64s + JOURNAL_USAGE_U64s)
+
+#define JOURNAL_BUCKETS_MIN	 8
+#define JOURNAL_BUCKET_BYTES_MIN (8U << 10)
+/* Free buckets that must be left behind an entry, by who opens it. */
+#define JOURNAL_KEEP_RESTART 1 /* so that the next mount finds a place to begin */
+#define JOURNAL_WRITE_TRIES  5
+#define JOURNAL_DIRTY_AGE_NS (30 * ENV_NSEC_PER_SEC)
+/* Widest span of seqs that a start accepts: more is a crafted image. */
+#define JOURNAL_SPAN_MAX (1U << 20)
+/* No journal lives to see it. */
+#define JOURNAL_SEQ_MAX (1ULL << 62)
+
+enum journal_buf_state {
+	BUF_FREE,
+	BUF_OPEN,
+	BUF_CLOSED,  /* waits for its holders, then for the writer */
+	BUF_WRITING, /* flush or not is decided; being put together */
+	BUF_SUBMITTED,
+};
+
+struct journal_buf {
+	/* Constant while the entry has holders. */
+	struct jset *data;
+	u32 cap; /* u64s that reservations may take */
+	u64 seq;
+	s64 usage[BCFS_ACCOUNTING_NR]; /* atomic: changes of counters in this entry */
+
+	/* Protected by lock. */
+	enum journal_buf_state state;
+	bool must_flush;
+	bool flush; /* decided */
+	u32 buf_bytes;
+	u32 promise_bytes; /* the most it will take on the device; until it is placed */
+	u32 u64s;	   /* reserved, once closed */
+	u64 last_seq;	   /* as of closing */
+	u64 opened_ns;
+
+	/* The writer's, then the done thread's. */
+	u32 write_bytes;
+	u64 place; /* byte offset on the device */
+	struct bdev_io io;
+};
+
+struct journal_bucket {
+	u64 nr;	 /* bucket on the device */
+	u64 seq; /* newest entry in it; 0: none that matters */
+};
+
+struct journal_pin_list {
+	u32 count; /* pins, and one of the entry's own until it is written (or replayed) */
+	u64 opened_ns;
+	struct journal_entry_pin *unflushed, *flushing;
+};
+
+enum journal_run {
+	JOURNAL_STOPPED, /* before start and after stop */
+	JOURNAL_RUNNING,
+	JOURNAL_HALTED,
+};
+
+struct journal {
+	_Atomic u64 state; /* the reservation word */
+
+	/* Constant after journal_set_buckets(). */
+	struct env *env;
+	struct bdev *bdev;
+	struct log *log;
+	struct journal_opts opts;
+	u32 bucket_bytes;
+	u32 nr_buckets;
+	u32 entry_bytes; /* largest entry */
+	u32 res_max_u64s;
+	u32 reserve_buckets; /* kept for JOURNAL_WATERMARK_reclaim */
+
+	struct env_mutex lock;
+	struct env_cond wait;	     /* whoever waits for room, a flush, a completion */
+	struct env_cond writer_wait; /* the writer */
+	struct env_cond done_wait;   /* the done thread */
+	struct env_cond reclaim_wait;
+
+	/* Atomic for readers without the lock, changed under it. */
+	_Atomic u64 cur_seq, seq_ondisk, flushed_seq;
+	_Atomic int err;
+	_Atomic u32 run; /* enum journal_run */
+
+	/* Protected by lock. */
+	struct journal_buf bufs[JOURNAL_BUFS]; /* by seq % JOURNAL_BUFS */
+	u64 seq_prepared;
+	u64 flush_issued;
+	u64 start_seq;
+	u64 last_seq_ondisk;
+	u64 first_unflushed_ns; /* when the oldest entry behind flush_issued was opened; 0: none */
+	u64 flush_fail_gen, flush_fail_seq;
+	int flush_fail_err;
+	u32 buf_want;	  /* bytes that buffers should have */
+	u32 nr_waiting;	  /* reservations waiting for space */
+	bool flush_empty; /* a flush entry is wanted though there is nothing to put in */
+	bool flush_only;
+	bool stopping;	    /* the writer and reclaim are to end */
+	bool done_stopping; /* and, when the writer has, the done thread */
+	bool reclaim_kicked;
+	bool threads_started;
+	struct journal_bucket *buckets;
+	u32 cur_bucket;
+	u32 cur_off;	/* bytes used in it */
+	u32 free_ahead; /* free buckets behind cur_bucket, in order */
+	struct journal_counters counters;
+	struct ratelimit rl_write, rl_reclaim;
+
+	/* The writer's alone while it runs. */
+	struct journal_carried carried;
+
+	/* Pins. */
+	struct env_mutex pin_lock;
+	struct env_cond pin_wait;      /* a pin was dropped, or a flush call came back */
+	_Atomic u64 last_seq;	       /* front of the ring: oldest pinned, else the newest entry */
+	u64 pin_back;		       /* one behind the newest; protected by pin_lock */
+	u64 pin_mask;		       /* ditto */
+	struct journal_pin_list *pins; /* ditto; by seq & pin_mask */
+	u64 replay_end;		       /* implicit pins of [last_seq, replay_end); ditto */
+	u64 pin_drops;		       /* how often a pin was dropped or moved; ditto */
+
+	struct env_thread *writer, *done, *reclaim;
+	bool reading_done; /* bucket seqs are known from journal_read() */
+};
+
+/* The word. */
+static inline unsigned st_left(u64 st)
+{
+	return st & ST_LEFT;
+}
+static inline unsigned st_idx(u64 st)
+{
+	return (st >> ST_IDX_SHIFT) & (JOURNAL_BUFS - 1);
+}
+static inline unsigned st_count(u64 st, unsigned idx)
+{
+	return (st >> ST_COUNT_SHIFT(idx)) & ST_COUNT_MAX;
+}
+static inline bool journal_is_open(const struct journal *j)
+{
+	return j->state & ST_OPEN;
+}
+static inline struct journal_buf *journal_buf_at(struct journal *j, u64 seq)
+{
+	return &j->bufs[seq & (JOURNAL_BUFS - 1)];
+}
+static inline u64 jset_bytes(const struct jset *j)
+{
+	return sizeof(*j) + (u64)j->u64s * sizeof(u64);
+}
+
+/* How deep into the reserves an entry may dig. */
+enum journal_dig {
+	JOURNAL_DIG_normal,
+	JOURNAL_DIG_reclaim,
+	JOURNAL_DIG_internal, /* an empty entry that frees space */
+};
+
+/* journal_res.c; the lock is held. */
+int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig);
+void journal_entry_close(struct journal *j, bool full);
+/* See that a flush entry with a seq >= this one is on its way. */
+void journal_request_flush(struct journal *j, u64 seq);
+/* Wait for the flush of one more entry, an empty one if nothing is open. */
+int journal_flush_next(struct journal *j);
+
+/* journal_write.c */
+void journal_writer_thread(void *arg);
+void journal_done_thread(void *arg);
+/* Raise the error state; locks none. err: why. */
+void journal_set_error(struct journal *j, int err);
+
+/* journal_space.c; the lock is held. */
+u32 journal_room_for(struct journal *j, u32 least_bytes, u32 want_bytes, enum journal_dig dig);
+/* Take the place for a buffer's entry; false when no bucket is free. */
+bool journal_place(struct journal *j, struct journal_buf *buf, bool new_bucket);
+/* After last_seq_ondisk or the pins moved. */
+void journal_space_update(struct journal *j);
+/* How many buckets a flush entry closed now would free. */
+u32 journal_freeable(const struct journal *j);
+/* Entries up to here have to go so that half of the ring is free; 0: it is. */
+u64 journal_space_target(const struct journal *j);
+void journal_space_init(struct journal *j, u64 newest_seq);
+static inline u64 journal_bucket_offset(const struct journal *j, u32 idx)
+{
+	return j->buckets[idx].nr * j->bucket_bytes;
+}
+
+/* journal_reclaim.c */
+void journal_reclaim_thread(void *arg);
+void journal_reclaim_kick(struct journal *j); /* lock held */
+int journal_pins_init(struct journal *j, u64 last_seq, u64 cur_seq);
+/* A list for a new entry, with its own reference. -BCFS_ERR_nomem. */
+int journal_pin_push(struct journal *j, u64 seq);
+/* Drop the entry's own reference. */
+void journal_pin_put_own(struct journal *j, u64 seq);
+
+/* jset.c */
+/* Checksum of a finished entry, over its seq and all behind the csum field. */
+int jset_csum(const struct jset *j, unsigned type, struct bcfs_csum *ret);
+int jset_verify(const struct jset *j);
+/* Take roots and counters out of an entry into @c; returns the btrees seen as a bit mask. */
+u32 jset_fold_carried(const struct jset *j, struct journal_carried *c, bool with_usage);
+
+#endif

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reservations: the fast path is one compare-and-swap on j->state (its bits are
+ * described in journal_private.h). The slow path, under the lock, closes an
+ * entry that is full and opens the next. Nothing here does I/O.
+ */
+#include "journal/journal_private.h"
+
+#include <string.h>
+
+static bool res_try(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags)
+{
+	u64 old = atomic_load_explicit(&j->state, memory_order_relaxed), new;
+	unsigned idx;
+
+	do {
+		idx = st_idx(old);
+		if (st_left(old) < u64s || st_count(old, idx) == ST_COUNT_MAX)
+			return false;
+		if ((old & ST_LOW) && !(flags & JOURNAL_RES_RECLAIM))
+			return false;
+		new = old - u64s + ST_COUNT_ONE(idx);
+	} while (!atomic_compare_exchange_weak_explicit(&j->state, &old, new, memory_order_acquire,
+							memory_order_relaxed));
+
+	*res = (struct journal_res){
+		.seq = j->bufs[idx].seq,
+		.offset = j->bufs[idx].cap - st_left(old),
+		.u64s = u64s,
+		.idx = idx,
+		.ref = true,
+	};
+	return true;
+}
+
+/* Memory for a larger entry, if it is to be had; else what there is does. */
+static void buf_grow(struct journal *j, struct journal_buf *buf)
+{
+	struct jset *n;
+
+	if (buf->buf_bytes >= j->buf_want)
+		return;
+	n = env_malloc_aligned(j->env, 4096, j->buf_want);
+	if (!n)
+		return;
+	env_free(j->env, buf->data);
+	buf->data = n;
+	buf->buf_bytes = j->buf_want;
+}
+
+/*
+ * Open the entry cur_seq with room for a reservation of @u64s at least.
+ * -BCFS_ERR_journal_full: no space; -BCFS_ERR_journal_would_block: no buffer, or
+ * too far ahead of the last flush. The lock is held, no entry is open.
+ */
+int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
+{
+	u64 seq = j->cur_seq, old, new;
+	unsigned idx = seq & (JOURNAL_BUFS - 1);
+	struct journal_buf *buf = &j->bufs[idx];
+	u32 fixed = sizeof(struct jset) + JOURNAL_CARRIED_U64s * sizeof(u64);
+	u32 least = round_up(fixed + u64s * (u32)sizeof(u64), j->opts.block_bytes);
+	u32 bytes;
+
+	assert(!journal_is_open(j));
+	if (buf->state != BUF_FREE)
+		return -BCFS_ERR_journal_would_block;
+	if (seq > j->flushed_seq + JOURNAL_SEQ_AHEAD) {
+		journal_request_flush(j, seq - 1);
+		return -BCFS_ERR_journal_would_block;
+	}
+	buf_grow(j, buf);
+	bytes = journal_room_for(j, least, min(buf->buf_bytes, j->entry_bytes), dig);
+	if (!bytes)
+		return -BCFS_ERR_journal_full;
+	if (journal_pin_push(j, seq))
+		return -BCFS_ERR_journal_full;
+
+	buf->seq = seq;
+	buf->cap = min_t(u32, (bytes - fixed) / sizeof(u64), ST_LEFT);
+	buf->promise_bytes = bytes;
+	buf->state = BUF_OPEN;
+	buf->must_flush = j->flush_empty || j->flush_only;
+	buf->flush = false;
+	buf->opened_ns = env_mono_ns(j->env);
+	for (unsigned i = 0; i < BCFS_ACCOUNTING_NR; i++)
+		__atomic_store_n(&buf->usage[i], 0, __ATOMIC_RELAXED);
+	j->flush_empty = false;
+	if (!j->first_unflushed_ns) {
+		j->first_unflushed_ns = buf->opened_ns;
+		env_cond_signal(&j->writer_wait); /* its deadline */
+	}
+
+	old = atomic_load_explicit(&j->state, memory_order_relaxed);
+	do {
+		assert(!st_count(old, idx));
+		new = old & ~(ST_LEFT | ST_LOW | (3ULL << ST_IDX_SHIFT));
+		new |= buf->cap | ST_OPEN | (u64)idx << ST_IDX_SHIFT;
+		new += ST_COUNT_ONE(idx);
+		if (dig != JOURNAL_DIG_normal)
+			new |= ST_LOW;
+	} while (!atomic_compare_exchange_weak_explicit(&j->state, &old, new, memory_order_release,
+							memory_order_relaxed));
+	if (dig != JOURNAL_DIG_normal)
+		journal_space_update(j); /* low only if it has to be */
+	return 0;
+}
+
+/* No further reservations in the open entry. The lock is held. */
+void journal_entry_close(struct journal *j, bool full)
+{
+	u64 old = atomic_load_explicit(&j->state, memory_order_relaxed), new;
+	unsigned idx = st_idx(old);
+	struct journal_buf *buf = &j->bufs[idx];
+	u32 bytes;
+
+	assert(old & ST_OPEN);
+	do {
+		new = (old & ~(ST_LEFT | ST_LOW | ST_OPEN)) - ST_COUNT_ONE(idx);
+	} while (!atomic_compare_exchange_weak_explicit(&j->state, &old, new, memory_order_acq_rel,
+							memory_order_relaxed));
+
+	buf->u64s = buf->cap - st_left(old);
+	/*
+	 * As of now, not later: a pin is dropped after the keys that tell of its node's write
+	 * were journaled, so what is dropped by now has them in this entry or an older one.
+	 */
+	buf->last_seq = j->last_seq;
+	buf->state = BUF_CLOSED;
+	bytes = sizeof(struct jset) + (buf->u64s + JOURNAL_CARRIED_U64s) * sizeof(u64);
+	buf->promise_bytes = min(buf->promise_bytes, round_up(bytes, j->opts.block_bytes));
+	j->cur_seq++;
+	if (full && j->buf_want < j->entry_bytes)
+		j->buf_want = min(j->buf_want * 2, j->entry_bytes);
+	env_cond_signal(&j->writer_wait);
+}
+
+/*
+ * One step of the slow path: 0 when the reservation was had; would_block (a
+ * buffer) or full (space) when only waiting helps.
+ */
+static int res_step(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags)
+{
+	enum journal_dig dig =
+		flags & JOURNAL_RES_RECLAIM ? JOURNAL_DIG_reclaim : JOURNAL_DIG_normal;
+	int ret;
+
+	for (;;) {
+		u64 st;
+
+		if (j->err || j->run != JOURNAL_RUNNING)
+			return -BCFS_ERR_journal_shutdown;
+		if (res_try(j, res, u64s, flags))
+			return 0;
+		st = j->state;
+		if (st & ST_OPEN) {
+			bool room = st_left(st) >= u64s && st_count(st, st_idx(st)) < ST_COUNT_MAX;
+
+			if (room && (st & ST_LOW) && dig == JOURNAL_DIG_normal)
+				return -BCFS_ERR_journal_full;
+			if (!room)
+				journal_entry_close(j, true);
+			continue;
+		}
+		ret = journal_entry_open(j, u64s, JOURNAL_DIG_normal);
+		if (ret == -BCFS_ERR_journal_full && dig == JOURNAL_DIG_reclaim)
+			ret = journal_entry_open(j, u64s, dig);
+		if (ret)
+			return ret;
+	}
+}
+
+static int res_get_slow(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags)
+{
+	bool counted = false;
+	int ret;
+
+	env_mutex_lock(&j->lock);
+	while ((ret = res_step(j, res, u64s, flags)) == -BCFS_ERR_journal_full ||
+	       ret == -BCFS_ERR_journal_would_block) {
+		bool full = ret == -BCFS_ERR_journal_full;
+
+		if (full)
+			journal_reclaim_kick(j);
+		if (!counted) {
+			j->counters.waits++;
+			counted = true;
+		}
+		if (flags & JOURNAL_RES_NONBLOCK) {
+			ret = -BCFS_ERR_journal_would_block;
+			break;
+		}
+		j->nr_waiting += full;
+		env_cond_wait(&j->wait, &j->lock);
+		j->nr_waiting -= full;
+	}
+	env_mutex_unlock(&j->lock);
+	return ret;
+}
+
+u32 journal_res_max_u64s(const struct journal *j)
+{
+	return j->res_max_u64s;
+}
+
+int journal_res_get(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags)
+{
+	assert(u64s);
+	if (likely(res_try(j, res, u64s, flags)))
+		return 0;
+	if (u64s > j->res_max_u64s)
+		return -BCFS_ERR_journal_res_too_big;
+	return res_get_slow(j, res, u64s, flags);
+}
+
+int journal_res_wait(struct journal *j, u32 u64s, unsigned flags)
+{
+	struct journal_res res;
+	int ret = journal_res_get(j, &res, u64s, flags & ~JOURNAL_RES_NONBLOCK);
+
+	if (!ret)
+		journal_res_put(j, &res);
+	return ret;
+}
+
+/* Empty log entries over room that was not used. */
+static void res_pad(struct journal *j, const struct journal_res *res)
+{
+	u64 *p = j->bufs[res->idx].data->start + res->offset;
+	u32 left = res->u64s;
+
+	while (left) {
+		struct jset_entry *e = (struct jset_entry *)p;
+		u32 n = min_t(u32, left - 1, UINT16_MAX);
+
+		*e = (struct jset_entry){.u64s = n, .type = BCFS_JSET_ENTRY_log};
+		memset(e->data, 0, n * sizeof(u64));
+		p += 1 + n;
+		left -= 1 + n;
+	}
+}
+
+void journal_res_put(struct journal *j, struct journal_res *res)
+{
+	u64 old = atomic_load_explicit(&j->state, memory_order_relaxed), new;
+	const unsigned idx = res->idx;
+	const u32 behind = j->bufs[idx].cap - (res->offset + res->u64s);
+	bool padded = !res->u64s;
+
+	assert(res->ref);
+	do {
+		new = old - ST_COUNT_ONE(idx);
+		/* Nobody reserved behind us: the rest goes back. */
+		if (res->u64s && (old & ST_OPEN) && st_idx(old) == idx && st_left(old) == behind) {
+			new += res->u64s;
+		} else if (!padded) {
+			res_pad(j, res);
+			padded = true;
+		}
+	} while (!atomic_compare_exchange_weak_explicit(&j->state, &old, new, memory_order_acq_rel,
+							memory_order_relaxed));
+	res->ref = false;
+	res->u64s = 0;
+	if (!st_count(new, idx)) {
+		env_mutex_lock(&j->lock);
+		env_cond_signal(&j->writer_wait);
+		env_mutex_unlock(&j->lock);
+	}
+}
+
+void journal_add_entry(struct journal *j, struct journal_res *res, enum bcfs_jset_entry_type type,
+		       u8 btree_id, u8 level, const void *payload, u32 u64s)
+{
+	struct jset_entry *e;
+
+	assert(res->ref && u64s <= UINT16_MAX && jset_entry_u64s(u64s) <= res->u64s);
+	assert(type != BCFS_JSET_ENTRY_btree_root ||
+	       (btree_id < BTREE_ID_NR && jset_entry_u64s(u64s) <= JOURNAL_ROOT_U64s));
+	e = (struct jset_entry *)(j->bufs[res->idx].data->start + res->offset);
+	*e = (struct jset_entry){
+		.u64s = u64s,
+		.btree_id = btree_id,
+		.level = level,
+		.type = type,
+	};
+	if (u64s)
+		memcpy(e->data, payload, u64s * sizeof(u64));
+	res->offset += jset_entry_u64s(u64s);
+	res->u64s -= jset_entry_u64s(u64s);
+}
+
+void journal_add_usage(struct journal *j, struct journal_res *res, enum bcfs_accounting_type type,
+		       s64 delta)
+{
+	assert(res->ref && type < BCFS_ACCOUNTING_NR);
+	__atomic_fetch_add(&j->bufs[res->idx].usage[type], delta, __ATOMIC_RELAXED);
+}
+
+/* The lock is held. */
+void journal_request_flush(struct journal *j, u64 seq)
+{
+	u64 end = j->cur_seq + journal_is_open(j);
+
+	if (j->flush_issued >= seq)
+		return;
+	seq = max(seq, j->seq_prepared + 1);
+	if (seq < end)
+		journal_buf_at(j, seq)->must_flush = true;
+	else
+		j->flush_empty = true;
+	env_cond_signal(&j->writer_wait);
+}
+
+static int flush_wait(struct journal *j, u64 seq)
+{
+	u64 gen = j->flush_fail_gen;
+
+	while (j->flushed_seq < seq) {
+		if (j->err || j->run != JOURNAL_RUNNING)
+			return -BCFS_ERR_journal_shutdown;
+		if (j->flush_fail_gen != gen && j->flush_fail_seq >= seq)
+			return j->flush_fail_err;
+		journal_request_flush(j, seq);
+		env_cond_wait(&j->wait, &j->lock);
+	}
+	return 0;
+}
+
+int journal_flush_next(struct journal *j)
+{
+	return flush_wait(j, j->cur_seq);
+}
+
+int journal_flush_seq(struct journal *j, u64 seq)
+{
+	int ret;
+
+	if (journal_flushed_seq(j) >= seq)
+		return 0;
+	env_mutex_lock(&j->lock);
+	/* Nothing was ever reserved behind the newest entry. */
+	ret = flush_wait(j, min(seq, j->cur_seq - !journal_is_open(j)));
+	env_mutex_unlock(&j->lock);
+	return ret;
+}
+
+int journal_flush(struct journal *j)
+{
+	u64 seq;
+	int ret;
+
+	env_mutex_lock(&j->lock);
+	seq = j->cur_seq - !journal_is_open(j);
+	ret = flush_wait(j, max(seq, j->start_seq));
+	env_mutex_unlock(&j->lock);
+	return ret;
+}
+
+void journal_flush_async(struct journal *j, u64 seq)
+{
+	env_mutex_lock(&j->lock);
+	seq = min(seq, j->cur_seq - !journal_is_open(j));
+	if (j->run == JOURNAL_RUNNING && !j->err && seq > j->flushed_seq)
+		journal_request_flush(j, seq);
+	env_mutex_unlock(&j->lock);
+}
+
+void journal_set_flush_only(struct journal *j, bool on)
+{
+	env_mutex_lock(&j->lock);
+	j->flush_only = on;
+	env_mutex_unlock(&j->lock);
+}

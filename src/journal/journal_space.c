@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Room in the ring. An entry lies wholly in one bucket; one that does not fit
+ * the rest of the bucket goes to the next. An open entry holds a promise of the
+ * most it may take; where it will lie is found by placing all promises that are not placed
+ * yet, in order. (Placing smaller entries never needs more buckets than placing larger
+ * ones, so the promise holds.)
+ */
+#include "journal/journal_private.h"
+
+static u32 keep_buckets(const struct journal *j, enum journal_dig dig)
+{
+	switch (dig) {
+	case JOURNAL_DIG_normal:
+		return JOURNAL_KEEP_RESTART + j->reserve_buckets;
+	case JOURNAL_DIG_reclaim:
+		return JOURNAL_KEEP_RESTART;
+	case JOURNAL_DIG_internal:
+		break;
+	}
+	return 0;
+}
+
+struct place {
+	u32 ahead; /* buckets beyond the current one */
+	u32 off;
+};
+
+static void place_one(const struct journal *j, struct place *p, u32 bytes)
+{
+	if (bytes > j->bucket_bytes - p->off) {
+		p->ahead++;
+		p->off = 0;
+	}
+	p->off += bytes;
+}
+
+/* Where the next entry will begin at the latest, all promises kept. */
+static struct place place_promised(struct journal *j)
+{
+	struct place p = {.off = j->cur_off};
+
+	for (u64 seq = j->seq_ondisk + 1; seq < j->cur_seq + journal_is_open(j); seq++)
+		if (journal_buf_at(j, seq)->promise_bytes)
+			place_one(j, &p, journal_buf_at(j, seq)->promise_bytes);
+	return p;
+}
+
+/* Bytes for a new entry, between @least_bytes and @want_bytes; 0: no room. */
+u32 journal_room_for(struct journal *j, u32 least_bytes, u32 want_bytes, enum journal_dig dig)
+{
+	u32 keep = keep_buckets(j, dig);
+	struct place p = place_promised(j);
+	u32 rest = j->bucket_bytes - p.off;
+
+	want_bytes = min(want_bytes, j->bucket_bytes);
+	if (least_bytes > want_bytes)
+		return 0;
+	/* The rest of a bucket is good enough, unless it is a small part of what is wanted. */
+	if (p.ahead + keep <= j->free_ahead && rest >= least_bytes && rest >= want_bytes / 4)
+		return min(rest, want_bytes);
+	if (p.ahead + 1 + keep <= j->free_ahead)
+		return want_bytes;
+	if (p.ahead + keep <= j->free_ahead && rest >= least_bytes)
+		return rest;
+	return 0;
+}
+
+static bool next_bucket(struct journal *j)
+{
+	if (!j->free_ahead)
+		return false;
+	j->free_ahead--;
+	j->cur_bucket++;
+	if (j->cur_bucket == j->nr_buckets) {
+		j->cur_bucket = 0;
+		j->counters.wraps++;
+	}
+	j->cur_off = 0;
+	j->buckets[j->cur_bucket].seq = 0;
+	bdev_new_life(j->bdev, journal_bucket_offset(j, j->cur_bucket), j->bucket_bytes);
+	return true;
+}
+
+bool journal_place(struct journal *j, struct journal_buf *buf, bool new_bucket)
+{
+	struct journal_bucket *b;
+
+	if (new_bucket || buf->write_bytes > j->bucket_bytes - j->cur_off)
+		if (!next_bucket(j))
+			return false;
+	b = &j->buckets[j->cur_bucket];
+	buf->place = journal_bucket_offset(j, j->cur_bucket) + j->cur_off;
+	buf->promise_bytes = 0;
+	b->seq = max(b->seq, buf->seq);
+	j->cur_off += buf->write_bytes;
+	return true;
+}
+
+static struct journal_bucket *bucket_ahead(const struct journal *j, u32 n)
+{
+	return &j->buckets[(j->cur_bucket + n) % j->nr_buckets];
+}
+
+void journal_space_update(struct journal *j)
+{
+	u64 st = j->state;
+
+	while (j->free_ahead + 1 < j->nr_buckets &&
+	       bucket_ahead(j, j->free_ahead + 1)->seq < j->last_seq_ondisk)
+		j->free_ahead++;
+	if ((st & ST_OPEN) && (st & ST_LOW)) {
+		struct place p = place_promised(j);
+
+		if (p.ahead + keep_buckets(j, JOURNAL_DIG_normal) <= j->free_ahead) {
+			atomic_fetch_and(&j->state, ~ST_LOW);
+			env_cond_broadcast(&j->wait);
+		}
+	}
+}
+
+u32 journal_freeable(const struct journal *j)
+{
+	u64 last_seq = j->last_seq;
+	u32 n = 0;
+
+	while (j->free_ahead + 1 + n < j->nr_buckets &&
+	       bucket_ahead(j, j->free_ahead + 1 + n)->seq < last_seq)
+		n++;
+	return n;
+}
+
+u64 journal_space_target(const struct journal *j)
+{
+	u32 want = max(j->nr_buckets / 2, JOURNAL_KEEP_RESTART + j->reserve_buckets + 1);
+	u64 seq = 0;
+
+	for (u32 n = j->free_ahead; n < want && n + 1 < j->nr_buckets; n++)
+		seq = max(seq, bucket_ahead(j, n + 1)->seq);
+	return seq;
+}
+
+/*
+ * Choose where to begin: a bucket that nothing needs, behind the newest entry's,
+ * followed by as many free ones as there are. cur_off is set full, so that the first
+ * entry begins a bucket.
+ */
+void journal_space_init(struct journal *j, u64 newest_seq)
+{
+	u32 newest = 0;
+
+	if (!j->reading_done) {
+		/* A clean start: all is free; begin elsewhere each time. */
+		newest = newest_seq % j->nr_buckets;
+		for (u32 i = 0; i < j->nr_buckets; i++)
+			j->buckets[i].seq = 0;
+	} else {
+		for (u32 i = 1; i < j->nr_buckets; i++)
+			if (j->buckets[i].seq > j->buckets[newest].seq)
+				newest = i;
+	}
+	j->cur_bucket = newest;
+	j->cur_off = j->bucket_bytes;
+	j->free_ahead = 0;
+	journal_space_update(j);
+}
