@@ -81,6 +81,7 @@ void sim_bdev_peek(struct bdev *bdev, u64 offset, void *buf, u64 len);
 enum sim_event_kind {
 	SIM_EV_SUBMIT,
 	SIM_EV_COMPLETE,
+	SIM_EV_CACHE_LOST, /* what was pending is gone (sim_bdev_set_gone) */
 };
 
 struct sim_log_entry {

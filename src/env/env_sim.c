@@ -406,6 +406,10 @@ void env_sim_stop(struct env *env, int ret)
 	abort();
 }
 
+bool env_sim_is_stopped(const struct env *env)
+{
+	return env->sim->stopped;
+}
 u64 env_sim_seed(const struct env *env)
 {
 	return env->sim->seed;

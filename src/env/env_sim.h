@@ -43,6 +43,9 @@ int env_sim_run(struct env *env, void (*main)(void *arg), void *arg);
  */
 void env_sim_stop(struct env *env, int ret) __attribute__((noreturn));
 
+/* After a deadlock, the time limit or env_sim_stop(): nothing blocks or runs any more. */
+bool env_sim_is_stopped(const struct env *env);
+
 u64 env_sim_seed(const struct env *env);
 /* Of 1024 uncontended mutex_lock and yield-like points, how many switch. Default 64. */
 void env_sim_set_preempt(struct env *env, u32 per_1024);

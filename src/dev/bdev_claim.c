@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opening a file or block device so that nobody else has it.
+ *
+ * Images: flock(2), shared for readers, exclusive for writers. Never fcntl
+ * locks, which any close of the file in this process would drop. Block devices:
+ * besides that an O_EXCL open, which the kernel refuses while the device is
+ * mounted or part of something, and which keeps others from mounting it. The
+ * claim is a descriptor of its own, so that bdev_release_excl() can give it up.
+ *
+ * A device that is in use is waited for (opts->wait_lock_ms), unless a mount of
+ * it is to be seen: then it is refused at once, by name of the mount point.
+ */
+#include "dev/bdev_private.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define POLL_NS (20 * ENV_NSEC_PER_MSEC)
+/* udev holds a shared flock on a whole disk for a moment when it looks at it. */
+#define BLOCK_GRACE_NS ENV_NSEC_PER_SEC
+
+static int fail(char *msg, size_t size, int code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static int fail(char *msg, size_t size, int code, const char *fmt, ...)
+{
+	va_list args;
+
+	if (msg && size) {
+		va_start(args, fmt);
+		vsnprintf(msg, size, fmt, args);
+		va_end(args);
+	}
+	return -code;
+}
+
+static int open_failed(const char *path, int err, const struct bdev_opts *opts, char *msg,
+		       size_t size)
+{
+	switch (err) {
+	case ENOENT:
+	case ENOTDIR:
+		return fail(msg, size, BCFS_ERR_dev_not_found,
+			    "%s: no such file or device; check the path", path);
+	case EISDIR:
+		return fail(msg, size, BCFS_ERR_dev_is_dir,
+			    "%s: is a directory; name a block device or an image file", path);
+	case EACCES:
+	case EPERM:
+		return fail(msg, size, BCFS_ERR_dev_permission,
+			    "%s: permission denied; %s access is needed (run as root, or change "
+			    "its mode)",
+			    path, opts->read_only ? "read" : "read and write");
+	case EROFS:
+		return fail(msg, size, BCFS_ERR_dev_media_ro,
+			    "%s: lies on read-only media; open it read-only", path);
+	case ENXIO:
+	case ENODEV:
+	case ENOMEDIUM:
+		return fail(msg, size, BCFS_ERR_dev_gone,
+			    "%s: there is no device or medium behind it", path);
+	default:
+		return fail(msg, size, BCFS_ERR_dev_open, "%s: cannot be opened: %s", path,
+			    strerror(err));
+	}
+}
+
+/* ---- is it mounted? ---- */
+
+/* Undoes the octal escapes of mountinfo, in place. */
+static void unescape(char *s)
+{
+	char *out = s;
+
+	while (*s) {
+		if (s[0] == '\\' && s[1] && s[2] && s[3]) {
+			*out++ = (char)(((s[1] & 7) << 6) | ((s[2] & 7) << 3) | (s[3] & 7));
+			s += 4;
+		} else {
+			*out++ = *s++;
+		}
+	}
+	*out = 0;
+}
+
+struct mount_line {
+	unsigned int major, minor;
+	char *point, *fstype, *source;
+};
+
+static bool parse_mount_line(char *line, struct mount_line *ret)
+{
+	char *save, *tok, *sep = strstr(line, " - ");
+	int field = 0;
+
+	if (!sep)
+		return false;
+	*sep = 0;
+	for (tok = strtok_r(line, " ", &save); tok; tok = strtok_r(NULL, " ", &save)) {
+		if (field == 2 && sscanf(tok, "%u:%u", &ret->major, &ret->minor) != 2)
+			return false;
+		if (field == 4)
+			ret->point = tok;
+		field++;
+	}
+	ret->fstype = strtok_r(sep + 3, " ", &save);
+	ret->source = strtok_r(NULL, " ", &save);
+	if (field < 5 || !ret->fstype || !ret->source)
+		return false;
+	unescape(ret->point);
+	unescape(ret->source);
+	return true;
+}
+
+/* Where a device or image is mounted, as far as this process can see. */
+static bool find_mount(const char *path, const struct stat *st, char *point, size_t size)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	char *real = realpath(path, NULL), *line = NULL;
+	struct mount_line m;
+	size_t line_size = 0;
+	bool found = false;
+
+	while (file && !found && getline(&line, &line_size, file) > 0) {
+		line[strcspn(line, "\n")] = 0;
+		if (!parse_mount_line(line, &m))
+			continue;
+		found = S_ISBLK(st->st_mode) && makedev(m.major, m.minor) == st->st_rdev;
+		if (!strncmp(m.fstype, "fuse", 4))
+			found |= !strcmp(m.source, path) || (real && !strcmp(m.source, real));
+		if (found)
+			snprintf(point, size, "%s", m.point);
+	}
+	free(line);
+	free(real);
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* ---- one attempt ---- */
+
+enum { CLAIMED, BUSY_EXCL, BUSY_LOCK };
+
+/* CLAIMED, BUSY_*, or a negative code with a message. */
+static int try_claim(struct bdev_file *f, const char *path, const struct bdev_opts *opts, char *msg,
+		     size_t size)
+{
+	int mode = opts->read_only ? O_RDONLY : O_RDWR;
+	int lock = opts->read_only && !opts->exclusive ? LOCK_SH : LOCK_EX;
+
+	if (!f->b.is_file && f->fd_excl < 0) {
+		f->fd_excl = open(path, mode | O_CLOEXEC | O_EXCL);
+		if (f->fd_excl < 0 && errno == EBUSY)
+			return BUSY_EXCL;
+		if (f->fd_excl < 0)
+			return open_failed(path, errno, opts, msg, size);
+	}
+	if (!flock(f->fd, lock | LOCK_NB))
+		return CLAIMED;
+	if (errno == EWOULDBLOCK)
+		return BUSY_LOCK;
+	return fail(msg, size, BCFS_ERR_dev_open, "%s: cannot be locked: %s", path,
+		    strerror(errno));
+}
+
+static int busy_failed(const char *path, int busy, bool is_file, char *msg, size_t size)
+{
+	if (busy == BUSY_EXCL)
+		return fail(msg, size, BCFS_ERR_dev_in_use,
+			    "%s: is in use (mounted, swap, or part of another device); release it "
+			    "first",
+			    path);
+	return fail(msg, size, BCFS_ERR_dev_in_use,
+		    "%s: is in use by another process (a bcfs mount or tool); unmount it or wait "
+		    "for it to end%s",
+		    path, is_file ? "" : ", or see what else has it locked");
+}
+
+static int claim_wait(struct bdev_file *f, const char *path, const struct bdev_opts *opts,
+		      const struct stat *st, char *msg, size_t size)
+{
+	struct env *env = f->b.env;
+	u64 start = env_mono_ns(env), wait_ns = opts->wait_lock_ms * ENV_NSEC_PER_MSEC;
+	char point[PATH_MAX], text[BDEV_MSG_SIZE];
+	bool told = !wait_ns || !opts->on_wait;
+
+	if (!f->b.is_file)
+		wait_ns = max_t(u64, wait_ns, BLOCK_GRACE_NS);
+	for (;;) {
+		int ret = try_claim(f, path, opts, msg, size);
+
+		if (ret <= 0)
+			return ret;
+		if (find_mount(path, st, point, sizeof(point)))
+			return fail(msg, size, BCFS_ERR_dev_mounted,
+				    "%s: is mounted on %s; unmount it first", path, point);
+		if (env_mono_ns(env) - start >= wait_ns)
+			return busy_failed(path, ret, f->b.is_file, msg, size);
+		if (!told) {
+			snprintf(
+				text, sizeof(text),
+				"%s: is in use by another process; waiting up to %u seconds for it",
+				path, DIV_ROUND_UP(opts->wait_lock_ms, 1000));
+			opts->on_wait(opts->on_wait_ctx, text);
+			told = true;
+		}
+		env_sleep_ns(env, POLL_NS);
+	}
+}
+
+int bdev_claim(struct bdev_file *f, const char *path, const struct bdev_opts *opts, char *msg,
+	       size_t size)
+{
+	struct stat st;
+	int ret = 0;
+
+	f->fd = f->fd_excl = f->fd_direct = -1;
+	if (stat(path, &st))
+		return open_failed(path, errno, opts, msg, size);
+	if (S_ISDIR(st.st_mode))
+		return open_failed(path, EISDIR, opts, msg, size);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return fail(msg, size, BCFS_ERR_dev_not_block,
+			    "%s: is neither a block device nor an image file", path);
+	f->b.is_file = S_ISREG(st.st_mode);
+	f->fd = open(path, (opts->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	if (f->fd < 0)
+		return open_failed(path, errno, opts, msg, size);
+	if (!opts->unlocked)
+		ret = claim_wait(f, path, opts, &st, msg, size);
+	if (ret)
+		bdev_unclaim(f);
+	return ret;
+}
+
+void bdev_unclaim(struct bdev_file *f)
+{
+	if (f->fd_direct >= 0)
+		close(f->fd_direct);
+	if (f->fd_excl >= 0)
+		close(f->fd_excl);
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = f->fd_excl = f->fd_direct = -1;
+}
+
+void bdev_release_excl(struct bdev *bdev)
+{
+	struct bdev_file *f = container_of(bdev, struct bdev_file, b);
+
+	if (f->fd_excl >= 0)
+		close(f->fd_excl);
+	f->fd_excl = -1;
+}
