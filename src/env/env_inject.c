@@ -163,7 +163,6 @@ void env_inject_disarm_all(struct env *env)
 
 	pthread_mutex_lock(&t->lock);
 	t->nr = 0;
-	memset(t->points, 0, sizeof(t->points));
 	__atomic_store_n(&env->inject_armed, 0, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&t->lock);
 }
