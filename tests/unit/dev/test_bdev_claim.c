@@ -9,6 +9,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -200,7 +201,7 @@ Test(bdev_claim, waits_for_the_lock)
 /* A loop device on `path`; false where there is none to be had. */
 static bool loop_setup(const char *path, char *loop, size_t size)
 {
-	int ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC), fd, lo, nr;
+	int ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC), fd, lo, nr, zero = 0;
 	bool ok = false;
 
 	for (int i = 0; ctl >= 0 && i < 10 && !ok; i++) {
@@ -211,6 +212,8 @@ static bool loop_setup(const char *path, char *loop, size_t size)
 		fd = open(path, O_RDWR | O_CLOEXEC);
 		lo = open(loop, O_RDWR | O_CLOEXEC);
 		ok = fd >= 0 && lo >= 0 && !ioctl(lo, LOOP_SET_FD, fd);
+		if (ok) /* what its last user set stays with the device */
+			ioctl(lo, BLKROSET, &zero);
 		close(lo);
 		close(fd);
 	}
