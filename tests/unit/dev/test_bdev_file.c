@@ -4,11 +4,15 @@
  * or not, with any buffer, and refuse what bdev.h says they refuse. Method:
  * random requests against an array in memory.
  */
-#include "dev/bdev.h"
+#include "dev/bdev_private.h"
 #include "test_util.h"
 
 #include <criterion/criterion.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #define DEV_SIZE (4U << 20)
 #define NR_OPS	 1500
@@ -59,7 +63,23 @@ static void random_op(struct bdev *b, u8 *model, u8 *area, u64 *rng)
 	}
 }
 
-static void run_model(const char *dir, enum bdev_engine engine, enum bdev_direct direct)
+/* What other machines have: files that need more alignment, kernels without RWF_DSYNC. */
+struct quirks {
+	u32 dio_align;
+	bool no_dsync;
+};
+
+static void apply_quirks(struct bdev *b, const struct quirks *q)
+{
+	struct bdev_file *f = container_of(b, struct bdev_file, b);
+
+	f->no_dsync = q->no_dsync;
+	if (f->fd_direct >= 0)
+		f->dio_align = max(f->dio_align, q->dio_align);
+}
+
+static void run_quirks(const char *dir, enum bdev_engine engine, enum bdev_direct direct,
+		       const struct quirks *q)
 {
 	struct env *env = real_env();
 	struct bdev_opts opts = {.engine = engine, .direct = direct};
@@ -74,6 +94,7 @@ static void run_model(const char *dir, enum bdev_engine engine, enum bdev_direct
 	b = open_or_fail(env, path, &opts);
 	cr_log_info("%s: engine %s, direct %d", path, b->engine, b->direct);
 	cr_assert_eq(b->size_bytes, DEV_SIZE);
+	apply_quirks(b, q);
 	for (int i = 0; i < NR_OPS; i++)
 		random_op(b, model, area, &rng);
 	bdev_get_stats(b, &st);
@@ -92,6 +113,11 @@ static void run_model(const char *dir, enum bdev_engine engine, enum bdev_direct
 	free(area);
 	free(model);
 	env_real_destroy(env);
+}
+
+static void run_model(const char *dir, enum bdev_engine engine, enum bdev_direct direct)
+{
+	run_quirks(dir, engine, direct, &(struct quirks){0});
 }
 
 Test(bdev_file, threads_direct)
@@ -117,6 +143,45 @@ Test(bdev_file, threads_tmpfs)
 Test(bdev_file, auto_tmpfs)
 {
 	run_model("/dev/shm", BDEV_ENGINE_AUTO, BDEV_DIRECT_AUTO);
+}
+
+Test(bdev_file, threads_quirks)
+{
+	run_quirks(test_dir(), BDEV_ENGINE_THREADS, BDEV_DIRECT_AUTO, &(struct quirks){4096, true});
+}
+
+Test(bdev_file, auto_quirks)
+{
+	run_quirks(test_dir(), BDEV_ENGINE_AUTO, BDEV_DIRECT_AUTO, &(struct quirks){4096, true});
+}
+
+/* Where io_uring is forbidden, as in many containers, threads take its place. */
+Test(bdev_file, no_uring)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {ARRAY_SIZE(filter), filter};
+	struct bdev_opts uring = {.engine = BDEV_ENGINE_URING};
+	struct env *env = real_env();
+	char path[256], msg[BDEV_MSG_SIZE] = "";
+	u8 buf[512] = {0};
+	struct bdev *b;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, 2, &prog))
+		cr_skip_test("no seccomp here");
+	cr_assert(test_file(test_dir(), path, sizeof(path), 65536));
+	cr_assert_eq(bdev_open(env, path, &uring, &b, msg, sizeof(msg)), -BCFS_ERR_dev_no_uring);
+	cr_assert(strstr(msg, path) && strstr(msg, "io=threads"), "%s", msg);
+	b = open_or_fail(env, path, NULL);
+	cr_assert_str_eq(b->engine, "threads");
+	cr_assert_eq(bdev_write(b, 0, buf, 512, BDEV_FUA), 0);
+	bdev_close(b);
+	unlink(path);
+	env_real_destroy(env);
 }
 
 Test(bdev_file, refusals)
