@@ -111,19 +111,19 @@ int btree_trans_restart(struct btree_trans *trans, int restart);
  */
 int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq);
 
-/* Run @do until it does not restart. */
-#define lockrestart_do(trans, do)                                                                  \
+/* Run @body until it does not restart. */
+#define lockrestart_do(trans, body)                                                                \
 	({                                                                                         \
 		int lr_ret_;                                                                       \
 		do {                                                                               \
 			btree_trans_begin(trans);                                                  \
-			lr_ret_ = (do);                                                            \
+			lr_ret_ = (body);                                                          \
 		} while (err_is_restart(lr_ret_));                                                 \
 		lr_ret_;                                                                           \
 	})
-/* Run @do and commit, until neither restarts. */
-#define commit_do(trans, ret_seq, flags, do)                                                       \
-	lockrestart_do(trans, (do) ?: btree_trans_commit(trans, flags, ret_seq))
+/* Run @body and commit, until neither restarts. */
+#define commit_do(trans, ret_seq, flags, body)                                                     \
+	lockrestart_do(trans, (body) ?: btree_trans_commit(trans, flags, ret_seq))
 
 /* Iterators */
 
