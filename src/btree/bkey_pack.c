@@ -92,28 +92,31 @@ void bkey_format_add_key(struct bkey_format_state *s, const struct bkey *k)
 }
 
 /*
- * Bits left over in the last word go round the fields whose values move: first the
- * position and, where it varies, the size; then whatever has room.
+ * Bits left over in the last word. The offset and, where it varies, the size may grow
+ * fourfold; more would only push the fields above further away from those below, and an
+ * aux tree's mantissa, 16 bits, should reach from one to the other. The rest goes to the
+ * top of the inode, and where that is full to whatever has room.
  */
 static void format_spread(struct bkey_format *f, unsigned spare)
 {
-	static const u8 order[] = {BKEY_FIELD_OFFSET, BKEY_FIELD_INODE, BKEY_FIELD_SIZE,
-				   BKEY_FIELD_SNAPSHOT, BKEY_FIELD_VERSION};
+	static const struct {
+		u8 field, bits;
+	} wants[] = {
+		{BKEY_FIELD_OFFSET, 2},	  {BKEY_FIELD_SIZE, 2},	 {BKEY_FIELD_INODE, 64},
+		{BKEY_FIELD_OFFSET, 64},  {BKEY_FIELD_SIZE, 32}, {BKEY_FIELD_SNAPSHOT, 32},
+		{BKEY_FIELD_VERSION, 32},
+	};
 
-	for (unsigned pass = 0; pass < 2; pass++)
-		for (bool given = true; given && spare;) {
-			given = false;
-			for (unsigned n = 0; n < ARRAY_SIZE(order) && spare; n++) {
-				unsigned i = order[n];
+	for (unsigned n = 0; n < ARRAY_SIZE(wants); n++) {
+		unsigned i = wants[n].field;
+		unsigned more = min(native_bits[i] - f->bits_per_field[i], (int)wants[n].bits);
 
-				if (f->bits_per_field[i] >= native_bits[i] ||
-				    (!pass && i > BKEY_FIELD_OFFSET && !f->bits_per_field[i]))
-					continue;
-				f->bits_per_field[i]++;
-				spare--;
-				given = true;
-			}
-		}
+		if (n == 1 && !f->bits_per_field[i])
+			continue;
+		more = min(more, spare);
+		f->bits_per_field[i] += more;
+		spare -= more;
+	}
 }
 
 struct bkey_format bkey_format_done(const struct bkey_format_state *s)

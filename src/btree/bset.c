@@ -174,39 +174,74 @@ static bool make_float(struct bkey_float *f, const u64 *m, const u64 *p, const u
 	return true;
 }
 
-static void build_entry(struct aux_build *a, unsigned n, const u64 *l, const u64 *r)
+/* What is searched for below an entry: position bits that bound it, and the ancestors' keys. */
+struct aux_range {
+	u64 l[4], r[4];
+	u32 l_idx, r_idx;
+};
+
+/*
+ * Lines that an entry's key may lie behind its own line when no nearer key works out: a
+ * sixteenth of those below the entry, so that few searches have further to walk.
+ */
+static u32 entry_slack(const struct aux_build *a, unsigned n)
 {
+	u32 below = 1U << (fls32(a->t->aux_nr) - fls32(n));
+
+	return min(below / 16, 255U / LINE_U64S - 1) * LINE_U64S;
+}
+
+/*
+ * The entry's key is the first of its line, or else the next one for which there is
+ * a mantissa: in a run of keys that is much denser than their neighbourhood (a file's extents)
+ * that is the first key behind the run. Entries of lines that are skipped over
+ * that way lead to the same key.
+ */
+static void build_entry(struct aux_build *a, unsigned n, const struct aux_range *range)
+{
+	const struct btree_keys *b = a->b;
 	struct bkey_float *f = &a->aux->tree[n];
 	unsigned rank = eytzinger1_to_inorder_(n, a->t->aux_nr, a->t->aux_extra);
 	u32 line = (a->t->start / LINE_U64S + rank) * LINE_U64S;
-	u32 idx = line + f->key_offset, first = idx;
+	u32 idx = max(line + f->key_offset, range->l_idx), first = idx;
+	u32 end = min(line + LINE_U64S + entry_slack(a, n), range->r_idx);
+	struct aux_range left = *range, right = *range;
 	u64 m[4] = {0}, p[4] = {0};
 	bool exact;
 
-	key_bits(a->b, bset_idx_to_key(a->b, ro_prev_idx(a->b, a->t, idx)), p);
-	exact = key_bits(a->b, bset_idx_to_key(a->b, idx), m);
+	key_bits(b, bset_idx_to_key(b, ro_prev_idx(b, a->t, idx)), p);
+	exact = key_bits(b, bset_idx_to_key(b, idx), m);
+	memcpy(left.r, m, sizeof(m));
+	memcpy(right.l, p, sizeof(p));
 
-	/* If the line's first key does not work out, another one that starts in it may. */
-	while (!exact || !make_float(f, m, p, l, r)) {
-		idx += bset_idx_to_key(a->b, idx)->u64s;
-		if (idx >= line + LINE_U64S || idx >= a->t->end) {
-			idx = first;
-			f->exponent = BFLOAT_FAILED;
-			f->mantissa = 0;
-			key_bits(a->b, bset_idx_to_key(a->b, ro_prev_idx(a->b, a->t, idx)), p);
-			key_bits(a->b, bset_idx_to_key(a->b, idx), m);
-			break;
+	if (idx == range->l_idx) {
+		/* the left ancestor's key again: to its right already */
+		f->exponent = f->mantissa = 0;
+	} else {
+		while (!exact || !make_float(f, m, p, range->l, range->r)) {
+			idx += bset_idx_to_key(b, idx)->u64s;
+			if (idx >= end) {
+				idx = first;
+				f->exponent = BFLOAT_FAILED;
+				f->mantissa = 0;
+				break;
+			}
+			memcpy(p, m, sizeof(p));
+			exact = key_bits(b, bset_idx_to_key(b, idx), m);
 		}
-		memcpy(p, m, sizeof(p));
-		exact = key_bits(a->b, bset_idx_to_key(a->b, idx), m);
+		if (idx != first) {
+			memcpy(left.r, m, sizeof(m));
+			memcpy(right.l, p, sizeof(p));
+		}
 	}
 	f->key_offset = idx - line;
 
 	/* to the left is < m, to the right > p */
+	left.r_idx = right.l_idx = idx;
 	if (n * 2 <= a->t->aux_nr)
-		build_entry(a, n * 2, l, m);
+		build_entry(a, n * 2, &left);
 	if (n * 2 + 1 <= a->t->aux_nr)
-		build_entry(a, n * 2 + 1, p, r);
+		build_entry(a, n * 2 + 1, &right);
 }
 
 static u32 aux_end(const struct btree_keys *b, unsigned i)
@@ -231,6 +266,7 @@ void bset_build_ro_aux(struct btree_keys *b, unsigned i)
 	struct bset_tree *t = &b->set[i];
 	u32 base = t->start / LINE_U64S, idx, last = t->start;
 	struct aux_build a = {.b = b, .t = t};
+	struct aux_range range = {.l_idx = t->start, .r_idx = t->end};
 	unsigned rank = 1;
 
 	t->aux_type = BSET_RO_AUX;
@@ -254,7 +290,9 @@ void bset_build_ro_aux(struct btree_keys *b, unsigned i)
 		for (; rank <= t->aux_nr && (base + rank) * LINE_U64S <= idx; rank++)
 			a.aux->tree[inorder_to_eytzinger1_(rank, t->aux_nr, t->aux_extra)]
 				.key_offset = idx - (base + rank) * LINE_U64S;
-	build_entry(&a, 1, a.aux->first, a.aux->last);
+	memcpy(range.l, a.aux->first, sizeof(a.aux->first));
+	memcpy(range.r, a.aux->last, sizeof(a.aux->last));
+	build_entry(&a, 1, &range);
 }
 
 /* The table of the set being inserted into */
@@ -361,43 +399,59 @@ static u32 search_rw(const struct btree_keys *b, const struct bset_tree *t,
 }
 
 /* Is the entry's key at or before the position? For entries without a mantissa. */
-static bool entry_full_cmp(const struct btree_keys *b, const struct bset_tree *t,
-			   const struct bset_ro_aux *aux, unsigned n,
-			   const struct bset_search_key *s)
+static __attribute__((noinline)) bool entry_full_cmp(const struct btree_keys *b,
+						     const struct bset_tree *t,
+						     const struct bset_ro_aux *aux, unsigned n,
+						     const struct bset_search_key *s)
 {
 	unsigned rank = eytzinger1_to_inorder_(n, t->aux_nr, t->aux_extra);
-	const struct bkey_packed *k = bset_idx_to_key(b, bset_ro_idx(t, aux, n, rank));
 
-	return bpos_le(bkey_unpack_pos(&b->f, k), s->pos);
+	/* strictly before will do: a key at the position is then found from its left */
+	return bset_key_before(b, bset_idx_to_key(b, bset_ro_idx(t, aux, n, rank)), s);
 }
 
+/* One step down. @words of position bits are in use: 1, 2 or 3, known when compiled. */
+static inline __attribute__((always_inline)) unsigned
+descend_one(const struct btree_keys *b, const struct bset_tree *t, const struct bset_ro_aux *aux,
+	    const struct bset_search_key *s, unsigned words, unsigned n)
+{
+	struct bkey_float f = aux->tree[n];
+	u16 m;
+
+	if (unlikely(f.exponent == BFLOAT_FAILED))
+		return n * 2 + entry_full_cmp(b, t, aux, n, s);
+	if (words == 1)
+		m = s->bits[0] >> f.exponent;
+	else if (words == 2)
+		m = ((unsigned __int128)s->bits[1] << 64 | s->bits[0]) >> f.exponent;
+	else
+		m = bits_mantissa(s->bits, f.exponent);
+	return n * 2 + (m >= f.mantissa);
+}
+
+/*
+ * From the root to below a leaf. Cold, this costs a cache miss every four or five levels,
+ * with the entries of the levels to come being fetched ahead (the sixteen
+ * great-great-grandchildren of an entry share a line). While the last of these is under way
+ * the key's line is: the three last levels leave no more than eight of them.
+ */
 static inline __attribute__((always_inline)) unsigned
 descend(const struct btree_keys *b, const struct bset_tree *t, const struct bset_ro_aux *aux,
 	const struct bset_search_key *s, unsigned words)
 {
-	const struct bkey_float *tree = aux->tree;
-	unsigned __int128 bits2 = (unsigned __int128)s->bits[1] << 64 | s->bits[0];
-	u64 bits1 = s->bits[0];
-	unsigned n = 1, nr = t->aux_nr;
+	unsigned n = 1, nr = t->aux_nr, rank;
+	const char *line;
 
-	while (n <= nr) {
-		struct bkey_float f = tree[n];
-		u16 m;
-
-		/* the sixteen great-great-grandchildren share a cache line */
-		__builtin_prefetch(&tree[n * 16]);
-		if (unlikely(f.exponent == BFLOAT_FAILED)) {
-			n = n * 2 + entry_full_cmp(b, t, aux, n, s);
-			continue;
-		}
-		if (words == 1)
-			m = bits1 >> f.exponent;
-		else if (words == 2)
-			m = bits2 >> f.exponent;
-		else
-			m = bits_mantissa(s->bits, f.exponent);
-		n = n * 2 + (m >= f.mantissa);
+	while (n <= nr / 8) {
+		__builtin_prefetch(&aux->tree[n * 16]);
+		n = descend_one(b, t, aux, s, words, n);
 	}
+	rank = eytzinger1_to_inorder_(n, nr, t->aux_extra);
+	line = (const char *)(b->data + (t->start / LINE_U64S + rank) * LINE_U64S);
+	for (int i = -4; i < 4; i++)
+		__builtin_prefetch(line + i * BSET_CACHELINE);
+	while (n <= nr)
+		n = descend_one(b, t, aux, s, words, n);
 	return n;
 }
 

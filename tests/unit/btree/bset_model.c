@@ -351,8 +351,14 @@ static void step_insert(struct world *w)
 	}
 }
 
-static void run_model(u64 seed, enum universe u, unsigned steps)
+/* What the runs of a universe have met. */
+struct met {
+	u64 whiteouts, rewrites, sets3, writes, failed, floats;
+};
+
+static void run_model(u64 seed, enum universe u, unsigned steps, struct met *met)
 {
+	struct bset_stats stats = {0};
 	struct world *w = calloc(1, sizeof(*w));
 	unsigned writes;
 
@@ -368,6 +374,13 @@ static void run_model(u64 seed, enum universe u, unsigned steps)
 			check_all(w);
 	}
 	check_all(w);
+	btree_keys_stats(&w->n.b, &stats);
+	met->failed += stats.failed;
+	met->floats += stats.floats;
+	met->whiteouts += w->whiteouts;
+	met->rewrites += w->rewrites;
+	met->sets3 += w->sets3;
+	met->writes += w->nr_disk;
 	step_write(w);
 	drop_disk(w);
 	node_exit(&w->n);
@@ -376,10 +389,18 @@ static void run_model(u64 seed, enum universe u, unsigned steps)
 
 static void run_universe(enum universe u)
 {
+	struct met met = {0};
+
 	for (unsigned i = 0; i < 60; i++)
-		run_model(1000 * (u + 1) + i, u, 200);
+		run_model(1000 * (u + 1) + i, u, 200, &met);
 	for (unsigned i = 0; i < 30; i++)
-		run_model(500000 + 1000 * (u + 1) + i, u, 3000);
+		run_model(500000 + 1000 * (u + 1) + i, u, 3000, &met);
+	fprintf(stderr,
+		"whiteouts %llu rewrites %llu three sets %llu writes %llu aux %llu failed %llu\n",
+		(unsigned long long)met.whiteouts, (unsigned long long)met.rewrites,
+		(unsigned long long)met.sets3, (unsigned long long)met.writes,
+		(unsigned long long)met.floats, (unsigned long long)met.failed);
+	cr_assert(met.whiteouts && met.rewrites && met.sets3 && met.writes && met.floats);
 }
 
 Test(bset_model, extents)
