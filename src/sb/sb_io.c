@@ -255,7 +255,7 @@ static void log_refused(const struct log *log, const struct bdev *bdev, int ret,
 		log_err(log, "%s: %s: use a newer bcfs", bdev->name, msg);
 		break;
 	case BCFS_ERR_sb_truncated:
-		log_err(log, "%s: %s Restore its full length", bdev->name, msg);
+		log_err(log, "%s: truncated: %s: restore its full length", bdev->name, msg);
 		break;
 	case BCFS_ERR_sb_block_size_logical:
 		log_err(log, "%s: %s: copy the image to a device with smaller sectors", bdev->name,
@@ -399,6 +399,7 @@ int sb_write(struct sb_handle *h)
 		.logical_block = h->bdev->logical_block,
 		.skip_csum = true,
 	};
+	struct bcfs_member m;
 	int ret;
 
 	if (h->read_only || h->bdev->read_only)
@@ -413,6 +414,9 @@ int sb_write(struct sb_handle *h)
 			printbuf_str(&msg));
 		return ret;
 	}
+	m = sb_member_get(sb, sb->dev_idx);
+	m.seq = sb->seq;
+	(void)sb_member_set(h, sb->dev_idx, &m); /* in place: it is there */
 	h->copies_valid = 0;
 	if (write_copies(h) * 2 < sb->layout.nr_copies)
 		return -BCFS_ERR_sb_write;

@@ -369,7 +369,7 @@ static int validate_device(const struct bcfs_sb *sb, const struct sb_validate_ct
 	end = max(end, m.nr_buckets * m.bucket_sectors);
 	if (ctx->dev_sectors && end > ctx->dev_sectors)
 		return sb_fail(err, sb_truncated,
-			       "the device has %llu bytes, the filesystem needs %llu: truncated?",
+			       "the device has %llu bytes, the filesystem needs %llu",
 			       (unsigned long long)ctx->dev_sectors * SECTOR_SIZE,
 			       (unsigned long long)end * SECTOR_SIZE);
 	if (ctx->logical_block > sb->block_sectors * SECTOR_SIZE)
