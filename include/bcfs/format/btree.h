@@ -39,7 +39,7 @@ struct btree_node {
 	struct bcfs_nonce nonce;
 	uint64_t magic;
 	uint64_t flags;	     /* btree id: 0-15, level: 16-19 */
-	uint64_t ptr_id;     /* of the first pointer in the parent's key: device << 56 | sector */
+	uint64_t ptr_id;     /* the first pointer in the parent's key, as it is there */
 	struct bpos min_key; /* first position covered */
 	struct bpos max_key; /* last position covered: the parent's key */
 	struct bkey_format format;
