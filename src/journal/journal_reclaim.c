@@ -76,7 +76,7 @@ int journal_pins_init(struct journal *j, u64 last_seq, u64 cur_seq)
 	if (ret)
 		return ret;
 	j->pin_back = cur_seq;
-	j->replay_end = cur_seq;
+	j->replay_end = last_seq < cur_seq ? cur_seq : 0;
 	for (u64 seq = last_seq; seq < cur_seq; seq++)
 		*list_at(j, seq) = (struct journal_pin_list){.count = 1, .opened_ns = now};
 	return 0;

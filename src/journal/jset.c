@@ -97,7 +97,7 @@ static int validate_entry(const struct jset_entry *e, struct printbuf *err)
 
 static int validate_header(const struct jset *j, u32 max_bytes, struct printbuf *err)
 {
-	if (max_bytes < sizeof(*j) || jset_bytes(j) > max_bytes)
+	if (jset_bytes(j) > max_bytes)
 		prt_printf(err, "%u u64s do not fit %u bytes", j->u64s, max_bytes);
 	else if (BCFS_VERSION_MAJOR(j->version) != BCFS_VERSION_MAJOR(BCFS_VERSION_CURRENT))
 		prt_printf(err, "unknown version %u.%u", BCFS_VERSION_MAJOR(j->version),
@@ -114,8 +114,13 @@ static int validate_header(const struct jset *j, u32 max_bytes, struct printbuf 
 int jset_validate(const struct jset *j, u32 max_bytes, struct printbuf *err)
 {
 	u32 pos = 0;
-	int ret = validate_header(j, max_bytes, err);
+	int ret;
 
+	if (max_bytes < sizeof(*j)) {
+		prt_printf(err, "%u bytes hold no header", max_bytes);
+		return -BCFS_ERR_journal_invalid;
+	}
+	ret = validate_header(j, max_bytes, err);
 	while (!ret && pos < j->u64s) {
 		const struct jset_entry *e = (const struct jset_entry *)(j->start + pos);
 
