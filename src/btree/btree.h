@@ -64,6 +64,8 @@ struct btree_fs_opts {
 	const struct btree_snapshot_ops
 		*snapshots; /* may be NULL: every id sees only itself and UINT32_MAX */
 	void *arg;	    /* of all ops */
+	/* Counters changed by a commit, called under its journal reservation. May be NULL. */
+	void (*accounted)(void *arg, const s64 *deltas);
 	/* Metadata failed: called when a node cannot be read or written (errors= policy). May be
 	 * NULL. */
 	void (*error)(void *arg, int err, const char *msg);

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The btree's insides: nodes, cache, transactions. For files of this folder only.
+ *
+ * Locks, outermost first (doc/locking.md has the whole picture):
+ *
+ *	node locks (six)	never waited for while another is held
+ *	trans_lock, cache.lock	leaves: nothing is taken under them but memory
+ *	write_lock		guards write_in_flight of all nodes and its condition
+ *
+ * A node's fields are "protected by" its six lock as noted; read lock to read, intent to
+ * exclude other changers, write while memory that readers look at changes.
+ */
+#ifndef BCFS_BTREE_BTREE_PRIVATE_H
+#define BCFS_BTREE_BTREE_PRIVATE_H
+
+#include <stdatomic.h>
+#include <urcu/rculfhash.h>
+
+#include "btree/btree.h"
+#include "dev/bdev.h"
+#include "env/six.h"
+#include "util/darray.h"
+#include "util/log.h"
+#include "util/printbuf.h"
+
+/* Node flags (atomic). */
+enum btree_node_flag {
+	BTREE_NODE_accessed = 1 << 0,	  /* second chance of the clock */
+	BTREE_NODE_need_rewrite = 1 << 1, /* nothing may be appended */
+	BTREE_NODE_fake = 1 << 2,	  /* an empty btree's root: in memory only */
+	BTREE_NODE_dead = 1 << 3,	  /* replaced: only the memory is left */
+	BTREE_NODE_queued = 1 << 4,	  /* for background split, merge or rewrite */
+	BTREE_NODE_new = 1 << 5,	  /* made by an interior update, not yet reachable */
+	BTREE_NODE_root = 1 << 6,	  /* is c->roots[id].b */
+	BTREE_NODE_read_failed = 1 << 7,
+};
+
+#define BTREE_PTR_U64s_MAX (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 4)
+
+union btree_ptr_key {
+	struct bkey_i k;
+	u64 buf[BTREE_PTR_U64s_MAX];
+};
+
+struct btree_handle {
+	struct cds_lfht_node node;
+	struct rcu_head rcu;
+	struct env *env;
+	u64 hash_val;
+	struct btree *b;
+};
+
+struct btree {
+	struct six_lock lock;
+	_Atomic u64 hash_val; /* identity: the raw first pointer; 0: free. Changed under write */
+	_Atomic u32 flags;
+	u8 id, level;			       /* ditto */
+	struct bpos min_key, max_key;	       /* ditto */
+	u64 seq;			       /* ditto: of the node on disk */
+	u64 first_seq;			       /* journal seq of its first bset: older keys are in it */
+	union btree_ptr_key key;	       /* the pointer as in the parent; sectors_written by intent */
+	u32 written;			       /* sectors used on disk, a write in flight included; intent */
+	u32 merge_retry_u64s;		       /* no merge is tried while live u64s are above; intent */
+	struct btree_keys keys;		       /* intent + write to change */
+	struct journal_entry_pin pins[2];      /* [w]: keys not being written; [!w]: being written */
+	u8 w;				       /* intent */
+	bool write_in_flight;		       /* c->write_lock */
+	struct btree_handle *handle;	       /* cache.lock */
+	struct btree *free_next;	       /* cache.lock: on a free list */
+	struct btree_fs *c;
+	u32 idx; /* in cache.all */
+};
+
+static inline bool btree_node_flag(const struct btree *b, u32 f)
+{
+	return atomic_load_explicit(&b->flags, memory_order_relaxed) & f;
+}
+static inline void btree_node_set(struct btree *b, u32 f) { atomic_fetch_or(&b->flags, f); }
+static inline void btree_node_clear(struct btree *b, u32 f) { atomic_fetch_and(&b->flags, ~f); }
+
+struct btree_cache {
+	struct env_mutex lock;
+	struct env_mutex cannibalize; /* held by the one who takes what others still want */
+	struct cds_lfht *table;
+	DARRAY(struct btree *) all; /* every struct btree there is; lock */
+	struct btree *free;	    /* with buffers, not in use; lock */
+	u32 nr_free;
+	u32 nr_reserved; /* of the free ones, kept for interior updates; lock */
+	u32 limit;	 /* nodes */
+	u32 reserve;
+	u32 clock;
+};
+
+struct btree_root {
+	struct btree *_Atomic b;
+	bool alive;
+};
+
+/* One trigger-and-insert of a transaction. */
+struct btree_update {
+	u8 id, level;
+	bool trig_done;
+	bool no_triggers;
+	bool reserve;
+	bool own_iter;
+	struct bkey_i *k;
+	struct btree_iter *iter; /* intent-locked at k's position; in transaction memory */
+	struct bkey_i *trig_old; /* what the last trigger saw as new; NULL: the btree's own */
+	/* filled in while committing */
+	struct btree *b;
+	struct bkey old_k;
+	struct bkey_s_c old;
+};
+
+struct trans_chunk {
+	struct trans_chunk *next;
+	size_t size, used;
+	u64 data[];
+};
+
+/* Interior update under way: nodes replaced and their replacements. */
+struct interior_swap {
+	struct btree *old[3];
+	unsigned nr_old;
+	struct btree *new[4]; /* ascending; all cover the old ones' range */
+	unsigned nr_new;
+	struct btree *new_root; /* also in new[] or an existing child, or NULL */
+	bool root_is_child;	/* new_root exists already (shrink) */
+	bool root_grows;	/* journal the new root's keys */
+};
+
+struct btree_trans {
+	struct btree_fs *c;
+	struct btree_iter *iters;
+	struct btree_trans *pool_next;
+	DARRAY(struct btree_update *) updates; /* sorted by id, level desc, pos */
+	struct trans_chunk *chunks;
+	struct bkey_i *log; /* a jset log entry's payload */
+	u32 log_u64s;
+	u32 restarts;
+	bool usage_dirty;
+	bool in_use;
+	s64 usage[BCFS_ACCOUNTING_NR];
+	u64 *scratch; /* node_bytes */
+	struct interior_swap *swap;
+	unsigned nr_write_locked;
+};
+
+struct btree_fs {
+	struct env *env;
+	struct bdev *bdev;
+	struct log *log;
+	struct journal *j;
+	struct btree_fs_opts opts;
+	u32 node_sectors, block_sectors;
+	struct btree_cache cache;
+	struct btree_root roots[BTREE_ID_NR];
+	struct env_mutex root_lock[BTREE_ID_NR]; /* making a fake root */
+
+	struct env_mutex write_lock;
+	struct env_cond write_cond;
+
+	struct env_mutex trans_lock;
+	struct btree_trans *trans_pool;
+
+	struct env_workqueue *interior_wq; /* merges, rewrites, early splits */
+	struct env_workqueue *read_wq;	   /* prefetch */
+	_Atomic bool stopping, halted;
+	bool started;
+
+	u64 suspect_seq;
+	struct journal_blacklist_range *bl;
+	unsigned nr_bl;
+
+	_Atomic u64 node_reads_, dummy_;
+	struct {
+#define x(name, doc) _Atomic u64 name;
+		BTREE_COUNTERS(x)
+#undef x
+	} count;
+};
+
+#define btree_count(c, name)	 atomic_fetch_add_explicit(&(c)->count.name, 1, memory_order_relaxed)
+#define btree_count_add(c, name, n)                                                                \
+	atomic_fetch_add_explicit(&(c)->count.name, n, memory_order_relaxed)
+
+static inline struct bcfs_btree_ptr *btree_ptr_val(struct bkey_i *k)
+{
+	return (struct bcfs_btree_ptr *)k->v;
+}
+/* Identity of the node a KEY_TYPE_btree_ptr key points at; 0 if it has no pointer. */
+static inline u64 btree_ptr_hash(struct bkey_s_c k)
+{
+	const struct bcfs_btree_ptr *p = (const void *)k.v;
+
+	return k.k->type == KEY_TYPE_btree_ptr && bkey_val_bytes(k.k) >= sizeof(*p) + 8
+		       ? p->start[0]
+		       : 0;
+}
+
+/* Room on disk for unwritten keys, in u64s; @reserve: the last block too. */
+u32 btree_node_room(const struct btree *b, bool reserve);
+static inline bool btree_node_dirty(const struct btree *b)
+{
+	return b->keys.nr_written < b->keys.nsets;
+}
+static inline bool btree_node_covers(const struct btree *b, struct bpos pos)
+{
+	return bpos_ge(pos, b->min_key) && bpos_le(pos, b->max_key);
+}
+
+/* cache.c */
+int btree_cache_init(struct btree_fs *c);
+void btree_cache_exit(struct btree_fs *c);
+/*
+ * A node from the cache: found (locked @type, verified), or NULL with *ret: 0 = not cached.
+ * If its lock must be waited for: unlocks the transaction, waits, *ret = a restart.
+ */
+struct btree *btree_cache_find(struct btree_trans *trans, u64 hash, enum btree_id id,
+			       unsigned level, enum six_type type, int *ret);
+/* Read in the node @k points at. Holds nothing before and after. 0 or an error. */
+int btree_cache_fill(struct btree_fs *c, enum btree_id id, unsigned level, const struct bkey_i *k);
+void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level,
+			  const struct bkey_i *k);
+/*
+ * An unused node, intent and write locked, for filling. Evicts; no btree locks held by the
+ * caller. @reserve: for interior updates, never fails but waits.
+ */
+struct btree *btree_node_mem_alloc(struct btree_fs *c, bool reserve, int *ret);
+/* Back to the free list: intent and write locked, unhashed. */
+void btree_node_mem_free(struct btree_fs *c, struct btree *b);
+/* Make reachable under @hash: write locked. -BCFS_ERR_btree_node_exists if another is there. */
+int btree_node_hash_insert(struct btree_fs *c, struct btree *b, u64 hash);
+void btree_node_hash_remove(struct btree_fs *c, struct btree *b);
+
+/* node_read.c */
+/* Fill @b (intent and write locked, identity and key set) from the device. */
+int btree_node_read(struct btree_fs *c, struct btree *b);
+
+/* node_write.c */
+struct btree_write {
+	struct btree *b;
+	struct bdev_io io;
+	void *buf;
+	size_t buf_bytes;
+	u32 offset, sectors; /* in the node */
+	u64 hash;
+	u8 w;
+	int ret;
+};
+/* The whole node as a fresh first bset; intent locked, not yet reachable. Waits. */
+int btree_node_write_initial(struct btree_fs *c, struct btree *b, u64 *scratch);
+/*
+ * Begin appending what is unwritten. Intent locked. 0: under way; 1: nothing to do;
+ * -BCFS_ERR_btree_write_in_flight; -BCFS_ERR_btree_need_rewrite.
+ */
+int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_write *w,
+			   u64 *scratch);
+/* Wait for it, journal the parent's sectors_written, drop the pins. Holds nothing. */
+int btree_node_write_finish(struct btree_fs *c, struct btree_write *w);
+/* Write @b out by whatever it takes, nothing held. @hash: only if it still is that node. */
+int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash);
+void btree_wait_write_in_flight(struct btree_fs *c, struct btree *b);
+bool btree_node_checksum(const struct btree_fs *c, unsigned type, u64 seq, u64 offset_sectors,
+			 const void *start, size_t bytes, struct bcfs_csum *csum);
+
+/* locking.c */
+bool btree_iter_relock_level(struct btree_iter *iter, unsigned level, enum six_type type);
+void btree_iter_unlock(struct btree_iter *iter);
+void btree_iter_unlock_level(struct btree_iter *iter, unsigned level);
+/* Lock @b for a level of @iter without waiting; knows the transaction's own locks. */
+bool btree_trans_trylock(struct btree_trans *trans, struct btree *b, enum six_type type);
+/* Wait for the lock with nothing held; returns a restart. */
+int btree_trans_lock_wait(struct btree_trans *trans, struct btree *b, enum six_type type);
+/* Write-lock an intent-held node; own read locks on it are dropped first. */
+void btree_trans_lock_write(struct btree_trans *trans, struct btree *b);
+void btree_trans_unlock_reads(struct btree_trans *trans, struct btree *only);
+
+/* iter.c */
+int btree_iter_traverse_to(struct btree_iter *iter, struct bpos pos, unsigned locks_want);
+void btree_iter_clone_path(struct btree_iter *dst, struct btree_iter *src);
+struct btree *btree_root_get(struct btree_fs *c, enum btree_id id, int *ret);
+void btree_iters_node_changed(struct btree_trans *trans, struct btree *b);
+
+/* update.c */
+struct btree_update *btree_trans_find_update(struct btree_trans *trans, unsigned id, unsigned level,
+					     struct bpos search);
+void btree_trans_reset_updates(struct btree_trans *trans);
+int btree_trans_queue(struct btree_trans *trans, unsigned id, unsigned level,
+		      struct btree_iter *from, struct bkey_i *k, unsigned flags);
+/* extent_update.c */
+int btree_trans_update_extent(struct btree_trans *trans, struct btree_iter *iter, struct bkey_i *k,
+			      unsigned flags);
+/* commit.c */
+int btree_run_trigger(struct btree_trans *trans, unsigned id, unsigned level, struct bkey_s_c old,
+		      struct bkey_s_c new);
+
+/* interior.c */
+/* Make room in the node at @level that covers @pos (split, or rewrite). Nothing held. */
+int btree_node_make_room(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
+			 u32 u64s, bool reserve);
+/* Rewrite that node if it is still @hash. */
+int btree_node_rewrite(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
+		       u64 hash);
+int btree_node_try_merge(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos);
+/* After a commit: queue background work the node asks for. */
+void btree_node_after_insert(struct btree_fs *c, struct btree *b);
+void btree_interior_flush(struct btree_fs *c);
+
+static inline u32 btree_merge_threshold_u64s(const struct btree_fs *c)
+{
+	return c->opts.node_bytes / 8 / 3;
+}
+
+/* Report a metadata error: log, count, and call the error hook. Returns err. */
+int btree_error(struct btree_fs *c, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The node cache: lookup under RCU, clock eviction, reserve and cannibalize lock. */
+#include "btree/btree_private.h"
+
+#include <string.h>
+
+#define CACHE_RESERVE_NODES 12
+#define CACHE_MIN_NODES	    (CACHE_RESERVE_NODES + 2 * BTREE_ID_NR + 16)
+
+u64 btree_cache_min_bytes(u32 node_bytes)
+{
+	return (u64)CACHE_MIN_NODES * (node_bytes + btree_keys_aux_bytes(node_bytes));
+}
+
+static unsigned long node_hash(u64 hash_val)
+{
+	return (hash_val * 0x9e3779b97f4a7c15ULL) >> 17;
+}
+
+static int handle_match(struct cds_lfht_node *node, const void *key)
+{
+	return container_of(node, struct btree_handle, node)->hash_val == *(const u64 *)key;
+}
+
+static void handle_free_rcu(struct rcu_head *head)
+{
+	struct btree_handle *h = container_of(head, struct btree_handle, rcu);
+
+	env_free(h->env, h);
+}
+
+/* Buffers for @b; false if there is no memory. */
+static bool node_buffers_alloc(struct btree_fs *c, struct btree *b)
+{
+	size_t bytes = c->opts.node_bytes;
+
+	b->keys.data = env_malloc_aligned(c->env, 4096, bytes + BSET_CACHELINE);
+	b->keys.aux = env_malloc_aligned(c->env, 64, btree_keys_aux_bytes(bytes));
+	if (b->keys.data && b->keys.aux)
+		return true;
+	env_free(c->env, b->keys.data);
+	env_free(c->env, b->keys.aux);
+	b->keys.data = NULL;
+	b->keys.aux = NULL;
+	return false;
+}
+
+/* A new struct btree, intent and write locked, with buffers. cache.lock held. */
+static struct btree *node_new(struct btree_fs *c)
+{
+	struct btree *b = env_zalloc(c->env, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	if (!node_buffers_alloc(c, b) || darray_push(&c->cache.all, b)) {
+		env_free(c->env, b->keys.data);
+		env_free(c->env, b->keys.aux);
+		env_free(c->env, b);
+		return NULL;
+	}
+	b->c = c;
+	b->idx = c->cache.all.nr - 1;
+	b->pins[1].kind = 1;
+	six_init(&b->lock, c->env);
+	six_lock(&b->lock, SIX_INTENT);
+	six_lock(&b->lock, SIX_WRITE);
+	return b;
+}
+
+int btree_cache_init(struct btree_fs *c)
+{
+	struct btree_cache *bc = &c->cache;
+	u64 per_node = c->opts.node_bytes + btree_keys_aux_bytes(c->opts.node_bytes);
+
+	bc->limit = max_t(u64, c->opts.cache_bytes / per_node, CACHE_MIN_NODES);
+	bc->reserve = CACHE_RESERVE_NODES;
+	env_mutex_init(&bc->lock, c->env);
+	env_mutex_init(&bc->cannibalize, c->env);
+
+	unsigned long buckets = 64;
+	while (buckets < bc->limit * 2UL && buckets < (1UL << 20))
+		buckets *= 2;
+	bc->table = cds_lfht_new(buckets, buckets, buckets, 0, NULL);
+	if (!bc->table)
+		return -BCFS_ERR_nomem;
+
+	for (u32 i = 0; i < bc->reserve; i++) {
+		env_mutex_lock(&bc->lock);
+		struct btree *b = node_new(c);
+		env_mutex_unlock(&bc->lock);
+		if (!b)
+			return -BCFS_ERR_nomem;
+		btree_node_mem_free(c, b);
+	}
+	return 0;
+}
+
+void btree_cache_exit(struct btree_fs *c)
+{
+	struct btree_cache *bc = &c->cache;
+
+	darray_for_each (bc->all, p) {
+		struct btree *b = *p;
+
+		if (b->handle) {
+			env_rcu_read_lock(c->env);
+			cds_lfht_del(bc->table, &b->handle->node);
+			env_rcu_read_unlock(c->env);
+			env_call_rcu(c->env, &b->handle->rcu, handle_free_rcu);
+			b->handle = NULL;
+		}
+	}
+	env_rcu_barrier(c->env);
+	darray_for_each (bc->all, p) {
+		struct btree *b = *p;
+
+		env_free(c->env, b->keys.data);
+		env_free(c->env, b->keys.aux);
+		six_destroy(&b->lock);
+		env_free(c->env, b);
+	}
+	darray_exit(&bc->all);
+	if (bc->table)
+		cds_lfht_destroy(bc->table, NULL);
+	bc->table = NULL;
+	env_mutex_destroy(&bc->cannibalize);
+	env_mutex_destroy(&bc->lock);
+}
+
+/* ---- identity ---- */
+
+int btree_node_hash_insert(struct btree_fs *c, struct btree *b, u64 hash)
+{
+	struct btree_handle *h;
+
+	while (!(h = env_zalloc(c->env, sizeof(*h))))
+		env_sleep_ns(c->env, ENV_NSEC_PER_MSEC);
+	h->env = c->env;
+	h->hash_val = hash;
+	h->b = b;
+
+	assert(!b->handle && hash);
+	env_rcu_read_lock(c->env);
+	struct cds_lfht_node *n = cds_lfht_add_unique(c->cache.table, node_hash(hash),
+						      handle_match, &hash, &h->node);
+	env_rcu_read_unlock(c->env);
+	if (n != &h->node) {
+		env_free(c->env, h);
+		return -BCFS_ERR_btree_node_exists;
+	}
+	b->handle = h;
+	atomic_store(&b->hash_val, hash);
+	return 0;
+}
+
+void btree_node_hash_remove(struct btree_fs *c, struct btree *b)
+{
+	struct btree_handle *h = b->handle;
+
+	atomic_store(&b->hash_val, 0);
+	if (!h)
+		return;
+	b->handle = NULL;
+	env_rcu_read_lock(c->env);
+	cds_lfht_del(c->cache.table, &h->node);
+	env_rcu_read_unlock(c->env);
+	env_call_rcu(c->env, &h->rcu, handle_free_rcu);
+}
+
+static struct btree *cache_lookup(struct btree_fs *c, u64 hash)
+{
+	struct cds_lfht_iter it;
+	struct btree *b = NULL;
+
+	env_rcu_read_lock(c->env);
+	cds_lfht_lookup(c->cache.table, node_hash(hash), handle_match, &hash, &it);
+	struct cds_lfht_node *n = cds_lfht_iter_get_node(&it);
+	if (n)
+		b = container_of(n, struct btree_handle, node)->b;
+	env_rcu_read_unlock(c->env);
+	return b;
+}
+
+struct btree *btree_cache_find(struct btree_trans *trans, u64 hash, enum btree_id id,
+			       unsigned level, enum six_type type, int *ret)
+{
+	struct btree *b = cache_lookup(trans->c, hash);
+
+	*ret = 0;
+	if (!b)
+		return NULL;
+	if (!btree_trans_trylock(trans, b, type)) {
+		*ret = btree_trans_lock_wait(trans, b, type);
+		return NULL;
+	}
+	if (unlikely(atomic_load(&b->hash_val) != hash)) {
+		/* Evicted or reused while we looked. */
+		six_unlock(&b->lock, type);
+		*ret = btree_trans_restart(trans, -BCFS_ERR_restart_lock);
+		return NULL;
+	}
+	if (unlikely(b->id != id || b->level != level)) {
+		six_unlock(&b->lock, type);
+		*ret = -BCFS_ERR_btree_node_bad_ptr;
+		return NULL;
+	}
+	if (!btree_node_flag(b, BTREE_NODE_accessed))
+		btree_node_set(b, BTREE_NODE_accessed);
+	return b;
+}
+
+/* ---- memory ---- */
+
+/* May this node be dropped? Takes intent and write if so. cache.lock held. */
+static bool node_try_evict(struct btree_fs *c, struct btree *b, bool second_chance)
+{
+	if (!atomic_load_explicit(&b->hash_val, memory_order_relaxed) ||
+	    btree_node_flag(b, BTREE_NODE_root | BTREE_NODE_fake | BTREE_NODE_new))
+		return false;
+	if (second_chance && btree_node_flag(b, BTREE_NODE_accessed)) {
+		btree_node_clear(b, BTREE_NODE_accessed);
+		return false;
+	}
+	if (!six_trylock(&b->lock, SIX_INTENT))
+		return false;
+	if (!six_trylock(&b->lock, SIX_WRITE))
+		goto unlock;
+
+	env_mutex_lock(&c->write_lock);
+	bool busy = b->write_in_flight;
+	env_mutex_unlock(&c->write_lock);
+
+	if (busy || !b->handle || btree_node_dirty(b) ||
+	    btree_node_flag(b, BTREE_NODE_root | BTREE_NODE_fake | BTREE_NODE_new) ||
+	    journal_pin_active(&b->pins[0]) || journal_pin_active(&b->pins[1])) {
+		six_unlock(&b->lock, SIX_WRITE);
+		goto unlock;
+	}
+	return true;
+unlock:
+	six_unlock(&b->lock, SIX_INTENT);
+	return false;
+}
+
+static struct btree *cache_evict_one(struct btree_fs *c, bool second_chance)
+{
+	struct btree_cache *bc = &c->cache;
+
+	for (size_t i = 0; i < bc->all.nr; i++) {
+		bc->clock = (bc->clock + 1) % bc->all.nr;
+		struct btree *b = bc->all.data[bc->clock];
+
+		if (b->keys.data && node_try_evict(c, b, second_chance)) {
+			btree_node_hash_remove(c, b);
+			btree_count(c, evictions);
+			return b;
+		}
+	}
+	return NULL;
+}
+
+/* A dirty node that could be written to make room. */
+static struct btree *cache_dirty_one(struct btree_fs *c, u64 *hash)
+{
+	struct btree_cache *bc = &c->cache;
+
+	for (size_t i = 0; i < bc->all.nr; i++) {
+		bc->clock = (bc->clock + 1) % bc->all.nr;
+		struct btree *b = bc->all.data[bc->clock];
+
+		*hash = atomic_load(&b->hash_val);
+		if (*hash && !btree_node_flag(b, BTREE_NODE_root | BTREE_NODE_new) &&
+		    (journal_pin_active(&b->pins[0]) || journal_pin_active(&b->pins[1])))
+			return b;
+	}
+	return NULL;
+}
+
+static void node_reset(struct btree *b)
+{
+	atomic_store(&b->flags, 0);
+	b->seq = 0;
+	b->first_seq = 0;
+	b->written = 0;
+	b->merge_retry_u64s = UINT32_MAX;
+	b->keys.nsets = 0;
+	b->keys.nr_written = 0;
+	memset(&b->key, 0, sizeof(b->key));
+}
+
+static struct btree *free_list_pop(struct btree_cache *bc)
+{
+	struct btree *b = bc->free;
+
+	bc->free = b->free_next;
+	b->free_next = NULL;
+	bc->nr_free--;
+	return b;
+}
+
+/* One attempt without waiting. */
+static struct btree *node_mem_tryalloc(struct btree_fs *c, bool reserve)
+{
+	struct btree_cache *bc = &c->cache;
+	struct btree *b = NULL;
+
+	env_mutex_lock(&bc->lock);
+	if (bc->nr_free > (reserve ? 0 : bc->reserve)) {
+		b = free_list_pop(bc);
+		env_mutex_unlock(&bc->lock);
+		/* Stale finders may hold it for a moment; they never wait while they do. */
+		six_lock(&b->lock, SIX_INTENT);
+		six_lock(&b->lock, SIX_WRITE);
+		return b;
+	}
+	if (bc->all.nr < bc->limit || !c->started)
+		b = node_new(c);
+	if (!b)
+		b = cache_evict_one(c, true) ?: cache_evict_one(c, true);
+	env_mutex_unlock(&bc->lock);
+	return b;
+}
+
+/* Nothing clean is left: write somebody's node out and take what that frees. */
+static struct btree *node_mem_cannibalize(struct btree_fs *c)
+{
+	struct btree_cache *bc = &c->cache;
+	struct btree *b = NULL;
+
+	/* Whoever comes here while another is at it goes over the limit instead of waiting in a ring. */
+	if (!env_mutex_trylock(&bc->cannibalize)) {
+		env_mutex_lock(&bc->lock);
+		b = node_new(c);
+		env_mutex_unlock(&bc->lock);
+		return b;
+	}
+	for (unsigned tries = 0; !b && tries < 64; tries++) {
+		u64 hash;
+
+		env_mutex_lock(&bc->lock);
+		b = cache_evict_one(c, false);
+		struct btree *dirty = b ? NULL : cache_dirty_one(c, &hash);
+		env_mutex_unlock(&bc->lock);
+		if (b)
+			btree_count(c, cannibalized);
+		else if (!dirty || btree_node_flush(c, dirty, hash))
+			break;
+	}
+	if (!b) {
+		env_mutex_lock(&bc->lock);
+		b = node_new(c);
+		env_mutex_unlock(&bc->lock);
+	}
+	env_mutex_unlock(&bc->cannibalize);
+	return b;
+}
+
+struct btree *btree_node_mem_alloc(struct btree_fs *c, bool reserve, int *ret)
+{
+	for (unsigned tries = 0;; tries++) {
+		struct btree *b = node_mem_tryalloc(c, reserve) ?: node_mem_cannibalize(c);
+
+		if (b) {
+			node_reset(b);
+			*ret = 0;
+			return b;
+		}
+		if (!reserve && tries > 100) {
+			*ret = -BCFS_ERR_nomem;
+			return NULL;
+		}
+		env_sleep_ns(c->env, ENV_NSEC_PER_MSEC);
+	}
+}
+
+void btree_node_mem_free(struct btree_fs *c, struct btree *b)
+{
+	assert(!b->handle && !atomic_load(&b->hash_val));
+	node_reset(b);
+	six_unlock(&b->lock, SIX_WRITE);
+	six_unlock(&b->lock, SIX_INTENT);
+
+	env_mutex_lock(&c->cache.lock);
+	b->free_next = c->cache.free;
+	c->cache.free = b;
+	c->cache.nr_free++;
+	env_mutex_unlock(&c->cache.lock);
+}
+
+/* ---- reading nodes in ---- */
+
+int btree_cache_fill(struct btree_fs *c, enum btree_id id, unsigned level, const struct bkey_i *k)
+{
+	u64 hash = btree_ptr_hash(bkey_i_to_s_c(k));
+	int ret;
+
+	if (!hash || k->k.u64s > BTREE_PTR_U64s_MAX)
+		return -BCFS_ERR_btree_node_bad_ptr;
+
+	struct btree *b = btree_node_mem_alloc(c, false, &ret);
+	if (!b)
+		return ret;
+	b->id = id;
+	b->level = level;
+	b->max_key = k->k.p;
+	b->min_key = btree_ptr_val((struct bkey_i *)k)->min_key;
+	bkey_copy(&b->key.k, k);
+	if (btree_node_hash_insert(c, b, hash)) {
+		btree_node_mem_free(c, b); /* somebody was faster */
+		return 0;
+	}
+	ret = btree_node_read(c, b);
+	if (ret) {
+		btree_node_hash_remove(c, b);
+		btree_node_mem_free(c, b);
+		return ret;
+	}
+	btree_node_set(b, BTREE_NODE_accessed);
+	six_unlock(&b->lock, SIX_WRITE);
+	six_unlock(&b->lock, SIX_INTENT);
+	return 0;
+}
+
+struct prefetch_work {
+	struct env_work work;
+	struct btree_fs *c;
+	u8 id, level;
+	union btree_ptr_key key;
+};
+
+static void prefetch_fn(struct env_work *work)
+{
+	struct prefetch_work *p = container_of(work, struct prefetch_work, work);
+
+	if (!atomic_load(&p->c->stopping))
+		btree_cache_fill(p->c, p->id, p->level, &p->key.k);
+	env_free(p->c->env, p);
+}
+
+void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level,
+			  const struct bkey_i *k)
+{
+	if (cache_lookup(c, btree_ptr_hash(bkey_i_to_s_c(k))) || !c->read_wq ||
+	    k->k.u64s > BTREE_PTR_U64s_MAX)
+		return;
+	struct prefetch_work *p = env_zalloc(c->env, sizeof(*p));
+	if (!p)
+		return;
+	env_work_init(&p->work, prefetch_fn);
+	p->c = c;
+	p->id = id;
+	p->level = level;
+	bkey_copy(&p->key.k, k);
+	btree_count(c, prefetches);
+	env_wq_queue(c->read_wq, &p->work);
+}
+
+void btree_cache_stats(struct btree_fs *c, struct btree_cache_stats *ret)
+{
+	struct btree_cache *bc = &c->cache;
+	u64 per_node = c->opts.node_bytes + btree_keys_aux_bytes(c->opts.node_bytes);
+
+	*ret = (struct btree_cache_stats){.limit_bytes = bc->limit * per_node};
+	env_mutex_lock(&bc->lock);
+	darray_for_each (bc->all, p) {
+		ret->nodes += !!atomic_load(&(*p)->hash_val);
+		ret->dirty += journal_pin_active(&(*p)->pins[0]) ||
+			      journal_pin_active(&(*p)->pins[1]);
+	}
+	ret->bytes = bc->all.nr * per_node;
+	env_mutex_unlock(&bc->lock);
+}

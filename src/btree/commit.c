@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Committing a transaction:
+ *
+ *  1. triggers, to a fixpoint: first of btrees of data and names, then of allocation;
+ *  2. every iterator locked again, so that all that was read is still true;
+ *  3. room in each leaf (else: unlock, split, restart);
+ *  4. a journal reservation, without waiting (else: unlock, wait, restart). It is taken while
+ *     the leaves are intent-held, so entries order as the leaves' changes do;
+ *  5. write locks; read locks may have to be given up to get them, and are then checked again;
+ *  6. keys into nodes and journal, pins; unlock.
+ */
+#include "btree/btree_private.h"
+
+#include <string.h>
+
+/* ---- triggers ---- */
+
+int btree_run_trigger(struct btree_trans *trans, unsigned id, unsigned level, struct bkey_s_c old,
+		      struct bkey_s_c new)
+{
+	const struct bkey_ops_table *t = trans->c->opts.ops;
+	const struct bkey_ops *o = t->ops[old.k->type], *n = t->ops[new.k->type];
+	int ret = 0;
+
+	if (o && o->trigger)
+		ret = o->trigger(trans, id, level, old, new, 0);
+	if (!ret && n && n->trigger && (!o || n->trigger != o->trigger))
+		ret = n->trigger(trans, id, level, old, new, 0);
+	return ret;
+}
+
+/* The btree's own key at the update's position. */
+static void update_find_old(struct btree_update *u)
+{
+	struct btree *b = u->iter->l[u->level].b;
+	struct bkey_packed *k = btree_keys_lookup(&b->keys, u->k->k.p);
+
+	if (k) {
+		u->old = bkey_disassemble(&b->keys.f, k, &u->old_k);
+		return;
+	}
+	bkey_init(&u->old_k);
+	u->old_k.p = u->k->k.p;
+	u->old = (struct bkey_s_c){&u->old_k, NULL};
+}
+
+static int update_trigger(struct btree_trans *trans, struct btree_update *u)
+{
+	struct bkey_i *trig_old = u->trig_old;
+
+	u->trig_done = true;
+	u->trig_old = NULL;
+	if (u->no_triggers)
+		return 0;
+	if (trig_old)
+		return btree_run_trigger(trans, u->id, u->level, bkey_i_to_s_c(trig_old),
+					 bkey_i_to_s_c(u->k));
+
+	if (!btree_iter_relock_level(u->iter, u->level, SIX_INTENT)) {
+		btree_count(trans->c, relock_fails);
+		return btree_trans_restart(trans, -BCFS_ERR_restart_relock);
+	}
+	update_find_old(u);
+	return btree_run_trigger(trans, u->id, u->level, u->old, bkey_i_to_s_c(u->k));
+}
+
+static int run_triggers(struct btree_trans *trans)
+{
+	for (unsigned pass = 0; pass < 2; pass++) {
+		bool again;
+
+		do {
+			again = false;
+			for (size_t i = 0; i < trans->updates.nr; i++) {
+				struct btree_update *u = trans->updates.data[i];
+				bool alloc = !u->level &&
+					     (btree_id_flags(u->id) & BTREE_IS_ALLOC_INFO);
+
+				if (u->trig_done || alloc != pass)
+					continue;
+				int ret = update_trigger(trans, u);
+				if (ret)
+					return ret;
+				/* The list may have grown in front of us. */
+				again = true;
+			}
+		} while (again);
+	}
+	return 0;
+}
+
+/* ---- where each update goes ---- */
+
+static struct btree *swap_target(struct interior_swap *s, struct btree *b, struct bpos pos)
+{
+	for (unsigned i = 0; i < s->nr_old; i++)
+		if (s->old[i] == b)
+			for (unsigned j = 0; j < s->nr_new; j++)
+				if (s->new[j]->level == b->level &&
+				    btree_node_covers(s->new[j], pos))
+					return s->new[j];
+	return b;
+}
+
+static bool swap_is_new(const struct interior_swap *s, const struct btree *b)
+{
+	for (unsigned i = 0; s && i < s->nr_new; i++)
+		if (s->new[i] == b)
+			return true;
+	return false;
+}
+
+/* Room in every target; else unlocks and makes some. */
+static int check_room(struct btree_trans *trans, unsigned flags)
+{
+	for (size_t i = 0; i < trans->updates.nr;) {
+		struct btree_update *first = trans->updates.data[i];
+		struct btree *b = first->b;
+		bool reserve = true;
+		u32 u64s = 0;
+
+		for (; i < trans->updates.nr && trans->updates.data[i]->b == b; i++) {
+			u64s += btree_keys_insert_u64s(trans->updates.data[i]->k);
+			reserve &= trans->updates.data[i]->reserve;
+		}
+		reserve |= !!trans->swap;
+		if (likely(u64s <= btree_node_room(b, reserve)))
+			continue;
+		if (trans->swap)
+			return swap_is_new(trans->swap, b) ? -BCFS_ERR_btree_node_too_small
+							   : -BCFS_ERR_btree_need_room;
+
+		struct bpos pos = first->k->k.p;
+		u8 id = first->id, level = first->level;
+
+		btree_trans_unlock(trans);
+		int ret = btree_node_make_room(trans->c, id, level, pos, u64s,
+					       reserve || (flags & BTREE_COMMIT_RESERVE));
+		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_split);
+	}
+	return 0;
+}
+
+static void resolve_targets(struct btree_trans *trans)
+{
+	for (size_t i = 0; i < trans->updates.nr; i++) {
+		struct btree_update *u = trans->updates.data[i];
+
+		u->b = u->iter->l[u->level].b;
+		if (trans->swap)
+			u->b = swap_target(trans->swap, u->b, u->k->k.p);
+	}
+}
+
+/* ---- write locks ---- */
+
+static void unlock_writes(struct btree_trans *trans, size_t nr_updates, unsigned nr_old)
+{
+	struct btree *prev = NULL;
+
+	for (size_t i = 0; i < nr_updates; i++) {
+		struct btree *b = trans->updates.data[i]->b;
+
+		if (b != prev && !swap_is_new(trans->swap, b))
+			six_unlock(&b->lock, SIX_WRITE);
+		prev = b;
+	}
+	for (unsigned i = 0; i < nr_old; i++)
+		six_unlock(&trans->swap->old[i]->lock, SIX_WRITE);
+}
+
+static bool is_write_target(struct btree_trans *trans, const struct btree *b)
+{
+	return six_write_held(&b->lock) && six_intent_held(&b->lock) && ({
+		       bool found = false;
+
+		       for (size_t i = 0; i < trans->updates.nr && !found; i++)
+			       found = trans->updates.data[i]->b == b;
+		       for (unsigned i = 0; trans->swap && i < trans->swap->nr_old && !found; i++)
+			       found = trans->swap->old[i] == b;
+		       found;
+	       });
+}
+
+/* What was read without a lock since: unchanged? */
+static int check_reads(struct btree_trans *trans)
+{
+	for (struct btree_iter *i = trans->iters; i; i = i->next) {
+		struct btree_path_level *l = &i->l[i->level];
+
+		if (!i->path_valid || l->locked || is_write_target(trans, l->b))
+			continue;
+		if (!btree_iter_relock_level(i, i->level, SIX_READ)) {
+			btree_count(trans->c, relock_fails);
+			return btree_trans_restart(trans, -BCFS_ERR_restart_relock);
+		}
+	}
+	return 0;
+}
+
+static int lock_writes(struct btree_trans *trans)
+{
+	struct interior_swap *s = trans->swap;
+	struct btree *prev = NULL;
+
+	for (size_t i = 0; i < trans->updates.nr; i++) {
+		struct btree *b = trans->updates.data[i]->b;
+
+		if (b != prev && !swap_is_new(s, b))
+			btree_trans_lock_write(trans, b);
+		prev = b;
+	}
+	for (unsigned i = 0; s && i < s->nr_old; i++)
+		btree_trans_lock_write(trans, s->old[i]);
+
+	int ret = check_reads(trans);
+	if (ret)
+		unlock_writes(trans, trans->updates.nr, s ? s->nr_old : 0);
+	return ret;
+}
+
+/* ---- making it so ---- */
+
+static u32 journal_u64s(struct btree_trans *trans)
+{
+	u32 u64s = 0;
+
+	for (size_t i = 0; i < trans->updates.nr; i++)
+		u64s += jset_entry_u64s(trans->updates.data[i]->k->k.u64s);
+	if (trans->log)
+		u64s += jset_entry_u64s(trans->log_u64s);
+	if (trans->swap && trans->swap->new_root) {
+		u64s += jset_entry_u64s(trans->swap->new_root->key.k.k.u64s);
+		for (unsigned i = 0; trans->swap->root_grows && i < trans->swap->nr_new; i++)
+			u64s += jset_entry_u64s(trans->swap->new[i]->key.k.k.u64s);
+	}
+	return u64s;
+}
+
+static void run_commit_hooks(struct btree_trans *trans, struct btree_update *u, u64 seq)
+{
+	const struct bkey_ops_table *t = trans->c->opts.ops;
+
+	if (u->no_triggers)
+		return;
+	update_find_old(u);
+	const struct bkey_ops *o = t->ops[u->old.k->type], *n = t->ops[u->k->k.type];
+
+	if (o && o->commit_hook)
+		o->commit_hook(trans, u->id, u->level, u->old, u->k, seq);
+	if (n && n->commit_hook && (!o || n->commit_hook != o->commit_hook))
+		n->commit_hook(trans, u->id, u->level, u->old, u->k, seq);
+}
+
+static void apply_update(struct btree_trans *trans, struct btree_update *u, struct journal_res *res)
+{
+	struct btree_fs *c = trans->c;
+
+	run_commit_hooks(trans, u, res->seq);
+	btree_keys_insert(&u->b->keys, u->k, res->seq, trans->scratch);
+	journal_pin_add(c->j, res->seq, &u->b->pins[u->b->w]);
+	journal_add_entry(c->j, res, BCFS_JSET_ENTRY_btree_keys, u->id, u->level, u->k,
+			  u->k->k.u64s);
+	btree_count_add(c, key_bytes_inserted, u->k->k.u64s * 8);
+}
+
+/* The journal's side of a new root. */
+static void journal_new_root(struct btree_trans *trans, struct journal_res *res)
+{
+	struct interior_swap *s = trans->swap;
+	struct btree *r = s->new_root;
+
+	/*
+	 * Keys of a level that did not exist a moment ago are in no journal entry; older
+	 * ones of an earlier life of this level may be, and must not be the newest.
+	 */
+	for (unsigned i = 0; s->root_grows && i < s->nr_new; i++)
+		if (s->new[i] != r)
+			journal_add_entry(trans->c->j, res, BCFS_JSET_ENTRY_btree_keys, r->id,
+					  r->level, &s->new[i]->key, s->new[i]->key.k.k.u64s);
+	journal_add_entry(trans->c->j, res, BCFS_JSET_ENTRY_btree_root, r->id, r->level, &r->key,
+			  r->key.k.k.u64s);
+}
+
+static void publish_swap(struct btree_trans *trans)
+{
+	struct btree_fs *c = trans->c;
+	struct interior_swap *s = trans->swap;
+
+	for (unsigned i = 0; i < s->nr_new; i++) {
+		int ret = btree_node_hash_insert(c, s->new[i], btree_ptr_hash(bkey_i_to_s_c(
+								       &s->new[i]->key.k)));
+
+		assert(!ret);
+		(void)ret;
+		btree_node_clear(s->new[i], BTREE_NODE_new);
+		btree_node_set(s->new[i], BTREE_NODE_accessed);
+	}
+	if (s->new_root) {
+		struct btree_root *r = &c->roots[s->new_root->id];
+
+		btree_node_set(s->new_root, BTREE_NODE_root);
+		r->alive = true;
+		atomic_store(&r->b, s->new_root);
+	}
+	for (unsigned i = 0; i < s->nr_old; i++) {
+		btree_node_set(s->old[i], BTREE_NODE_dead);
+		btree_node_clear(s->old[i], BTREE_NODE_root);
+		btree_node_hash_remove(c, s->old[i]);
+		/* Everything of theirs is in the new nodes, on the device. */
+		journal_pin_drop(c->j, &s->old[i]->pins[0]);
+		journal_pin_drop(c->j, &s->old[i]->pins[1]);
+	}
+}
+
+static void commit_locked(struct btree_trans *trans, struct journal_res *res)
+{
+	struct btree_fs *c = trans->c;
+
+	for (size_t i = 0; i < trans->updates.nr; i++)
+		apply_update(trans, trans->updates.data[i], res);
+	if (trans->log)
+		journal_add_entry(c->j, res, BCFS_JSET_ENTRY_log, 0, 0, trans->log,
+				  trans->log_u64s);
+	if (trans->swap && trans->swap->new_root)
+		journal_new_root(trans, res);
+	if (trans->usage_dirty) {
+		for (unsigned t = 0; t < BCFS_ACCOUNTING_NR; t++)
+			if (trans->usage[t])
+				journal_add_usage(c->j, res, t, trans->usage[t]);
+		if (c->opts.accounted)
+			c->opts.accounted(c->opts.arg, trans->usage);
+	}
+	if (trans->swap)
+		publish_swap(trans);
+}
+
+/* Iterators of this transaction on changed nodes: still valid, but not their node iterators. */
+static void refresh_iters(struct btree_trans *trans)
+{
+	struct btree *prev = NULL;
+
+	for (size_t i = 0; i < trans->updates.nr; i++) {
+		struct btree *b = trans->updates.data[i]->b;
+
+		if (b != prev)
+			btree_iters_node_changed(trans, b);
+		prev = b;
+	}
+}
+
+static void after_commit(struct btree_trans *trans)
+{
+	struct btree_fs *c = trans->c;
+	struct btree *prev = NULL;
+
+	btree_count(c, commits);
+	btree_count_add(c, keys_inserted, trans->updates.nr);
+	for (size_t i = 0; i < trans->updates.nr; i++) {
+		struct btree *b = trans->updates.data[i]->b;
+
+		if (b != prev)
+			btree_node_after_insert(c, b);
+		prev = b;
+	}
+}
+
+static int get_journal_res(struct btree_trans *trans, struct journal_res *res, unsigned flags)
+{
+	struct btree_fs *c = trans->c;
+	unsigned jflags = flags & BTREE_COMMIT_RECLAIM ? JOURNAL_RES_RECLAIM : 0;
+	u32 u64s = journal_u64s(trans);
+	int ret = journal_res_get(c->j, res, u64s, jflags | JOURNAL_RES_NONBLOCK);
+
+	if (ret == -BCFS_ERR_journal_would_block) {
+		if (trans->swap)
+			return ret; /* the interior update waits with nothing held */
+		btree_trans_unlock(trans);
+		ret = journal_res_wait(c->j, u64s, jflags);
+		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_journal);
+	}
+	return ret;
+}
+
+int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq)
+{
+	struct journal_res res = {0};
+	int ret;
+
+	if (ret_seq)
+		*ret_seq = 0;
+	if (!trans->updates.nr && !trans->swap && !trans->usage_dirty && !trans->log)
+		return 0;
+
+	ret = run_triggers(trans);
+	if (ret)
+		return ret;
+	if (env_inject(trans->c->env, "trans_restart_commit")) {
+		btree_trans_unlock(trans);
+		return btree_trans_restart(trans, -BCFS_ERR_restart_injected);
+	}
+	ret = btree_trans_relock(trans);
+	if (ret)
+		return ret;
+	resolve_targets(trans);
+	ret = check_room(trans, flags) ?: get_journal_res(trans, &res, flags);
+	if (ret)
+		return ret;
+	ret = lock_writes(trans);
+	if (ret) {
+		journal_res_put(trans->c->j, &res);
+		return ret;
+	}
+	commit_locked(trans, &res);
+	if (ret_seq)
+		*ret_seq = res.seq;
+	unlock_writes(trans, trans->updates.nr, trans->swap ? trans->swap->nr_old : 0);
+	journal_res_put(trans->c->j, &res);
+
+	refresh_iters(trans);
+	after_commit(trans);
+	btree_trans_reset_updates(trans);
+	return 0;
+}

@@ -1,0 +1,729 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Interior updates: splits, merges, rewrites, growing and shrinking the root.
+ *
+ * One operation replaces one node, or two siblings, at one level. Space and memory for the new
+ * nodes are had first, with nothing locked. Then, with intent on the nodes and their parent, the new
+ * nodes are filled and written (readers go on meanwhile), and one transaction journals the parent's
+ * keys together with what the triggers say about the space, makes the new nodes
+ * reachable and the old ones not. The old nodes' space is free for reuse when that journal entry is
+ * durable (alloc/ sees to it). If anything comes in between, all is given up and done again.
+ *
+ * Updates of the allocation btrees may fall into the very node that is being replaced:
+ * the commit sends them to its replacement (struct interior_swap).
+ */
+#include "btree/btree_private.h"
+
+#include <string.h>
+
+#define OP_NODES_MAX	 3
+#define OP_RETRIES_MAX	 10000
+#define PTR_KEY_U64s	 (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 1)
+#define OP_AGAIN	 1 /* give up this attempt, wait for what op->wait says, try again */
+#define OP_DONE		 2 /* nothing (more) to do */
+
+enum op_kind { OP_MAKE_ROOM, OP_REWRITE, OP_MERGE, OP_SHRINK };
+
+struct interior_op {
+	struct btree_fs *c;
+	struct btree_trans *trans;
+	enum op_kind kind;
+	u8 id, level;
+	struct bpos pos;
+	u64 hash;     /* OP_REWRITE: only if it still is this node */
+	u32 u64s;     /* OP_MAKE_ROOM: how much */
+	bool reserve; /* ditto */
+	unsigned nr_prepared;
+	struct bcfs_extent_ptr space[OP_NODES_MAX];
+	struct btree *mem[OP_NODES_MAX];
+	bool written[OP_NODES_MAX];
+	unsigned nr_taken; /* of those */
+	struct interior_swap swap;
+	struct btree *wait_write; /* a write in flight that is in the way */
+	bool parent_full;
+	bool merged;
+};
+
+static u32 node_capacity_u64s(const struct btree_fs *c)
+{
+	return (c->opts.node_bytes - sizeof(struct btree_node)) / 8;
+}
+
+/* ---- space and memory ---- */
+
+static int op_prepare(struct interior_op *op, unsigned nr)
+{
+	struct btree_fs *c = op->c;
+	int ret = 0;
+
+	while (!ret && op->nr_prepared < nr) {
+		unsigned i = op->nr_prepared;
+
+		ret = c->opts.space->alloc(c->opts.arg, BTREE_SPACE_RESERVE, &op->space[i]);
+		if (ret)
+			break;
+		op->mem[i] = btree_node_mem_alloc(c, true, &ret);
+		if (!op->mem[i]) {
+			c->opts.space->unused(c->opts.arg, &op->space[i], false);
+			break;
+		}
+		op->written[i] = false;
+		op->nr_prepared++;
+	}
+	return ret;
+}
+
+/* Give back what was not published. */
+static void op_release(struct interior_op *op)
+{
+	struct btree_fs *c = op->c;
+
+	for (unsigned i = 0; i < op->nr_prepared; i++) {
+		btree_node_mem_free(c, op->mem[i]);
+		c->opts.space->unused(c->opts.arg, &op->space[i], op->written[i]);
+	}
+	op->nr_prepared = 0;
+	op->nr_taken = 0;
+}
+
+/* The next prepared node, as [min, max] of @level, empty, in @fmt. */
+static struct btree *op_new_node(struct interior_op *op, unsigned level, struct bpos min_key,
+				 struct bpos max_key, const struct bkey_format *fmt)
+{
+	struct btree_fs *c = op->c;
+	unsigned i = op->nr_taken++;
+	struct btree *b = op->mem[i];
+
+	assert(i < op->nr_prepared);
+	b->id = op->id;
+	b->level = level;
+	b->min_key = min_key;
+	b->max_key = max_key;
+	b->seq = env_random_u64(c->env) | 1;
+	b->written = 0;
+	b->w = 0;
+	atomic_store(&b->flags, BTREE_NODE_new);
+
+	memset(&b->key, 0, sizeof(b->key));
+	bkey_init(&b->key.k.k);
+	b->key.k.k.type = KEY_TYPE_btree_ptr;
+	b->key.k.k.p = max_key;
+	b->key.k.k.u64s = PTR_KEY_U64s;
+	struct bcfs_btree_ptr *p = btree_ptr_val(&b->key.k);
+	p->seq = b->seq;
+	p->min_key = min_key;
+	memcpy(p->start, &op->space[i], 8);
+
+	btree_keys_init(&b->keys, b->keys.data, b->keys.aux, c->opts.node_bytes / 8, fmt);
+	op->swap.new[op->swap.nr_new++] = b;
+	return b;
+}
+
+static int op_write_nodes(struct interior_op *op)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < op->nr_taken && !ret; i++) {
+		op->written[i] = true;
+		ret = btree_node_write_initial(op->c, op->mem[i], op->trans->scratch);
+	}
+	return ret;
+}
+
+/* A format for all live keys of @src in [min, max]; the rightmost edge stays out of it. */
+static void measure(const struct btree *src, struct bpos min_key, struct bpos max_key,
+		    struct bkey_format_state *s)
+{
+	struct bpos edge = bpos_predecessor(SPOS_MAX);
+
+	btree_keys_measure(&src->keys, min_key, bpos_min(max_key, edge), s);
+	if (!bpos_eq(min_key, POS_MIN))
+		bkey_format_add_pos(s, min_key);
+	if (!bpos_eq(max_key, SPOS_MAX))
+		bkey_format_add_pos(s, max_key);
+}
+
+static struct bkey_format format_for(const struct btree *src, struct bpos min_key,
+				     struct bpos max_key)
+{
+	struct bkey_format_state s;
+
+	bkey_format_state_init(&s);
+	measure(src, min_key, max_key, &s);
+	return bkey_format_done(&s);
+}
+
+/* ---- the pieces of an attempt ---- */
+
+/* Lock the node at op->pos and its parent. Restarts come back as such. */
+static int op_lock(struct interior_op *op, struct btree_iter *iter, struct bpos pos,
+		   struct btree **ret_b)
+{
+	btree_iter_init_level(op->trans, iter, op->id, op->level, pos,
+			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+	int ret = btree_iter_traverse_to(iter, pos, op->level + 2);
+	if (ret)
+		return ret == -BCFS_ERR_btree_no_such_level ? OP_DONE : ret;
+	*ret_b = iter->l[op->level].b;
+
+	env_mutex_lock(&op->c->write_lock);
+	bool busy = (*ret_b)->write_in_flight;
+	env_mutex_unlock(&op->c->write_lock);
+	if (busy) {
+		op->wait_write = *ret_b;
+		return OP_AGAIN;
+	}
+	return 0;
+}
+
+static struct btree *iter_parent(struct btree_iter *iter)
+{
+	return iter->level < iter->root_level ? iter->l[iter->level + 1].b : NULL;
+}
+
+/* The old pointer's end and the new pointers' beginning, where no parent has a key for them. */
+static int op_root_trigger(struct interior_op *op, struct btree *old, struct btree *new)
+{
+	struct bkey none;
+
+	bkey_init(&none);
+	none.p = SPOS_MAX;
+	bool had = old && !btree_node_flag(old, BTREE_NODE_fake);
+	struct bkey_s_c none_s = {&none, NULL};
+	struct bkey_s_c o = had ? bkey_i_to_s_c(&old->key.k) : none_s;
+	struct bkey_s_c n = new ? bkey_i_to_s_c(&new->key.k) : none_s;
+
+	return btree_run_trigger(op->trans, op->id, (new ?: old)->level + 1, o, n);
+}
+
+static int op_queue_parent_key(struct interior_op *op, struct btree *new)
+{
+	return btree_trans_queue(op->trans, op->id, op->level + 1, NULL, &new->key.k,
+				 BTREE_UPDATE_RESERVE);
+}
+
+/* A new root above @n1 and @n2. */
+static int op_grow_root(struct interior_op *op, struct btree *old, struct btree *n1,
+			struct btree *n2)
+{
+	struct bkey_format_state s;
+	struct btree_trans *trans = op->trans;
+
+	bkey_format_state_init(&s);
+	bkey_format_add_key(&s, &n1->key.k.k);
+	struct bkey_format fmt = bkey_format_done(&s);
+	struct btree *r = op_new_node(op, op->level + 1, POS_MIN, SPOS_MAX, &fmt);
+	u64 seq = journal_cur_seq(op->c->j);
+
+	btree_keys_insert(&r->keys, &n1->key.k, seq, trans->scratch);
+	btree_keys_insert(&r->keys, &n2->key.k, seq, trans->scratch);
+	op->written[op->nr_taken - 1] = true;
+	int ret = btree_node_write_initial(op->c, r, trans->scratch);
+	if (ret)
+		return ret;
+	op->swap.new_root = r;
+	op->swap.root_grows = true;
+	return op_root_trigger(op, old, n1) ?: op_root_trigger(op, NULL, n2) ?:
+	       op_root_trigger(op, NULL, r);
+}
+
+/* Where to split: the last position of the left part. False if there are not two parts. */
+static bool split_point(const struct btree *b, struct bpos insert_pos, struct bpos *ret)
+{
+	u32 total = btree_keys_live_u64s(&b->keys), acc = 0, want = total / 2;
+	struct btree_node_iter it;
+	struct bkey_packed *k, *last = NULL;
+	unsigned nr = 0;
+
+	/* Going up in order: leave the left part nearly full. */
+	struct bkey_packed *tail;
+	btree_node_iter_init(&it, &b->keys, insert_pos);
+	tail = btree_node_iter_peek(&it, &b->keys);
+	if (!tail)
+		want = total - total / 8;
+
+	btree_node_iter_init_start(&it, &b->keys);
+	while ((k = btree_node_iter_peek(&it, &b->keys))) {
+		if (last && acc >= want)
+			break;
+		acc += k->u64s;
+		nr++;
+		*ret = bkey_unpack_pos(&b->keys.f, k);
+		last = k;
+		btree_node_iter_advance(&it, &b->keys);
+	}
+	if (!k && nr >= 2) {
+		/* Everything was taken: leave the last one. */
+		struct bkey_packed *prev;
+
+		prev = btree_node_iter_prev(&it, &b->keys);
+		prev = prev ? btree_node_iter_prev(&it, &b->keys) : NULL;
+		if (!prev)
+			return false;
+		*ret = bkey_unpack_pos(&b->keys.f, prev);
+		return true;
+	}
+	return k && nr;
+}
+
+static int op_split(struct interior_op *op, struct btree *b, bool root)
+{
+	struct bpos mid;
+	int ret;
+
+	if (!split_point(b, op->pos, &mid) || bpos_ge(mid, b->max_key))
+		return -BCFS_ERR_btree_node_too_small;
+	struct bpos mid_next = bpos_successor(mid);
+	struct bkey_format f1 = format_for(b, b->min_key, mid);
+	struct bkey_format f2 = format_for(b, mid_next, b->max_key);
+	struct btree *n1 = op_new_node(op, op->level, b->min_key, mid, &f1);
+	struct btree *n2 = op_new_node(op, op->level, mid_next, b->max_key, &f2);
+
+	ret = btree_keys_sort_into(&n1->keys, &b->keys, b->min_key, mid) ?:
+		      btree_keys_sort_into(&n2->keys, &b->keys, mid_next, b->max_key) ?:
+		      op_write_nodes(op);
+	if (ret)
+		return ret;
+	op->swap.old[op->swap.nr_old++] = b;
+	return root ? op_grow_root(op, b, n1, n2)
+		    : op_queue_parent_key(op, n1) ?: op_queue_parent_key(op, n2);
+}
+
+static int op_compact(struct interior_op *op, struct btree *b, bool root,
+		      const struct bkey_format *fmt)
+{
+	struct btree *n = op_new_node(op, op->level, b->min_key, b->max_key, fmt);
+	int ret = btree_keys_sort_into(&n->keys, &b->keys, b->min_key, b->max_key) ?:
+			  op_write_nodes(op);
+
+	if (ret)
+		return ret;
+	op->swap.old[op->swap.nr_old++] = b;
+	if (!root)
+		return op_queue_parent_key(op, n);
+	op->swap.new_root = n;
+	return op_root_trigger(op, b, n);
+}
+
+/* Split or compact: OP_MAKE_ROOM and OP_REWRITE. */
+static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct btree *b)
+{
+	struct btree_fs *c = op->c;
+	struct btree *parent = iter_parent(iter);
+	u32 cap = node_capacity_u64s(c), block = c->opts.block_bytes / 8;
+
+	if (op->kind == OP_REWRITE && atomic_load(&b->hash_val) != op->hash)
+		return OP_DONE;
+	if (op->kind == OP_MAKE_ROOM && btree_node_room(b, op->reserve) >= op->u64s)
+		return OP_DONE;
+	if (parent && btree_node_room(parent, false) < 2 * PTR_KEY_U64s) {
+		op->parent_full = true;
+		return OP_AGAIN;
+	}
+	struct bkey_format fmt = format_for(b, b->min_key, b->max_key);
+	u32 live = btree_keys_packed_u64s(&b->keys, b->min_key, b->max_key, &fmt);
+	/* What a new node of them leaves for appends: an eighth, a header, a block in reserve, and the request. */
+	u32 used = round_up(live + (u32)sizeof(struct btree_node) / 8, block);
+	bool fits = used + (u32)sizeof(struct btree_node_entry) / 8 + op->u64s + block +
+			    min(cap / 8, 4 * block) <=
+		    c->opts.node_bytes / 8;
+
+	if (fits || op->kind == OP_REWRITE) {
+		int ret = -BCFS_ERR_bset_too_big;
+
+		if (live <= cap)
+			ret = op_compact(op, b, !parent, &fmt);
+		if (ret != -BCFS_ERR_bset_too_big) {
+			btree_count(c, rewrites);
+			return ret;
+		}
+		op->nr_taken = 0;
+		op->swap = (struct interior_swap){0};
+	}
+	int ret = op_split(op, b, !parent);
+	if (!ret)
+		btree_count(c, splits);
+	return ret;
+}
+
+/* The neighbour of @b under the same parent: behind it, or in front. */
+static int op_lock_sibling(struct interior_op *op, struct btree_iter *iter2, struct btree *b,
+			   struct btree *parent, bool next, struct btree **ret_s)
+{
+	struct bpos pos;
+	int ret;
+
+	if (next ? bpos_ge(b->max_key, parent->max_key) : bpos_le(b->min_key, parent->min_key))
+		return OP_DONE;
+	pos = next ? bpos_successor(b->max_key) : bpos_predecessor(b->min_key);
+	ret = op_lock(op, iter2, pos, ret_s);
+	return ret;
+}
+
+static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct btree *l,
+			    struct btree *r)
+{
+	struct btree_fs *c = op->c;
+	struct bkey_format_state s;
+	u32 cap = node_capacity_u64s(c);
+
+	bkey_format_state_init(&s);
+	measure(l, l->min_key, l->max_key, &s);
+	measure(r, r->min_key, r->max_key, &s);
+	struct bkey_format fmt = bkey_format_done(&s);
+	u32 ul = btree_keys_packed_u64s(&l->keys, l->min_key, l->max_key, &fmt);
+	u32 ur = btree_keys_packed_u64s(&r->keys, r->min_key, r->max_key, &fmt);
+	u32 limit = min(ul, ur) <= cap / 16 ? cap - cap / 8 : cap / 3 * 2;
+
+	limit = min(limit, cap - 2 * c->opts.block_bytes / 8);
+	if (ul + ur > limit)
+		return OP_DONE;
+	if (btree_node_room(parent, false) < 2 * PTR_KEY_U64s) {
+		op->parent_full = true;
+		return OP_AGAIN;
+	}
+	struct btree *n = op_new_node(op, op->level, l->min_key, r->max_key, &fmt);
+	int ret = btree_keys_sort_into(&n->keys, &l->keys, l->min_key, l->max_key) ?:
+			  btree_keys_sort_into(&n->keys, &r->keys, r->min_key, r->max_key) ?:
+			  op_write_nodes(op);
+	if (ret)
+		return ret;
+	op->swap.old[op->swap.nr_old++] = l;
+	op->swap.old[op->swap.nr_old++] = r;
+	struct bkey_i *d = btree_trans_alloc_key(op->trans, KEY_TYPE_deleted, l->max_key, 0);
+	ret = btree_trans_queue(op->trans, op->id, op->level + 1, NULL, d, BTREE_UPDATE_RESERVE) ?:
+		      op_queue_parent_key(op, n);
+	op->merged = !ret;
+	return ret;
+}
+
+static int op_do_merge(struct interior_op *op, struct btree_iter *iter, struct btree *b)
+{
+	struct btree *parent = iter_parent(iter), *s;
+	struct btree_iter iter2;
+
+	if (!parent)
+		return OP_DONE;
+	u32 live = btree_keys_live_u64s(&b->keys);
+	if (live >= btree_merge_threshold_u64s(op->c))
+		return OP_DONE;
+
+	for (unsigned next = 0; next < 2; next++) {
+		int ret = op_lock_sibling(op, &iter2, b, parent, next, &s);
+
+		if (!ret)
+			ret = next ? op_do_merge_with(op, parent, b, s)
+				   : op_do_merge_with(op, parent, s, b);
+		if (ret == OP_DONE && iter2.trans == op->trans)
+			btree_iter_exit(&iter2);
+		if (ret == OP_DONE)
+			continue;
+		if (ret)
+			return ret;
+		/* iter2 keeps its lock until the commit: op_finish exits all. */
+		struct btree_iter *keep = btree_trans_kmalloc(op->trans, sizeof(*keep));
+		btree_iter_clone_path(keep, &iter2);
+		btree_iter_exit(&iter2);
+		return 0;
+	}
+	b->merge_retry_u64s = live / 2;
+	return OP_DONE;
+}
+
+/* The root has one child left: the child becomes the root. op->level is the child's. */
+static int op_do_shrink(struct interior_op *op, struct btree_iter *iter, struct btree *child)
+{
+	struct btree *root = iter_parent(iter);
+	struct btree_node_iter it;
+	struct bkey u;
+
+	if (!root || !btree_node_flag(root, BTREE_NODE_root) || root->level != op->level + 1)
+		return OP_DONE;
+	btree_node_iter_init_start(&it, &root->keys);
+	struct bkey_s_c k = btree_node_iter_peek_unpack(&it, &root->keys, &u);
+	if (!k.k || btree_ptr_hash(k) != atomic_load(&child->hash_val))
+		return OP_DONE;
+	btree_node_iter_advance(&it, &root->keys);
+	if (btree_node_iter_peek(&it, &root->keys))
+		return OP_DONE;
+
+	bkey_reassemble(&child->key.k, k);
+	op->swap.old[op->swap.nr_old++] = root;
+	op->swap.new_root = child;
+	op->swap.root_is_child = true;
+	return op_root_trigger(op, root, NULL);
+}
+
+/* ---- driving ---- */
+
+static void exit_all_iters(struct btree_trans *trans)
+{
+	btree_trans_reset_updates(trans);
+	while (trans->iters)
+		btree_iter_exit(trans->iters);
+}
+
+/* Old nodes are nobody's any more: their memory. */
+static void free_old_nodes(struct interior_op *op)
+{
+	for (unsigned i = 0; i < op->swap.nr_old; i++) {
+		struct btree *b = op->swap.old[i];
+
+		six_lock(&b->lock, SIX_INTENT);
+		six_lock(&b->lock, SIX_WRITE);
+		btree_node_mem_free(op->c, b);
+	}
+}
+
+/* After a successful commit: the taken nodes are live, the rest goes back. */
+static void op_committed(struct interior_op *op)
+{
+	struct btree_fs *c = op->c;
+
+	for (unsigned i = 0; i < op->nr_taken; i++) {
+		btree_node_after_insert(c, op->mem[i]);
+		six_unlock(&op->mem[i]->lock, SIX_WRITE);
+		six_unlock(&op->mem[i]->lock, SIX_INTENT);
+		c->opts.space->used(c->opts.arg, &op->space[i]);
+	}
+	exit_all_iters(op->trans);
+	free_old_nodes(op);
+
+	unsigned left = op->nr_prepared - op->nr_taken;
+	memmove(op->mem, op->mem + op->nr_taken, left * sizeof(op->mem[0]));
+	memmove(op->space, op->space + op->nr_taken, left * sizeof(op->space[0]));
+	memmove(op->written, op->written + op->nr_taken, left * sizeof(op->written[0]));
+	op->nr_prepared = left;
+	op->nr_taken = 0;
+	op_release(op);
+}
+
+static int op_attempt(struct interior_op *op)
+{
+	struct btree_trans *trans = op->trans;
+	struct btree_iter *iter;
+	struct btree *b;
+
+	btree_trans_begin(trans);
+	op->swap = (struct interior_swap){0};
+	op->nr_taken = 0;
+	op->wait_write = NULL;
+	op->parent_full = false;
+	op->merged = false;
+
+	iter = btree_trans_kmalloc(trans, sizeof(*iter));
+	int ret = op_lock(op, iter, op->pos, &b);
+	if (!ret) {
+		switch (op->kind) {
+		case OP_MAKE_ROOM:
+		case OP_REWRITE:
+			ret = op_do_node(op, iter, b);
+			break;
+		case OP_MERGE:
+			ret = op_do_merge(op, iter, b);
+			break;
+		case OP_SHRINK:
+			ret = op_do_shrink(op, iter, b);
+			break;
+		}
+	}
+	if (!ret) {
+		trans->swap = &op->swap;
+		ret = btree_trans_commit(trans, BTREE_COMMIT_RECLAIM | BTREE_COMMIT_RESERVE, NULL);
+		trans->swap = NULL;
+	}
+	return ret;
+}
+
+/* What stands in the way of another attempt; nothing is held. */
+static int op_wait(struct interior_op *op, int why)
+{
+	struct btree_fs *c = op->c;
+
+	if (err_is_restart(why))
+		return 0;
+	switch (-why) {
+	case BCFS_ERR_journal_would_block:
+		return journal_res_wait(c->j, 1024, JOURNAL_RES_RECLAIM);
+	case BCFS_ERR_btree_need_room: {
+		struct btree_trans *t = op->trans;
+
+		return btree_node_make_room(c, t->room.id, t->room.level, t->room.pos, t->room.u64s,
+					    true);
+	}
+	case -OP_AGAIN:
+		if (op->wait_write)
+			btree_wait_write_in_flight(c, op->wait_write);
+		if (op->parent_full)
+			return btree_node_make_room(c, op->id, op->level + 1, op->pos,
+						    2 * PTR_KEY_U64s, false);
+		return 0;
+	}
+	return why;
+}
+
+static int op_run(struct interior_op *op, unsigned nr_nodes)
+{
+	struct btree_fs *c = op->c;
+	int ret = 0;
+
+	op->trans = btree_trans_get(c);
+	for (unsigned tries = 0; tries < OP_RETRIES_MAX; tries++) {
+		ret = op_prepare(op, nr_nodes);
+		if (ret)
+			break;
+		ret = op_attempt(op);
+		if (!ret) {
+			op_committed(op);
+			break;
+		}
+		exit_all_iters(op->trans);
+		op_release(op);
+		if (ret == OP_DONE)
+			break;
+		ret = op_wait(op, ret);
+		if (ret)
+			break;
+		ret = -BCFS_ERR_btree_no_progress;
+	}
+	exit_all_iters(op->trans);
+	op_release(op);
+	btree_trans_put(op->trans);
+	return ret;
+}
+
+static void shrink_root_if_single(struct btree_fs *c, enum btree_id id)
+{
+	while (1) {
+		int ret;
+		struct btree *r = btree_root_get(c, id, &ret);
+
+		if (ret || !r->level)
+			return;
+		struct interior_op op = {
+			.c = c, .kind = OP_SHRINK, .id = id, .level = r->level - 1, .pos = SPOS_MAX};
+		ret = op_run(&op, 0);
+		if (ret)
+			return;
+		btree_count(c, root_shrink);
+	}
+}
+
+int btree_node_make_room(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
+			 u32 u64s, bool reserve)
+{
+	struct interior_op op = {.c = c,
+				 .kind = OP_MAKE_ROOM,
+				 .id = id,
+				 .level = level,
+				 .pos = pos,
+				 .u64s = u64s,
+				 .reserve = reserve};
+	int ret = op_run(&op, OP_NODES_MAX);
+
+	if (!ret && op.swap.root_grows)
+		btree_count(c, root_grow);
+	return ret == OP_DONE ? 0 : ret;
+}
+
+int btree_node_rewrite(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
+		       u64 hash)
+{
+	struct interior_op op = {
+		.c = c, .kind = OP_REWRITE, .id = id, .level = level, .pos = pos, .hash = hash};
+	int ret = op_run(&op, OP_NODES_MAX);
+
+	if (!ret && op.swap.root_grows)
+		btree_count(c, root_grow);
+	return ret == OP_DONE ? 0 : ret;
+}
+
+int btree_node_try_merge(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos)
+{
+	int ret;
+
+	for (unsigned i = 0; i < 64; i++) {
+		struct interior_op op = {
+			.c = c, .kind = OP_MERGE, .id = id, .level = level, .pos = pos};
+
+		ret = op_run(&op, 1);
+		if (ret)
+			break;
+		btree_count(c, merges);
+	}
+	shrink_root_if_single(c, id);
+	return ret == OP_DONE ? 0 : ret;
+}
+
+/* ---- background ---- */
+
+struct interior_work {
+	struct env_work work;
+	struct btree_fs *c;
+	struct btree *b;
+	enum op_kind kind;
+	u8 id, level;
+	struct bpos pos;
+};
+
+static void interior_work_fn(struct env_work *work)
+{
+	struct interior_work *w = container_of(work, struct interior_work, work);
+	struct btree_fs *c = w->c;
+	int ret = 0;
+
+	btree_node_clear(w->b, BTREE_NODE_queued);
+	if (!atomic_load(&c->halted) && !atomic_load(&c->stopping)) {
+		if (w->kind == OP_MERGE)
+			ret = btree_node_try_merge(c, w->id, w->level, w->pos);
+		else
+			ret = btree_node_make_room(c, w->id, w->level, w->pos, 4 * BKEY_U64s,
+						   false);
+	}
+	if (ret)
+		log_debug(c->log, "%s: background work on btree %s: %s", c->bdev->name,
+			  btree_id_name(w->id), err_str(ret));
+	env_free(c->env, w);
+}
+
+static void queue_interior(struct btree_fs *c, struct btree *b, enum op_kind kind)
+{
+	if (!c->interior_wq || btree_node_flag(b, BTREE_NODE_queued))
+		return;
+	struct interior_work *w = env_zalloc(c->env, sizeof(*w));
+	if (!w)
+		return;
+	btree_node_set(b, BTREE_NODE_queued);
+	env_work_init(&w->work, interior_work_fn);
+	w->c = c;
+	w->b = b;
+	w->kind = kind;
+	w->id = b->id;
+	w->level = b->level;
+	w->pos = b->max_key;
+	env_wq_queue(c->interior_wq, &w->work);
+}
+
+/* Intent held on @b. */
+void btree_node_after_insert(struct btree_fs *c, struct btree *b)
+{
+	u32 live = btree_keys_live_u64s(&b->keys);
+
+	if (btree_node_flag(b, BTREE_NODE_root)) {
+		if (b->level && btree_keys_nr_live(&b->keys) == 1)
+			queue_interior(c, b, OP_MERGE);
+		return;
+	}
+	if (btree_node_flag(b, BTREE_NODE_dead))
+		return;
+	if (live < btree_merge_threshold_u64s(c) && (!live || live < b->merge_retry_u64s))
+		queue_interior(c, b, OP_MERGE);
+	else if (!btree_node_room(b, false))
+		queue_interior(c, b, OP_MAKE_ROOM);
+}
+
+void btree_interior_flush(struct btree_fs *c)
+{
+	if (c->interior_wq)
+		env_wq_flush(c->interior_wq);
+}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Writing nodes: the whole of a new one, or an append of what is unwritten.
+ *
+ * An append: with intent held the unwritten keys are frozen and copied into a buffer of
+ * their own, the node is told they are written, and the lock is dropped; when the device has
+ * them, the parent's key (or the root's journal entry) gets the new sectors_written, and only
+ * then the pins go.
+ */
+#include "btree/btree_private.h"
+#include "codec/codec.h"
+
+#include <string.h>
+
+u32 btree_node_room(const struct btree *b, bool reserve)
+{
+	const struct btree_fs *c = b->c;
+	s64 bytes = c->opts.node_bytes;
+
+	if (!reserve)
+		bytes -= c->opts.block_bytes;
+	bytes -= b->written ? (s64)b->written * SECTOR_SIZE + (s64)sizeof(struct btree_node_entry)
+			    : (s64)sizeof(struct btree_node);
+	bytes -= btree_keys_unwritten_u64s(&b->keys) * 8LL;
+	return bytes > 0 ? bytes / 8 : 0;
+}
+
+/* Header fields and checksum of the bset at @buf, its keys in place; *ret_bytes rounded to blocks. */
+static int seal_bset(struct btree_fs *c, struct btree *b, void *buf, size_t hdr, struct bset *i,
+		     u32 u64s, u64 journal_seq, u32 offset_sectors, size_t *ret_bytes)
+{
+	struct printbuf err = PRINTBUF;
+	size_t bytes = hdr + sizeof(*i) + u64s * 8UL;
+	int ret;
+
+	i->seq = b->seq;
+	i->journal_seq = journal_seq;
+	i->flags = c->opts.csum_type;
+	i->version = BCFS_VERSION_CURRENT;
+	i->u64s = u64s;
+	i->offset = offset_sectors;
+
+	ret = bset_validate_keys(&b->keys.f, i->_keys, u64s, &err);
+	for (u64 *k = i->_keys; !ret && k < i->_keys + u64s; k += ((struct bkey_packed *)k)->u64s) {
+		struct bkey u;
+		struct bkey_s_c s = bkey_disassemble(&b->keys.f, (void *)k, &u);
+
+		/* In memory only. */
+		if (s.k->type == KEY_TYPE_btree_ptr)
+			((struct bcfs_btree_ptr *)s.v)->mem_ptr = 0;
+		ret = bkey_validate(c->opts.ops, s, b->id, b->level, &err);
+	}
+	if (ret)
+		btree_error(c, ret, "%s: refusing to write btree %s level %u: %s", c->bdev->name,
+			    btree_id_name(b->id), b->level, printbuf_str(&err));
+	else if (!btree_node_checksum(c, c->opts.csum_type, b->seq, offset_sectors,
+				      (u8 *)buf + sizeof(struct bcfs_csum),
+				      bytes - sizeof(struct bcfs_csum), buf))
+		ret = -BCFS_ERR_btree_node_csum;
+	printbuf_exit(&err);
+	*ret_bytes = round_up(bytes, (size_t)c->opts.block_bytes);
+	return ret;
+}
+
+static u64 node_dev_offset(const struct btree *b)
+{
+	struct bcfs_extent_ptr ptr;
+
+	memcpy(&ptr, btree_ptr_val((struct bkey_i *)&b->key.k)->start, sizeof(ptr));
+	return (u64)ptr.offset << SECTOR_SHIFT;
+}
+
+int btree_node_write_initial(struct btree_fs *c, struct btree *b, u64 *scratch)
+{
+	struct btree_node *n = env_malloc_aligned(c->env, 4096, c->opts.node_bytes);
+	size_t bytes;
+
+	if (!n)
+		return -BCFS_ERR_nomem;
+	btree_keys_freeze(&b->keys, scratch);
+	u64 seq = journal_cur_seq(c->j);
+
+	memset(n, 0, sizeof(*n));
+	n->magic = c->opts.magic;
+	n->flags = BTREE_NODE_FLAGS(b->id, b->level);
+	memcpy(&n->ptr_id, btree_ptr_val(&b->key.k)->start, 8);
+	n->min_key = b->min_key;
+	n->max_key = b->max_key;
+	n->format = b->keys.f.f;
+	u32 u64s = btree_keys_copy_unwritten(&b->keys, n->keys._keys, NULL);
+	int ret = seal_bset(c, b, n, offsetof(struct btree_node, keys), &n->keys, u64s, seq, 0,
+			    &bytes);
+	size_t used = sizeof(*n) + u64s * 8UL;
+	memset((u8 *)n + used, 0, bytes - used);
+
+	if (!ret && atomic_load(&c->halted))
+		ret = -BCFS_ERR_btree_halted;
+	if (!ret)
+		ret = bdev_write(c->bdev, node_dev_offset(b), n, bytes, 0);
+	env_free(c->env, n);
+	if (ret)
+		return ret;
+
+	b->written = bytes >> SECTOR_SHIFT;
+	b->first_seq = seq;
+	btree_ptr_val(&b->key.k)->sectors_written = b->written;
+	btree_keys_mark_written(&b->keys, scratch);
+	btree_count(c, node_writes_initial);
+	btree_count_add(c, bytes_initial, bytes);
+	return 0;
+}
+
+int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_write *w, u64 *scratch)
+{
+	if (b->write_in_flight)
+		return -BCFS_ERR_btree_write_in_flight;
+	if (!btree_node_dirty(b))
+		return 1;
+	if (btree_node_flag(b, BTREE_NODE_need_rewrite | BTREE_NODE_fake))
+		return -BCFS_ERR_btree_need_rewrite;
+
+	size_t hdr = offsetof(struct btree_node_entry, keys);
+	u32 max_u64s = btree_keys_unwritten_u64s(&b->keys);
+	size_t buf_bytes = round_up(sizeof(struct btree_node_entry) + max_u64s * 8UL,
+				    (size_t)c->opts.block_bytes);
+	if (b->written * (u64)SECTOR_SIZE + buf_bytes > c->opts.node_bytes)
+		return -BCFS_ERR_btree_need_rewrite;
+	struct btree_node_entry *e = env_malloc_aligned(c->env, 4096, buf_bytes);
+	if (!e)
+		return -BCFS_ERR_nomem;
+
+	six_lock(&b->lock, SIX_WRITE);
+	btree_keys_freeze(&b->keys, scratch);
+	six_unlock(&b->lock, SIX_WRITE);
+
+	u64 seq;
+	memset(e, 0, sizeof(*e));
+	u32 u64s = btree_keys_copy_unwritten(&b->keys, e->keys._keys, &seq);
+	int ret = seal_bset(c, b, e, hdr, &e->keys, u64s, seq, b->written, &w->buf_bytes);
+	if (!ret && atomic_load(&c->halted))
+		ret = -BCFS_ERR_btree_halted;
+	if (ret) {
+		env_free(c->env, e);
+		return ret;
+	}
+	size_t used = sizeof(*e) + u64s * 8UL;
+	memset((u8 *)e + used, 0, w->buf_bytes - used);
+
+	w->b = b;
+	w->buf = e;
+	w->offset = b->written;
+	w->sectors = w->buf_bytes >> SECTOR_SHIFT;
+	w->hash = atomic_load(&b->hash_val);
+	w->w = b->w;
+	w->ret = 0;
+
+	env_mutex_lock(&c->write_lock);
+	b->write_in_flight = true;
+	env_mutex_unlock(&c->write_lock);
+
+	b->written += w->sectors;
+	b->w ^= 1;
+	six_lock(&b->lock, SIX_WRITE);
+	btree_keys_mark_written(&b->keys, scratch);
+	six_unlock(&b->lock, SIX_WRITE);
+
+	bdev_io_init(&w->io, BDEV_WRITE, node_dev_offset(b) + (u64)w->offset * SECTOR_SIZE, w->buf,
+		     w->buf_bytes, 0);
+	bdev_submit(c->bdev, &w->io);
+	return 0;
+}
+
+/* The parent's key of @w's node gets the new sectors_written, in the journal and in memory. */
+static int write_done_parent(struct btree_trans *trans, struct btree_write *w, enum btree_id id,
+			     unsigned level, struct bpos pos)
+{
+	struct btree_iter iter;
+	int ret;
+
+	btree_iter_init_level(trans, &iter, id, level + 1, pos,
+			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+	struct bkey_s_c k = btree_iter_peek_slot(&iter);
+	ret = bkey_err(k);
+	/* If the node was replaced meanwhile, the replacement has it all. */
+	if (!ret && k.k->type == KEY_TYPE_btree_ptr && btree_ptr_hash(k) == w->hash) {
+		struct bkey_i *n = btree_trans_copy_key(trans, k, 0);
+
+		btree_ptr_val(n)->sectors_written = w->offset + w->sectors;
+		ret = btree_trans_queue(trans, id, level + 1, &iter, n,
+					BTREE_UPDATE_NOTRIGGERS | BTREE_UPDATE_RESERVE) ?:
+			      btree_trans_commit(trans, BTREE_COMMIT_RECLAIM, NULL);
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+/* The same for a root: its entry in the journal. */
+static int write_done_root(struct btree_fs *c, struct btree_write *w)
+{
+	struct btree *b = w->b;
+	struct journal_res res = {0};
+	union btree_ptr_key key;
+	int ret;
+
+	six_lock(&b->lock, SIX_INTENT);
+	while (1) {
+		if (atomic_load(&b->hash_val) != w->hash ||
+		    !btree_node_flag(b, BTREE_NODE_root)) {
+			six_unlock(&b->lock, SIX_INTENT);
+			return 1;
+		}
+		u32 u64s = jset_entry_u64s(b->key.k.k.u64s);
+		ret = journal_res_get(c->j, &res, u64s, JOURNAL_RES_NONBLOCK | JOURNAL_RES_RECLAIM);
+		if (ret != -BCFS_ERR_journal_would_block)
+			break;
+		six_unlock(&b->lock, SIX_INTENT);
+		ret = journal_res_wait(c->j, u64s, JOURNAL_RES_RECLAIM);
+		if (ret)
+			return ret;
+		six_lock(&b->lock, SIX_INTENT);
+	}
+	if (!ret) {
+		btree_ptr_val(&b->key.k)->sectors_written = w->offset + w->sectors;
+		bkey_copy(&key.k, &b->key.k);
+		journal_add_entry(c->j, &res, BCFS_JSET_ENTRY_btree_root, b->id, b->level, &key,
+				  key.k.k.u64s);
+		journal_res_put(c->j, &res);
+	}
+	six_unlock(&b->lock, SIX_INTENT);
+	return ret;
+}
+
+/* Does the pointer say what was written? Until it does the pins stay. */
+static int write_done(struct btree_fs *c, struct btree_write *w)
+{
+	struct btree *b = w->b;
+	int ret;
+
+	do {
+		/* The identity cannot change while the write is in flight: it is not evicted. */
+		enum btree_id id = b->id;
+		unsigned level = b->level;
+		struct bpos pos = b->max_key;
+
+		if (atomic_load(&b->hash_val) != w->hash)
+			return 0;
+		if (btree_node_flag(b, BTREE_NODE_root)) {
+			ret = write_done_root(c, w);
+		} else {
+			struct btree_trans *trans = btree_trans_get(c);
+
+			ret = lockrestart_do(trans, write_done_parent(trans, w, id, level, pos));
+			btree_trans_put(trans);
+		}
+	} while (ret == 1);
+	return ret;
+}
+
+int btree_node_write_finish(struct btree_fs *c, struct btree_write *w)
+{
+	struct btree *b = w->b;
+	int ret = bdev_wait(c->bdev, &w->io);
+	bool failed = ret;
+
+	btree_count(c, node_writes_append);
+	btree_count_add(c, bytes_append, w->buf_bytes);
+	env_free(c->env, w->buf);
+	if (ret) {
+		log_err(c->log, "%s: btree %s level %u: append failed: %s; writing it elsewhere",
+			c->bdev->name, btree_id_name(b->id), b->level, err_str(ret));
+		btree_node_set(b, BTREE_NODE_need_rewrite);
+	} else {
+		ret = write_done(c, w);
+	}
+	if (!ret)
+		journal_pin_drop(c->j, &b->pins[w->w]);
+
+	struct bpos pos = b->max_key;
+	enum btree_id id = b->id;
+	unsigned level = b->level;
+
+	env_mutex_lock(&c->write_lock);
+	b->write_in_flight = false;
+	env_cond_broadcast(&c->write_cond);
+	env_mutex_unlock(&c->write_lock);
+
+	if (failed) /* the pins go when the rewrite has it all */
+		ret = btree_node_rewrite(c, id, level, pos, w->hash);
+	return ret;
+}
+
+void btree_wait_write_in_flight(struct btree_fs *c, struct btree *b)
+{
+	env_mutex_lock(&c->write_lock);
+	while (b->write_in_flight)
+		env_cond_wait(&c->write_cond, &c->write_lock);
+	env_mutex_unlock(&c->write_lock);
+}
+
+/* Start writing @b if it is still that node and dirty; >0: nothing to wait for. */
+static int flush_start(struct btree_fs *c, struct btree *b, u64 hash, struct btree_write *w,
+		       u64 *scratch)
+{
+	six_lock(&b->lock, SIX_INTENT);
+	bool same = atomic_load(&b->hash_val) == hash;
+	bool fake = btree_node_flag(b, BTREE_NODE_fake);
+	struct bpos pos = b->max_key;
+	enum btree_id id = b->id;
+	unsigned level = b->level;
+	int ret = same ? btree_node_write_start(c, b, w, scratch) : 1;
+	six_unlock(&b->lock, SIX_INTENT);
+
+	if (ret == -BCFS_ERR_btree_need_rewrite) {
+		(void)fake;
+		ret = btree_node_rewrite(c, id, level, pos, hash) ?: 1;
+	} else if (ret == -BCFS_ERR_btree_write_in_flight) {
+		ret = 2;
+	}
+	return ret;
+}
+
+int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash)
+{
+	struct btree_write w;
+	struct btree_trans *trans = btree_trans_get(c); /* for its scratch room */
+	int ret;
+
+	do {
+		ret = flush_start(c, b, hash, &w, trans->scratch);
+		if (!ret)
+			ret = btree_node_write_finish(c, &w);
+		else if (ret == 2)
+			btree_wait_write_in_flight(c, b);
+	} while (ret == 2);
+	btree_trans_put(trans);
+	return min(ret, 0);
+}
+
+int btree_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u64 seq)
+{
+	struct btree_fs *c = arg;
+	struct btree_write w[JOURNAL_MAX_PINS_BATCH];
+	struct btree *wait[JOURNAL_MAX_PINS_BATCH];
+	unsigned nr_w = 0, nr_wait = 0;
+	struct btree_trans *trans = btree_trans_get(c);
+	int ret = 0;
+
+	for (unsigned i = 0; i < nr; i++) {
+		struct btree *b = container_of(pins[i] - pins[i]->kind, struct btree, pins[0]);
+		u64 pin_seq = pins[i]->seq;
+
+		if (!pin_seq || pin_seq > seq)
+			continue;
+		int r = flush_start(c, b, atomic_load(&b->hash_val), &w[nr_w], trans->scratch);
+		if (!r)
+			nr_w++;
+		else if (r == 2)
+			wait[nr_wait++] = b;
+		else if (r < 0)
+			ret = r;
+	}
+	btree_trans_put(trans);
+	for (unsigned i = 0; i < nr_w; i++)
+		ret = btree_node_write_finish(c, &w[i]) ?: ret;
+	for (unsigned i = 0; i < nr_wait; i++)
+		btree_wait_write_in_flight(c, wait[i]);
+	return ret;
+}
