@@ -90,6 +90,15 @@ static inline u32 btree_keys_used_u64s(const struct btree_keys *b)
 	return b->nsets ? b->set[b->nsets - 1].end : 0;
 }
 
+static inline u32 btree_keys_nr_live(const struct btree_keys *b)
+{
+	u32 nr = 0;
+
+	for (unsigned i = 0; i < b->nsets; i++)
+		nr += b->set[i].nr_live;
+	return nr;
+}
+
 /* Iteration over the live keys of all sets, in order */
 
 struct btree_node_iter {

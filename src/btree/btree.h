@@ -90,6 +90,10 @@ int btree_fs_start(struct btree_fs *c, const struct journal_root *roots, u64 sus
 /* Insert the replay's keys in memory, pinned to their old seqs, top level first. After
  * journal_start(). */
 int btree_replay(struct btree_fs *c, const struct journal_replay *r);
+/* After a clean start: nothing to replay. One of the two ends the opening. */
+void btree_fs_replay_none(struct btree_fs *c);
+/* Wait for the background splits and merges queued so far. */
+void btree_interior_flush(struct btree_fs *c);
 /* Stop background work (before journal_stop()). */
 void btree_fs_stop(struct btree_fs *c);
 /* No more writes to the device (emergency read-only, crash in simulation). */

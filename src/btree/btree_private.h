@@ -144,7 +144,11 @@ struct btree_trans {
 	s64 usage[BCFS_ACCOUNTING_NR];
 	u64 *scratch; /* node_bytes */
 	struct interior_swap *swap;
-	unsigned nr_write_locked;
+	struct {
+		u8 id, level;
+		u32 u64s;
+		struct bpos pos;
+	} room; /* the leaf without room that ended an interior update's commit */
 };
 
 struct btree_fs {
@@ -173,7 +177,6 @@ struct btree_fs {
 	struct journal_blacklist_range *bl;
 	unsigned nr_bl;
 
-	_Atomic u64 node_reads_, dummy_;
 	struct {
 #define x(name, doc) _Atomic u64 name;
 		BTREE_COUNTERS(x)
@@ -306,7 +309,6 @@ int btree_node_rewrite(struct btree_fs *c, enum btree_id id, unsigned level, str
 int btree_node_try_merge(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos);
 /* After a commit: queue background work the node asks for. */
 void btree_node_after_insert(struct btree_fs *c, struct btree *b);
-void btree_interior_flush(struct btree_fs *c);
 
 static inline u32 btree_merge_threshold_u64s(const struct btree_fs *c)
 {

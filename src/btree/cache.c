@@ -80,7 +80,7 @@ int btree_cache_init(struct btree_fs *c)
 	unsigned long buckets = 64;
 	while (buckets < bc->limit * 2UL && buckets < (1UL << 20))
 		buckets *= 2;
-	bc->table = cds_lfht_new(buckets, buckets, buckets, 0, NULL);
+	bc->table = cds_lfht_new_flavor(buckets, buckets, buckets, 0, &urcu_bp_flavor, NULL);
 	if (!bc->table)
 		return -BCFS_ERR_nomem;
 

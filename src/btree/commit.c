@@ -127,9 +127,14 @@ static int check_room(struct btree_trans *trans, unsigned flags)
 		reserve |= !!trans->swap;
 		if (likely(u64s <= btree_node_room(b, reserve)))
 			continue;
-		if (trans->swap)
+		if (trans->swap) {
+			trans->room.id = first->id;
+			trans->room.level = first->level;
+			trans->room.pos = first->k->k.p;
+			trans->room.u64s = u64s;
 			return swap_is_new(trans->swap, b) ? -BCFS_ERR_btree_node_too_small
 							   : -BCFS_ERR_btree_need_room;
+		}
 
 		struct bpos pos = first->k->k.p;
 		u8 id = first->id, level = first->level;

@@ -41,7 +41,7 @@ struct interior_op {
 	struct interior_swap swap;
 	struct btree *wait_write; /* a write in flight that is in the way */
 	bool parent_full;
-	bool merged;
+	struct btree_iter iter, sibling; /* exited with all others when the attempt ends */
 };
 
 static u32 node_capacity_u64s(const struct btree_fs *c)
@@ -347,17 +347,15 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 }
 
 /* The neighbour of @b under the same parent: behind it, or in front. */
-static int op_lock_sibling(struct interior_op *op, struct btree_iter *iter2, struct btree *b,
-			   struct btree *parent, bool next, struct btree **ret_s)
+static int op_lock_sibling(struct interior_op *op, struct btree *b, struct btree *parent, bool next,
+			   struct btree **ret_s)
 {
 	struct bpos pos;
-	int ret;
 
 	if (next ? bpos_ge(b->max_key, parent->max_key) : bpos_le(b->min_key, parent->min_key))
 		return OP_DONE;
 	pos = next ? bpos_successor(b->max_key) : bpos_predecessor(b->min_key);
-	ret = op_lock(op, iter2, pos, ret_s);
-	return ret;
+	return op_lock(op, &op->sibling, pos, ret_s);
 }
 
 static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct btree *l,
@@ -393,14 +391,12 @@ static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct
 	struct bkey_i *d = btree_trans_alloc_key(op->trans, KEY_TYPE_deleted, l->max_key, 0);
 	ret = btree_trans_queue(op->trans, op->id, op->level + 1, NULL, d, BTREE_UPDATE_RESERVE) ?:
 		      op_queue_parent_key(op, n);
-	op->merged = !ret;
 	return ret;
 }
 
 static int op_do_merge(struct interior_op *op, struct btree_iter *iter, struct btree *b)
 {
 	struct btree *parent = iter_parent(iter), *s;
-	struct btree_iter iter2;
 
 	if (!parent)
 		return OP_DONE;
@@ -409,22 +405,14 @@ static int op_do_merge(struct interior_op *op, struct btree_iter *iter, struct b
 		return OP_DONE;
 
 	for (unsigned next = 0; next < 2; next++) {
-		int ret = op_lock_sibling(op, &iter2, b, parent, next, &s);
+		int ret = op_lock_sibling(op, b, parent, next, &s);
 
 		if (!ret)
 			ret = next ? op_do_merge_with(op, parent, b, s)
 				   : op_do_merge_with(op, parent, s, b);
-		if (ret == OP_DONE && iter2.trans == op->trans)
-			btree_iter_exit(&iter2);
-		if (ret == OP_DONE)
-			continue;
-		if (ret)
+		if (ret != OP_DONE)
 			return ret;
-		/* iter2 keeps its lock until the commit: op_finish exits all. */
-		struct btree_iter *keep = btree_trans_kmalloc(op->trans, sizeof(*keep));
-		btree_iter_clone_path(keep, &iter2);
-		btree_iter_exit(&iter2);
-		return 0;
+		btree_iter_exit(&op->sibling);
 	}
 	b->merge_retry_u64s = live / 2;
 	return OP_DONE;
@@ -458,9 +446,9 @@ static int op_do_shrink(struct interior_op *op, struct btree_iter *iter, struct 
 
 static void exit_all_iters(struct btree_trans *trans)
 {
-	btree_trans_reset_updates(trans);
 	while (trans->iters)
 		btree_iter_exit(trans->iters);
+	btree_trans_reset_updates(trans);
 }
 
 /* Old nodes are nobody's any more: their memory. */
@@ -501,7 +489,7 @@ static void op_committed(struct interior_op *op)
 static int op_attempt(struct interior_op *op)
 {
 	struct btree_trans *trans = op->trans;
-	struct btree_iter *iter;
+	struct btree_iter *iter = &op->iter;
 	struct btree *b;
 
 	btree_trans_begin(trans);
@@ -509,9 +497,7 @@ static int op_attempt(struct interior_op *op)
 	op->nr_taken = 0;
 	op->wait_write = NULL;
 	op->parent_full = false;
-	op->merged = false;
 
-	iter = btree_trans_kmalloc(trans, sizeof(*iter));
 	int ret = op_lock(op, iter, op->pos, &b);
 	if (!ret) {
 		switch (op->kind) {
@@ -584,6 +570,7 @@ static int op_run(struct interior_op *op, unsigned nr_nodes)
 		ret = op_wait(op, ret);
 		if (ret)
 			break;
+		env_yield(c->env);
 		ret = -BCFS_ERR_btree_no_progress;
 	}
 	exit_all_iters(op->trans);

@@ -162,6 +162,8 @@ int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_wri
 	b->w ^= 1;
 	six_lock(&b->lock, SIX_WRITE);
 	btree_keys_mark_written(&b->keys, scratch);
+	if (!btree_node_flag(b, BTREE_NODE_root)) /* a root's goes into the journal when it is true */
+		btree_ptr_val(&b->key.k)->sectors_written = b->written;
 	six_unlock(&b->lock, SIX_WRITE);
 
 	bdev_io_init(&w->io, BDEV_WRITE, node_dev_offset(b) + (u64)w->offset * SECTOR_SIZE, w->buf,
@@ -252,6 +254,8 @@ static int write_done(struct btree_fs *c, struct btree_write *w)
 			ret = lockrestart_do(trans, write_done_parent(trans, w, id, level, pos));
 			btree_trans_put(trans);
 		}
+		if (ret == -BCFS_ERR_btree_no_such_level)
+			ret = 1; /* it became the root this moment */
 	} while (ret == 1);
 	return ret;
 }
@@ -303,7 +307,6 @@ static int flush_start(struct btree_fs *c, struct btree *b, u64 hash, struct btr
 {
 	six_lock(&b->lock, SIX_INTENT);
 	bool same = atomic_load(&b->hash_val) == hash;
-	bool fake = btree_node_flag(b, BTREE_NODE_fake);
 	struct bpos pos = b->max_key;
 	enum btree_id id = b->id;
 	unsigned level = b->level;
@@ -311,7 +314,6 @@ static int flush_start(struct btree_fs *c, struct btree *b, u64 hash, struct btr
 	six_unlock(&b->lock, SIX_INTENT);
 
 	if (ret == -BCFS_ERR_btree_need_rewrite) {
-		(void)fake;
 		ret = btree_node_rewrite(c, id, level, pos, hash) ?: 1;
 	} else if (ret == -BCFS_ERR_btree_write_in_flight) {
 		ret = 2;

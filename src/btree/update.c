@@ -341,8 +341,6 @@ int btree_trans_update(struct btree_trans *trans, struct btree_iter *iter, struc
 {
 	unsigned id_flags = btree_id_flags(iter->btree_id);
 
-	if (k->k.u64s > BKEY_U64s_MAX)
-		return -BCFS_ERR_btree_key_too_big;
 	if (!iter->level && (id_flags & BTREE_IS_EXTENTS) && !(flags & BTREE_UPDATE_NO_EXTENT))
 		return btree_trans_update_extent(trans, iter, k, flags);
 

@@ -126,7 +126,36 @@
 	x(restart_mem, 606, EINTR, "transaction restart: transaction memory grew")                 \
 	x(restart_injected, 607, EINTR, "transaction restart: injected")                           \
 	x(restart_nested, 608, EINTR, "transaction restart: a nested transaction restarted")       \
-	x(btree_key_too_big, 650, E2BIG, "key too big")
+	x(btree_key_too_big, 650, E2BIG, "key too big")                                            \
+	x(btree_key_not_found, 651, ENOENT, "no such key")                                         \
+	x(btree_bad_extent, 652, EINVAL, "an extent of no length")                                 \
+	x(btree_no_such_level, 653, ENOENT, "the btree has no such level")                         \
+	x(btree_topology, 654, EUCLEAN, "an interior btree node lacks a child")                    \
+	x(btree_node_exists, 655, EEXIST, "the node is in the cache already")                      \
+	x(btree_node_bad_ptr, 656, EUCLEAN, "a pointer to a btree node that cannot be")            \
+	x(btree_node_magic, 657, EUCLEAN, "no btree node where a pointer leads")                   \
+	x(btree_node_identity, 658, EUCLEAN, "a node of another btree or level")                   \
+	x(btree_node_range, 659, EUCLEAN, "a btree node covers another range than its pointer")    \
+	x(btree_node_wrong_seq, 660, EUCLEAN, "a btree node is shorter than its pointer says")     \
+	x(btree_node_bset_bounds, 661, EUCLEAN, "a btree node's keys cross its end")               \
+	x(btree_node_csum, 662, EIO, "btree node checksum error")                                  \
+	x(btree_node_version, 663, EUCLEAN, "a btree node of a newer version")                     \
+	x(btree_node_key_range, 664, EUCLEAN, "a key outside its btree node")                      \
+	x(btree_node_too_small, 665, EUCLEAN, "a transaction too big for a btree node")            \
+	x(btree_need_room, 666, EAGAIN, "another btree node must be split first")                  \
+	x(btree_need_rewrite, 667, EAGAIN, "nothing may be appended to the node")                  \
+	x(btree_write_in_flight, 668, EBUSY, "the node is being written")                          \
+	x(btree_halted, 669, EROFS, "the filesystem was stopped after an error")
+
+/* btree: the rest: 680.. */
+#define BCFS_ERRCODES_BTREE2(x)                                                                    \
+	x(btree_no_progress, 680, EIO, "a btree node could not be split or merged")                \
+	x(bkey_unknown_type, 681, EUCLEAN, "a key of unknown type")                                \
+	x(bkey_val_size, 682, EUCLEAN, "a key's value is too short for its type")                  \
+	x(bkey_bad_type, 683, EUCLEAN, "a key of a type that does not belong there")               \
+	x(bkey_bad_size, 684, EUCLEAN, "a key with a size it cannot have")                         \
+	x(bkey_bad_snapshot, 685, EUCLEAN, "a key with a snapshot it cannot have")                 \
+	x(btree_root_bad, 686, EUCLEAN, "an invalid btree root")
 
 /* btree: keys and bsets: 670.. */
 #define BCFS_ERRCODES_BSET(x)                                                                      \
@@ -233,6 +262,7 @@
 	BCFS_ERRCODES_SB(x)                                                                        \
 	BCFS_ERRCODES_JOURNAL(x)                                                                   \
 	BCFS_ERRCODES_BTREE(x)                                                                     \
+	BCFS_ERRCODES_BTREE2(x)                                                                    \
 	BCFS_ERRCODES_BSET(x)                                                                      \
 	BCFS_ERRCODES_ALLOC(x)                                                                     \
 	BCFS_ERRCODES_DATA(x)                                                                      \
