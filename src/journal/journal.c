@@ -179,7 +179,10 @@ int journal_start(struct journal *j, u64 cur_seq, const struct journal_replay *r
 	if (ret)
 		return ret;
 	j->cur_seq = j->start_seq = cur_seq;
-	j->seq_prepared = j->seq_ondisk = j->flushed_seq = j->flush_issued = cur_seq - 1;
+	j->seq_prepared = cur_seq - 1;
+	j->seq_ondisk = cur_seq - 1;
+	j->flushed_seq = cur_seq - 1;
+	j->flush_issued = cur_seq - 1;
 	j->last_seq_ondisk = last_seq;
 	j->carried = *carried;
 	j->reading_done &= r != NULL;
