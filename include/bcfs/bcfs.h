@@ -205,8 +205,9 @@ struct bcfs_cred {
 #define BCFS_SET_FLAGS	   (1U << 9)
 #define BCFS_SET_PROJECT   (1U << 10)
 /*
- * Clear set-user-ID, and set-group-ID if group-executable, as write(2),
- * truncate(2) and chown(2) of a caller without CAP_FSETID do.
+ * Of anything but a directory: clear set-user-ID, set-group-ID if
+ * group-executable, and security.capability, as write(2), truncate(2) and
+ * chown(2) of a caller without CAP_FSETID do.
  */
 #define BCFS_SET_KILL_PRIV (1U << 11)
 
@@ -261,7 +262,7 @@ int bcfs_rename(struct bcfs *fs, struct bcfs_ino olddir, const char *oldname,
 		struct bcfs_ino newdir, const char *newname, uint32_t flags);
 
 struct bcfs_dir_entry {
-	const char *name; /* valid during the callback */
+	const char *name; /* with a NUL behind it; valid during the callback */
 	uint32_t name_len;
 	uint8_t type;		      /* DT_* of dirent.h */
 	struct bcfs_ino ino;	      /* of "..": the parent, of the root: the root */

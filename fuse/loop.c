@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <errno.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fuse_bcfs.h"
+#include "loop.h"
+
+#define PAGE 4096U
+/* The largest request: 1 MiB of data and its headers; the kernel wants room for a page more. */
+#define MAX_DATA   (1U << 20)
+#define BUF_BYTES  (MAX_DATA + 2 * PAGE)
+#define WRITE_HEAD (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+/* A WRITE of at least this much gives its place as a reader away. */
+#define LONG_WRITE (64U << 10)
+
+struct loops {
+	struct daemon *d;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	/* All protected by lock. */
+	unsigned int nr_readers; /* threads that read, or that run a short request */
+	unsigned int nr_parked;
+	unsigned int nr_wake; /* parked threads told to become readers, not yet awake */
+	unsigned int nr_threads;
+	unsigned int max_readers, max_threads;
+	bool stop;
+	pthread_t *threads; /* nr_threads of them */
+};
+
+struct worker {
+	struct loops *l;
+	char *in;  /* BUF_BYTES, page-aligned; requests start so that WRITE's data is aligned */
+	char *out; /* MAX_DATA + PAGE */
+	struct request req;
+};
+
+static __thread struct worker *current;
+
+const struct request *request_current(void)
+{
+	return &current->req;
+}
+
+void *request_buffer(size_t size)
+{
+	return size <= MAX_DATA + PAGE ? current->out : NULL;
+}
+
+static void *map_buffer(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* ---- readers and their places ---- */
+
+static void *worker_main(void *arg);
+
+/* Lock held. */
+static int start_thread(struct loops *l)
+{
+	int ret = pthread_create(&l->threads[l->nr_threads], NULL, worker_main, l);
+
+	if (!ret)
+		l->nr_threads++;
+	return ret;
+}
+
+/* The calling thread no longer reads: another one does, if any can. */
+static void give_place_away(struct loops *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->nr_readers--;
+	if (!l->stop && l->nr_readers < l->max_readers) {
+		if (l->nr_parked > l->nr_wake) {
+			l->nr_wake++;
+			l->nr_readers++;
+			pthread_cond_signal(&l->wake);
+		} else if (l->nr_threads < l->max_threads && !start_thread(l)) {
+			l->nr_readers++;
+		}
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+/* Waits for a place as a reader; false: the loops end. */
+static bool take_place(struct loops *l)
+{
+	bool go_on = true;
+
+	pthread_mutex_lock(&l->lock);
+	if (l->stop) {
+		go_on = false;
+	} else if (l->nr_readers < l->max_readers) {
+		l->nr_readers++;
+	} else {
+		l->nr_parked++;
+		while (!l->stop && !l->nr_wake)
+			pthread_cond_wait(&l->wake, &l->lock);
+		l->nr_parked--;
+		if (l->nr_wake)
+			l->nr_wake--;
+		go_on = !l->stop;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return go_on;
+}
+
+static void stop_all(struct loops *l)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&l->lock);
+	l->stop = true;
+	pthread_cond_broadcast(&l->wake);
+	pthread_mutex_unlock(&l->lock);
+	if (write(l->d->event_fd, &one, sizeof(one)) < 0)
+		log_fmt(BCFS_LOG_ERR, "cannot signal the end of the mount: %s", strerror(errno));
+}
+
+/* ---- requests ---- */
+
+static bool takes_long(const struct fuse_in_header *in)
+{
+	switch (in->opcode) {
+	case FUSE_READ:
+	case FUSE_FSYNC:
+	case FUSE_FSYNCDIR:
+	case FUSE_SYNCFS:
+	case FUSE_FALLOCATE:
+	case FUSE_COPY_FILE_RANGE:
+		return true;
+	case FUSE_WRITE:
+		return in->len >= LONG_WRITE;
+	default:
+		return false;
+	}
+}
+
+/* The bits that libfuse does not pass on. */
+static void note_request(struct worker *w, const struct fuse_in_header *in, size_t len)
+{
+	const void *arg = in + 1;
+	size_t arg_len = len - sizeof(*in);
+
+	w->req = (struct request){.opcode = in->opcode};
+	if (in->opcode == FUSE_WRITE && arg_len >= sizeof(struct fuse_write_in)) {
+		const struct fuse_write_in *write_in = arg;
+
+		w->req.kill_priv = write_in->write_flags & FUSE_WRITE_KILL_SUIDGID;
+		w->req.from_cache = write_in->write_flags & FUSE_WRITE_CACHE;
+	} else if (in->opcode == FUSE_SETATTR && arg_len >= sizeof(struct fuse_setattr_in)) {
+		const struct fuse_setattr_in *setattr_in = arg;
+
+		w->req.kill_priv = setattr_in->valid & FATTR_KILL_SUIDGID;
+	} else if (in->opcode == FUSE_INIT && arg_len >= 16) {
+		const struct fuse_init_in *init_in = arg;
+		struct daemon *d = w->l->d;
+
+		d->unique_init = in->unique;
+		d->killpriv_v2 = init_in->flags & FUSE_HANDLE_KILLPRIV_V2;
+	}
+}
+
+static void run_request(struct worker *w, char *buf, size_t len)
+{
+	const struct fuse_in_header *in = (const void *)buf;
+	struct daemon *d = w->l->d;
+	struct fuse_buf fbuf = {.size = len, .mem = buf};
+	bool gave_away = false;
+
+	if (len < sizeof(*in))
+		return;
+	note_request(w, in, len);
+	if (w->l->max_threads > 1 && takes_long(in)) {
+		give_place_away(w->l);
+		gave_away = true;
+	}
+	if (!raw_request(d, buf, len))
+		fuse_session_process_buf(d->se, &fbuf);
+	w->req.opcode = gave_away ? UINT32_MAX : 0;
+}
+
+static void read_loop(struct worker *w)
+{
+	struct loops *l = w->l;
+	char *buf = w->in + PAGE - WRITE_HEAD;
+	ssize_t len;
+
+	for (;;) {
+		len = read(l->d->fd, buf, BUF_BYTES - PAGE + WRITE_HEAD);
+		if (len >= 0) {
+			run_request(w, buf, (size_t)len);
+			if (w->req.opcode == UINT32_MAX && !take_place(l))
+				return;
+			continue;
+		}
+		/* ENOENT: the request was interrupted before it could be read. */
+		if (errno == EINTR || errno == EAGAIN || errno == ENOENT)
+			continue;
+		if (errno != ENODEV && errno != ECONNABORTED)
+			log_fmt(BCFS_LOG_ERR, "reading /dev/fuse: %s", strerror(errno));
+		return;
+	}
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker w = {
+		.l = arg,
+		.in = map_buffer(BUF_BYTES),
+		.out = map_buffer(MAX_DATA + PAGE),
+	};
+
+	current = &w;
+	if (w.in && w.out)
+		read_loop(&w);
+	else
+		log_fmt(BCFS_LOG_ERR, "no memory for a request buffer");
+	current = NULL;
+
+	if (w.in)
+		munmap(w.in, BUF_BYTES);
+	if (w.out)
+		munmap(w.out, MAX_DATA + PAGE);
+	stop_all(arg);
+	return NULL;
+}
+
+/* ---- replies ---- */
+
+/*
+ * libfuse 3.14 cannot ask for HANDLE_KILLPRIV_V2; without it every write(2) to
+ * the cache costs a GETXATTR of security.capability.
+ */
+static ssize_t patch_init(struct daemon *d, int fd, const struct iovec *iov, int count)
+{
+	struct iovec copy[2];
+	struct fuse_init_out out;
+
+	d->unique_init = 0;
+	if (count != 2 || iov[1].iov_len > sizeof(out) ||
+	    iov[1].iov_len < offsetof(struct fuse_init_out, max_background))
+		return writev(fd, iov, count);
+
+	memset(&out, 0, sizeof(out));
+	memcpy(&out, iov[1].iov_base, iov[1].iov_len);
+	if (d->killpriv_v2) {
+		out.flags |= FUSE_HANDLE_KILLPRIV_V2;
+		out.flags &= ~(uint32_t)FUSE_HANDLE_KILLPRIV;
+	}
+	copy[0] = iov[0];
+	copy[1] = (struct iovec){.iov_base = &out, .iov_len = iov[1].iov_len};
+	return writev(fd, copy, 2);
+}
+
+static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	const struct fuse_out_header *head = iov[0].iov_base;
+	struct daemon *d = userdata;
+
+	if (d->unique_init && head->unique == d->unique_init && !head->error)
+		return patch_init(d, fd, iov, count);
+	return writev(fd, iov, count);
+}
+
+static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
+{
+	return read(fd, buf, len);
+}
+
+const struct fuse_custom_io *loops_io(void)
+{
+	static const struct fuse_custom_io io = {
+		.writev = io_writev,
+		.read = io_read,
+	};
+
+	return &io;
+}
+
+/* ---- start and end ---- */
+
+int loops_start(struct daemon *d)
+{
+	struct loops *l = calloc(1, sizeof(*l));
+	unsigned int i;
+	int ret = 0;
+
+	if (!l)
+		return ENOMEM;
+	l->d = d;
+	l->max_threads = d->opts->max_threads;
+	l->max_readers = d->opts->readers < l->max_threads ? d->opts->readers : l->max_threads;
+	l->threads = calloc(l->max_threads, sizeof(*l->threads));
+	if (!l->threads) {
+		free(l);
+		return ENOMEM;
+	}
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->wake, NULL);
+	d->loops = l;
+
+	pthread_mutex_lock(&l->lock);
+	for (i = 0; i < l->max_readers && !ret; i++) {
+		ret = start_thread(l);
+		if (!ret)
+			l->nr_readers++;
+	}
+	ret = l->nr_threads ? 0 : ret;
+	pthread_mutex_unlock(&l->lock);
+	return ret;
+}
+
+void loops_join(struct daemon *d)
+{
+	struct loops *l = d->loops;
+	unsigned int i, nr;
+
+	if (!l)
+		return;
+	/* Threads start threads until stop is seen; then the number stands. */
+	for (i = 0;; i++) {
+		pthread_mutex_lock(&l->lock);
+		nr = l->nr_threads;
+		pthread_mutex_unlock(&l->lock);
+		if (i >= nr)
+			break;
+		pthread_join(l->threads[i], NULL);
+	}
+	pthread_cond_destroy(&l->wake);
+	pthread_mutex_destroy(&l->lock);
+	free(l->threads);
+	free(l);
+	d->loops = NULL;
+}

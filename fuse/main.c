@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * bcfs-fuse DEVICE MOUNTPOINT. The process that was started waits for one line
+ * from its child and exits; the child opens the device, mounts and serves.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../cli/tool.h"
+#include "fuse_bcfs.h"
+#include "loop.h"
+
+/* Told to the parent by the pipe: this byte, or the text of an error. */
+#define READY "+"
+
+static void block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	sigprocmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Serves until the kernel has let go of the mount. */
+static void wait_for_end(struct daemon *d, int signal_fd)
+{
+	struct pollfd fds[2] = {
+		{.fd = d->event_fd, .events = POLLIN},
+		{.fd = signal_fd, .events = POLLIN},
+	};
+	struct signalfd_siginfo info;
+	bool leaving = false;
+
+	for (;;) {
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return;
+		if (fds[0].revents)
+			return;
+		if (!(fds[1].revents & POLLIN) ||
+		    read(signal_fd, &info, sizeof(info)) != sizeof(info))
+			continue;
+		if (!leaving)
+			shutdown_start(d);
+		else if (info.ssi_signo != SIGHUP)
+			log_fmt(BCFS_LOG_NOTICE,
+				"%s: still in use, leaving when its last file is closed",
+				d->opts->device);
+		leaving = true;
+	}
+}
+
+/* The child is ready: the parent may go, and so do stdin, stdout, stderr. */
+static bool become_daemon(int pipe_fd)
+{
+	bool ok = write(pipe_fd, READY, 1) == 1;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	close(pipe_fd);
+	log_to_syslog();
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	return ok;
+}
+
+static bool open_device(struct daemon *d, char *msg, size_t size)
+{
+	struct bcfs_open_opts open_opts = d->opts->open;
+
+	open_opts.log = log_line;
+	if (bcfs_open(d->opts->device_abs, &open_opts, &d->fs, msg, size))
+		return false;
+	d->root = bcfs_root(d->fs);
+	return true;
+}
+
+static int close_device(struct daemon *d)
+{
+	int ret;
+
+	if (!d->fs)
+		return 0;
+	ret = bcfs_close(d->fs);
+	d->fs = NULL;
+	if (ret)
+		log_fmt(BCFS_LOG_ERR, "%s: closing: %s: run fsck.bcfs", d->opts->device,
+			bcfs_strerror(ret));
+	return ret;
+}
+
+/* Up to the live mount; false: msg says why. */
+static bool start(struct daemon *d, char *msg, size_t size)
+{
+	int ret;
+
+	if (!open_device(d, msg, size) || !session_mount(d, msg, size))
+		return false;
+	ret = loops_start(d);
+	if (ret) {
+		snprintf(msg, size, "%s: cannot start threads: %s", d->opts->device, strerror(ret));
+		return false;
+	}
+	if (!session_wait_live(d, msg, size))
+		return false;
+	session_tune_bdi(d);
+	return true;
+}
+
+/* Undoes what start() did before it failed. */
+static void undo_start(struct daemon *d)
+{
+	if (d->mounted)
+		fuse_session_unmount(d->se);
+	loops_join(d);
+}
+
+/* The life of the daemon. pipe_fd: to the parent, -1 in the foreground. */
+static int serve(const struct mount_opts *o, int pipe_fd)
+{
+	struct daemon d = {.opts = o, .fd = -1};
+	char msg[TOOL_MSG_SIZE] = "";
+	int signal_fd, ret;
+	sigset_t signals;
+
+	block_signals(&signals);
+	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	d.event_fd = eventfd(0, EFD_CLOEXEC);
+	d.selinux = !access("/sys/fs/selinux/enforce", F_OK);
+	umask(0);
+	/* As root: never wait for our own dirty pages. Inherited by every thread. */
+	if (!geteuid())
+		prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+
+	if (signal_fd < 0 || d.event_fd < 0) {
+		snprintf(msg, sizeof(msg), "%s: %s", o->device, strerror(errno));
+		ret = 1;
+	} else {
+		ret = start(&d, msg, sizeof(msg)) ? 0 : 1;
+	}
+	if (ret) {
+		undo_start(&d);
+		close_device(&d);
+		session_destroy(&d);
+		if (pipe_fd < 0)
+			tool_error("%s", msg);
+		else if (write(pipe_fd, msg, strlen(msg)) < 0)
+			log_line(NULL, BCFS_LOG_ERR, msg);
+		return ret;
+	}
+
+	if (pipe_fd >= 0 && !become_daemon(pipe_fd))
+		shutdown_start(&d); /* nobody is waiting for this mount any more */
+	wait_for_end(&d, signal_fd);
+	loops_join(&d);
+	/* What the kernel did not forget, it cannot use any more. */
+	bcfs_forget_all(d.fs);
+	ret = close_device(&d) ? 1 : 0;
+	session_destroy(&d);
+	close(signal_fd);
+	close(d.event_fd);
+	return ret;
+}
+
+/* In the parent: the exit status. */
+static int wait_for_child(const struct mount_opts *o, int fd)
+{
+	char msg[TOOL_MSG_SIZE + 1];
+	size_t used = 0;
+	ssize_t n;
+
+	for (;;) {
+		n = read(fd, msg + used, TOOL_MSG_SIZE - used);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		used += (size_t)n;
+		if (msg[0] == READY[0])
+			return 0;
+	}
+	msg[used] = 0;
+	if (used)
+		tool_error("%s", msg);
+	else
+		tool_error("%s: the daemon died while starting: see the system log", o->device);
+	return 1;
+}
+
+static int run_in_background(const struct mount_opts *o)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC)) {
+		tool_error("%s: %s", o->device, strerror(errno));
+		return 1;
+	}
+	pid = fork();
+	if (pid < 0) {
+		tool_error("%s: cannot start the daemon: %s", o->device, strerror(errno));
+		return 1;
+	}
+	if (pid) {
+		close(fds[1]);
+		return wait_for_child(o, fds[0]);
+	}
+
+	close(fds[0]);
+	setsid();
+	if (chdir("/"))
+		return 1;
+	return serve(o, fds[1]);
+}
+
+/* Paths that stay right wherever the daemon's directory is. */
+static bool resolve_paths(struct mount_opts *o)
+{
+	char *mnt = realpath(o->mountpoint, NULL);
+
+	/* What does not resolve is kept: the checks say what is wrong with it. */
+	if (mnt) {
+		free(o->mountpoint);
+		o->mountpoint = mnt;
+	}
+	o->device_abs = realpath(o->device, NULL);
+	if (!o->device_abs)
+		o->device_abs = strdup(o->device);
+	return o->device_abs && o->mountpoint;
+}
+
+int main(int argc, char **argv)
+{
+	char msg[TOOL_MSG_SIZE];
+	struct mount_opts o;
+	int ret = opts_parse(&o, argc, argv);
+
+	if (ret < 0) {
+		log_set_debug(o.debug);
+		if (!resolve_paths(&o)) {
+			tool_error("%s: out of memory", o.device);
+			ret = 1;
+		} else if (!mountpoint_check(&o, msg, sizeof(msg))) {
+			tool_error("%s", msg);
+			ret = 1;
+		} else {
+			ret = o.foreground ? serve(&o, -1) : run_in_background(&o);
+		}
+	}
+	opts_free(&o);
+	return ret;
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Data of files. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "fuse_bcfs.h"
+#include "loop.h"
+
+void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	if (req_daemon(req)->opts->open_op != BCFS_ON) {
+		fuse_reply_err(req, ENOSYS);
+		return;
+	}
+	fi->keep_cache = 1;
+	fuse_reply_open(req, fi);
+}
+
+void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct daemon *d = req_daemon(req);
+	void *buf = request_buffer(size);
+	int64_t len;
+
+	if (!buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	len = bcfs_read(d->fs, ino_of(d, node), (uint64_t)off, buf, size);
+	if (len < 0)
+		reply_code(req, (int)len);
+	else
+		fuse_reply_buf(req, buf, (size_t)len);
+}
+
+/*
+ * A short write is an answer to write(2) only. For pages from the cache the
+ * kernel looks at the error alone, so there the reason must be the reply.
+ */
+void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t off,
+	      struct fuse_file_info *fi)
+{
+	struct daemon *d = req_daemon(req);
+	const struct request *r = request_current();
+	uint32_t flags = r->kill_priv ? BCFS_WRITE_KILL_PRIV : 0;
+	size_t done = 0;
+	int64_t len;
+
+	do {
+		len = bcfs_write(d->fs, ino_of(d, node), (uint64_t)off + done, buf + done,
+				 size - done, flags);
+		if (len > 0)
+			done += (size_t)len;
+	} while (len > 0 && done < size);
+
+	if (len < 0 && (r->from_cache || !done))
+		reply_code(req, (int)len);
+	else if (done < size && r->from_cache)
+		fuse_reply_err(req, EIO);
+	else
+		fuse_reply_write(req, done);
+}
+
+/* Nothing to do: the kernel has sent the dirty pages before. */
+void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, req_daemon(req)->enosys_flush ? ENOSYS : 0);
+}
+
+/* Decides nothing: an unlinked file lives until its lookup references are gone. */
+void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, 0);
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
+{
+	struct daemon *d = req_daemon(req);
+
+	reply_code(req, bcfs_fsync(d->fs, ino_of(d, node), datasync));
+}
+
+void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off, off_t len,
+		  struct fuse_file_info *fi)
+{
+	struct daemon *d = req_daemon(req);
+
+	reply_code(req, bcfs_fallocate(d->fs, ino_of(d, node), (uint32_t)mode, (uint64_t)off,
+				       (uint64_t)len));
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence, struct fuse_file_info *fi)
+{
+	struct daemon *d = req_daemon(req);
+	int64_t pos;
+
+	if (off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
+		fuse_reply_err(req, off < 0 ? ENXIO : EINVAL);
+		return;
+	}
+	pos = whence == SEEK_DATA ? bcfs_seek_data(d->fs, ino_of(d, node), (uint64_t)off)
+				  : bcfs_seek_hole(d->fs, ino_of(d, node), (uint64_t)off);
+	if (pos < 0)
+		reply_code(req, (int)pos);
+	else
+		fuse_reply_lseek(req, pos);
+}
+
+void op_copy_file_range(fuse_req_t req, fuse_ino_t src, off_t src_off, struct fuse_file_info *fi,
+			fuse_ino_t dst, off_t dst_off, struct fuse_file_info *dst_fi, size_t len,
+			int flags)
+{
+	/* The reply has 32 bits for the length. */
+	const size_t max = 1U << 30;
+	struct daemon *d = req_daemon(req);
+	int64_t copied;
+
+	if (flags) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	copied = bcfs_copy_range(d->fs, ino_of(d, src), (uint64_t)src_off, ino_of(d, dst),
+				 (uint64_t)dst_off, len < max ? len : max);
+	if (copied < 0)
+		reply_code(req, (int)copied);
+	else
+		fuse_reply_write(req, (size_t)copied);
+}

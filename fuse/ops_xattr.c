@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Extended attributes. bcfs.counters on the root is not stored: it reads as the
+ * counters of the running filesystem, for `bcfs counters`.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuse_bcfs.h"
+#include "loop.h"
+
+#define VIRTUAL_PREFIX "bcfs."
+
+static void out_to_file(void *arg, const char *text)
+{
+	fputs(text, arg);
+}
+
+static void get_counters(fuse_req_t req, struct daemon *d, size_t size)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+
+	if (f)
+		bcfs_counters_to_text(d->fs, out_to_file, f);
+	if (!f || fclose(f)) {
+		fuse_reply_err(req, ENOMEM);
+	} else if (!size) {
+		/* They grow between the two calls. */
+		fuse_reply_xattr(req, len + 1024);
+	} else if (len > size) {
+		fuse_reply_err(req, ERANGE);
+	} else {
+		fuse_reply_buf(req, text, len);
+	}
+	free(text);
+}
+
+/*
+ * `ls -l` asks every file for this one. Told EOPNOTSUPP once, it asks no more;
+ * where SELinux runs, the honest ENODATA stays.
+ */
+static bool no_selinux(const struct daemon *d, const char *name, int64_t ret)
+{
+	return !d->selinux && !strcmp(name, "security.selinux") && ret < 0 &&
+	       bcfs_errno((int)ret) == ENODATA;
+}
+
+void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
+{
+	struct daemon *d = req_daemon(req);
+	void *buf = NULL;
+	int64_t len;
+
+	if (node == FUSE_ROOT_ID && !strcmp(name, VIRTUAL_PREFIX "counters")) {
+		get_counters(req, d, size);
+		return;
+	}
+	if (size) {
+		buf = request_buffer(size);
+		if (!buf) {
+			fuse_reply_err(req, ENOMEM);
+			return;
+		}
+	}
+	len = bcfs_getxattr(d->fs, ino_of(d, node), name, buf, size);
+	if (no_selinux(d, name, len))
+		fuse_reply_err(req, EOPNOTSUPP);
+	else if (len < 0)
+		reply_code(req, (int)len);
+	else if (!size)
+		fuse_reply_xattr(req, (size_t)len);
+	else
+		fuse_reply_buf(req, buf, (size_t)len);
+}
+
+void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
+{
+	struct daemon *d = req_daemon(req);
+	void *buf = NULL;
+	int64_t len;
+
+	if (size) {
+		buf = request_buffer(size);
+		if (!buf) {
+			fuse_reply_err(req, ENOMEM);
+			return;
+		}
+	}
+	len = bcfs_listxattr(d->fs, ino_of(d, node), buf, size);
+	if (len < 0)
+		reply_code(req, (int)len);
+	else if (!size)
+		fuse_reply_xattr(req, (size_t)len);
+	else
+		fuse_reply_buf(req, buf, (size_t)len);
+}
+
+void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value, size_t size,
+		 int flags)
+{
+	const int create = 1, replace = 2; /* as of setxattr(2) */
+	struct daemon *d = req_daemon(req);
+	uint32_t how = 0;
+
+	if (flags & ~(create | replace)) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	if (flags & create)
+		how |= BCFS_XATTR_CREATE;
+	if (flags & replace)
+		how |= BCFS_XATTR_REPLACE;
+	reply_code(req, bcfs_setxattr(d->fs, ino_of(d, node), name, value, size, how));
+}
+
+void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
+{
+	struct daemon *d = req_daemon(req);
+
+	reply_code(req, bcfs_removexattr(d->fs, ino_of(d, node), name));
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../cli/tool.h"
+#include "opts.h"
+
+#define NO_TIMEOUT 1e9 /* seconds: some 30 years */
+
+enum kind {
+	OPT_IGNORE, /* generic options of mount(8) that mean nothing here */
+	OPT_KERNEL, /* given to mount(2) as they are */
+	OPT_SET,    /* a byte at `offset` becomes `value` */
+	OPT_ENUM,   /* name=one of `values`: the byte becomes its position + value */
+	OPT_UINT32, /* up to max */
+	OPT_SIZE,
+	OPT_SECONDS, /* a double; or "off" */
+};
+
+struct opt_row {
+	const char *name;
+	enum kind kind;
+	size_t offset;
+	uint32_t value; /* also: the least number */
+	uint32_t max;
+	const char *values; /* "a|b|c" */
+	const char *doc;    /* NULL: not worth a line of help */
+};
+
+#define AT(field) offsetof(struct mount_opts, field)
+
+/* clang-format off */
+static const struct opt_row rows[] = {
+	{"ro", OPT_SET, AT(open.read_only), 1, .doc = "read-only: nothing is written to the device"},
+	{"rw", OPT_SET, AT(open.read_only), 0, .doc = "read and write (default)"},
+	{"norecovery", OPT_SET, AT(open.norecovery), 1, .doc = "with ro: do not read the journal"},
+	{"allow_other", OPT_SET, AT(allow_other), BCFS_ON, .doc = "other users may use the mount (default for root)"},
+	{"no_allow_other", OPT_SET, AT(allow_other), BCFS_OFF, .doc = "only the mounting user may (default for users)"},
+	{"errors", OPT_ENUM, AT(open.on_error), BCFS_ON_ERROR_RO, .values = "ro|continue|panic", .doc = "what to do about damaged metadata (default: ro)"},
+	{"io", OPT_ENUM, AT(open.io), BCFS_IO_AUTO, .values = "auto|uring|threads", .doc = "how the device is accessed"},
+	{"direct", OPT_ENUM, AT(open.direct), BCFS_ON, .values = "on|off", .doc = "O_DIRECT, where the device can (default: on)"},
+	{"cache", OPT_SIZE, AT(open.cache_bytes), .doc = "memory for btree nodes (default: a share of the memory)"},
+	{"journal_flush_delay", OPT_UINT32, AT(open.journal_flush_delay_ms), 1, 600000, .doc = "milliseconds until changes are on the device (default: 1000)"},
+	{"discard", OPT_SET, AT(open.discard), BCFS_ON, .doc = "tell the device of freed space"},
+	{"nodiscard", OPT_SET, AT(open.discard), BCFS_OFF, .doc = "do not"},
+	{"wait", OPT_UINT32, AT(open.wait_lock_ms), 0, 3600, .doc = "seconds to wait for a device whose last mount is still closing (default: 30)"},
+	{"io_threads", OPT_UINT32, AT(open.nr_threads), 1, 1024, .doc = "threads for I/O and checksums (default: by CPUs)"},
+	{"threads", OPT_UINT32, AT(max_threads), 1, 1024, .doc = "most threads that serve requests (default: 16)"},
+	{"readers", OPT_UINT32, AT(readers), 1, 64, .doc = "threads that wait for requests at a time (default: 2)"},
+	{"writeback", OPT_ENUM, AT(writeback), BCFS_ON, .values = "on|off", .doc = "the kernel gathers writes in its cache (default: on)"},
+	{"open", OPT_ENUM, AT(open_op), BCFS_ON, .values = "on|off", .doc = "send open(2) to the daemon (default: off)"},
+	{"readdirplus", OPT_ENUM, AT(readdirplus), READDIRPLUS_ON, .values = "on|auto|off", .doc = "read attributes with directories (default: on)"},
+	{"attr_timeout", OPT_SECONDS, AT(attr_timeout), .doc = "seconds the kernel keeps attributes (default: off, for ever)"},
+	{"entry_timeout", OPT_SECONDS, AT(entry_timeout), .doc = "seconds it keeps names"},
+	{"negative_timeout", OPT_SECONDS, AT(negative_timeout), .doc = "seconds it keeps that a name does not exist"},
+	{"read_ahead", OPT_SIZE, AT(read_ahead_bytes), .doc = "read-ahead of the mount; root only (default: 1M)"},
+	{"noatime", OPT_SET, AT(open.noatime), 1, .doc = "do not update access times"},
+	{"atime", OPT_SET, AT(open.noatime), 0},
+	{"relatime", OPT_SET, AT(open.noatime), 0, .doc = "update them when older than a change or a day (default)"},
+	{"strictatime", OPT_IGNORE},
+	{"norelatime", OPT_IGNORE},
+	{"nostrictatime", OPT_IGNORE},
+	{"lazytime", OPT_IGNORE},
+	{"nolazytime", OPT_IGNORE},
+	{"diratime", OPT_IGNORE},
+	{"nodiratime", OPT_KERNEL},
+	{"suid", OPT_KERNEL}, {"nosuid", OPT_KERNEL, .doc = "set-user-ID programs do not change the user"},
+	{"dev", OPT_KERNEL}, {"nodev", OPT_KERNEL, .doc = "special files do not open"},
+	{"exec", OPT_KERNEL}, {"noexec", OPT_KERNEL, .doc = "programs do not run"},
+	{"sync", OPT_KERNEL, .doc = "every write(2) is on the device when it returns"},
+	{"async", OPT_KERNEL},
+	{"dirsync", OPT_KERNEL, .doc = "every change of a directory too"},
+	{"default_permissions", OPT_IGNORE},
+	{"defaults", OPT_IGNORE}, {"auto", OPT_IGNORE}, {"noauto", OPT_IGNORE},
+	{"user", OPT_IGNORE}, {"nouser", OPT_IGNORE}, {"users", OPT_IGNORE},
+	{"owner", OPT_IGNORE}, {"group", OPT_IGNORE}, {"nofail", OPT_IGNORE},
+	{"_netdev", OPT_IGNORE}, {"silent", OPT_IGNORE}, {"loud", OPT_IGNORE},
+	{"nomand", OPT_IGNORE}, {"mand", OPT_IGNORE},
+	{"iversion", OPT_IGNORE}, {"noiversion", OPT_IGNORE},
+};
+/* clang-format on */
+
+static const struct option long_opts[] = {
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{0},
+};
+
+static void print_help(void)
+{
+	char left[64];
+	size_t i;
+
+	printf("usage: bcfs-fuse [-dfs] [-o OPTION[,OPTION...]] DEVICE MOUNTPOINT\n"
+	       "\n"
+	       "Mounts the bcfs filesystem on DEVICE, a block device or an image file. The\n"
+	       "mount is live when the command returns.\n"
+	       "\n"
+	       "  -o OPTIONS       mount options, see below\n"
+	       "  -f               stay in the foreground, log to stderr\n"
+	       "  -d               the same, and print every request\n"
+	       "  -s               one thread\n"
+	       "  -h, --help       this text\n"
+	       "  -V, --version    the version\n"
+	       "\n"
+	       "mount options:\n");
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct opt_row *r = &rows[i];
+		const char *arg = r->kind == OPT_ENUM	   ? r->values
+				  : r->kind == OPT_UINT32  ? "N"
+				  : r->kind == OPT_SIZE	   ? "SIZE"
+				  : r->kind == OPT_SECONDS ? "SECONDS"
+							   : NULL;
+
+		if (!r->doc)
+			continue;
+		snprintf(left, sizeof(left), "%s%s%s", r->name, arg ? "=" : "", arg ? arg : "");
+		printf("  %-27s %s\n", left, r->doc);
+	}
+	printf("\n"
+	       "The generic options of mount(8) and fstab(5) are accepted (defaults, nofail,\n"
+	       "_netdev, x-*, ...). Unmount with umount(8), as a user with fusermount3 -u.\n");
+}
+
+static bool bad_value(const struct opt_row *r, const char *value)
+{
+	switch (r->kind) {
+	case OPT_ENUM:
+		tool_error("mount option %s=%s: not one of %s", r->name, value, r->values);
+		break;
+	case OPT_UINT32:
+		tool_error("mount option %s=%s: not a number from %u to %u", r->name, value,
+			   r->value, r->max);
+		break;
+	case OPT_SIZE:
+		tool_error("mount option %s=%s: not a size (such as 64M)", r->name, value);
+		break;
+	default:
+		tool_error("mount option %s=%s: not a number of seconds, nor \"off\"", r->name,
+			   value);
+	}
+	return false;
+}
+
+/* The position of value in "a|b|c", or -1. */
+static int enum_pos(const char *values, const char *value)
+{
+	size_t len = strlen(value), n;
+	int pos = 0;
+
+	for (;; pos++) {
+		n = strcspn(values, "|");
+		if (n == len && !memcmp(values, value, n))
+			return pos;
+		if (!values[n])
+			return -1;
+		values += n + 1;
+	}
+}
+
+static bool set_value(struct mount_opts *o, const struct opt_row *r, const char *value)
+{
+	void *field = (char *)o + r->offset;
+	uint64_t nr;
+	double sec;
+	char *end;
+	int pos;
+
+	switch (r->kind) {
+	case OPT_ENUM:
+		pos = enum_pos(r->values, value);
+		if (pos < 0)
+			return bad_value(r, value);
+		*(uint8_t *)field = (uint8_t)(r->value + (uint32_t)pos);
+		return true;
+	case OPT_UINT32:
+		if (!tool_parse_uint(value, r->max, &nr) || nr < r->value)
+			return bad_value(r, value);
+		*(uint32_t *)field = (uint32_t)nr;
+		return true;
+	case OPT_SIZE:
+		if (!tool_parse_size(value, &nr))
+			return bad_value(r, value);
+		*(uint64_t *)field = nr;
+		return true;
+	default:
+		sec = NO_TIMEOUT;
+		if (strcmp(value, "off")) {
+			sec = strtod(value, &end);
+			if (end == value || *end || !(sec >= 0))
+				return bad_value(r, value);
+		}
+		*(double *)field = sec < NO_TIMEOUT ? sec : NO_TIMEOUT;
+		return true;
+	}
+}
+
+static bool add_kernel_opt(struct mount_opts *o, const char *name)
+{
+	char *all;
+
+	if (asprintf(&all, "%s%s%s", o->kernel, *o->kernel ? "," : "", name) < 0)
+		return false;
+	free(o->kernel);
+	o->kernel = all;
+	return true;
+}
+
+static const struct opt_row *find_row(const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (strlen(rows[i].name) == len && !memcmp(rows[i].name, name, len))
+			return &rows[i];
+	return NULL;
+}
+
+static bool parse_one(struct mount_opts *o, const char *opt)
+{
+	size_t len = strcspn(opt, "=");
+	const char *value = opt[len] ? opt + len + 1 : NULL;
+	const struct opt_row *r;
+	bool wants_value;
+
+	if (!*opt || !strncmp(opt, "x-", 2) || !strncmp(opt, "X-", 2) ||
+	    !strncmp(opt, "comment=", 8) || !strncmp(opt, "uhelper=", 8) ||
+	    !strncmp(opt, "user=", 5))
+		return true;
+	r = find_row(opt, len);
+	if (!r) {
+		tool_error("unknown mount option \"%.*s\": see bcfs-fuse --help", (int)len, opt);
+		return false;
+	}
+	wants_value = r->kind >= OPT_ENUM;
+	if (wants_value && !value) {
+		tool_error("mount option %s needs a value: see bcfs-fuse --help", r->name);
+		return false;
+	}
+	if (!wants_value && value) {
+		tool_error("mount option %s takes no value", r->name);
+		return false;
+	}
+	if (r->kind == OPT_KERNEL)
+		return add_kernel_opt(o, r->name);
+	if (r->kind == OPT_SET)
+		*((uint8_t *)o + r->offset) = (uint8_t)r->value;
+	else if (wants_value)
+		return set_value(o, r, value);
+	return true;
+}
+
+static bool parse_mount_opts(struct mount_opts *o, const char *arg)
+{
+	char *copy = strdup(arg), *opt, *save = NULL;
+	bool ok = copy != NULL;
+
+	for (opt = copy ? strtok_r(copy, ",", &save) : NULL; ok && opt;
+	     opt = strtok_r(NULL, ",", &save))
+		ok = parse_one(o, opt);
+	free(copy);
+	return ok;
+}
+
+static void set_defaults(struct mount_opts *o)
+{
+	*o = (struct mount_opts){
+		.open = {.struct_size = sizeof(o->open), .wait_lock_ms = 30},
+		.writeback = BCFS_ON,
+		.open_op = BCFS_OFF,
+		.readdirplus = READDIRPLUS_ON,
+		.attr_timeout = NO_TIMEOUT,
+		.entry_timeout = NO_TIMEOUT,
+		.negative_timeout = NO_TIMEOUT,
+		.max_threads = 16,
+		.readers = 2,
+		.read_ahead_bytes = 1 << 20,
+		.kernel = strdup(""),
+	};
+}
+
+/* Options that depend on others, once all are known. */
+static void finish(struct mount_opts *o)
+{
+	o->open.wait_lock_ms *= 1000; /* given in seconds */
+	if (o->allow_other == BCFS_DEFAULT)
+		o->allow_other = geteuid() ? BCFS_OFF : BCFS_ON;
+	if (o->single)
+		o->max_threads = o->readers = 1;
+	if (o->debug)
+		o->open.verbose = 1;
+}
+
+int opts_parse(struct mount_opts *ret, int argc, char **argv)
+{
+	int c;
+
+	set_defaults(ret);
+	while ((c = getopt_long(argc, argv, "o:dfshV", long_opts, NULL)) != -1) {
+		switch (c) {
+		case 'o':
+			if (!parse_mount_opts(ret, optarg))
+				return 1;
+			break;
+		case 'd':
+			ret->debug = ret->foreground = true;
+			break;
+		case 'f':
+			ret->foreground = true;
+			break;
+		case 's':
+			ret->single = true;
+			break;
+		case 'h':
+			print_help();
+			return tool_flush() ? 0 : 1;
+		case 'V':
+			printf("bcfs-fuse %s\n", bcfs_version());
+			return tool_flush() ? 0 : 1;
+		default:
+			fprintf(stderr, "Try \"bcfs-fuse --help\".\n");
+			return 1;
+		}
+	}
+	if (argc - optind != 2) {
+		tool_error("wanted: a device and a mount point; try \"bcfs-fuse --help\"");
+		return 1;
+	}
+	ret->device = strdup(argv[optind]);
+	ret->mountpoint = strdup(argv[optind + 1]);
+	finish(ret);
+	return -1;
+}
+
+void opts_free(struct mount_opts *o)
+{
+	free(o->device);
+	free(o->device_abs);
+	free(o->mountpoint);
+	free(o->kernel);
+}
