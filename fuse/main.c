@@ -248,8 +248,11 @@ int main(int argc, char **argv)
 {
 	char msg[TOOL_MSG_SIZE];
 	struct mount_opts o;
-	int ret = opts_parse(&o, argc, argv);
+	int ret;
 
+	/* A daemon keeps nothing open for those who started it. */
+	close_range(STDERR_FILENO + 1, ~0U, 0);
+	ret = opts_parse(&o, argc, argv);
 	if (ret < 0) {
 		log_set_debug(o.debug);
 		if (!resolve_paths(&o)) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Extended attributes. bcfs.counters on the root is not stored: it reads as the
- * counters of the running filesystem, for `bcfs counters`.
+ * Extended attributes. Two on the root are not stored, and are there for the
+ * program `bcfs`: bcfs.counters reads as the counters of the running
+ * filesystem, bcfs.device as the path of its device.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,11 +12,19 @@
 #include "fuse_bcfs.h"
 #include "loop.h"
 
-#define VIRTUAL_PREFIX "bcfs."
-
 static void out_to_file(void *arg, const char *text)
 {
 	fputs(text, arg);
+}
+
+static void reply_value(fuse_req_t req, const char *value, size_t len, size_t size)
+{
+	if (!size)
+		fuse_reply_xattr(req, len);
+	else if (len > size)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, value, len);
 }
 
 static void get_counters(fuse_req_t req, struct daemon *d, size_t size)
@@ -26,17 +35,25 @@ static void get_counters(fuse_req_t req, struct daemon *d, size_t size)
 
 	if (f)
 		bcfs_counters_to_text(d->fs, out_to_file, f);
-	if (!f || fclose(f)) {
+	if (!f || fclose(f))
 		fuse_reply_err(req, ENOMEM);
-	} else if (!size) {
-		/* They grow between the two calls. */
-		fuse_reply_xattr(req, len + 1024);
-	} else if (len > size) {
-		fuse_reply_err(req, ERANGE);
-	} else {
-		fuse_reply_buf(req, text, len);
-	}
+	else /* room for growth between asking for the size and for the text */
+		reply_value(req, text, size ? len : len + 1024, size);
 	free(text);
+}
+
+/* True: answered. */
+static bool get_virtual(fuse_req_t req, struct daemon *d, const char *name, size_t size)
+{
+	const char *device = d->opts->device_abs;
+
+	if (!strcmp(name, "bcfs.counters"))
+		get_counters(req, d, size);
+	else if (!strcmp(name, "bcfs.device"))
+		reply_value(req, device, strlen(device), size);
+	else
+		return false;
+	return true;
 }
 
 /*
@@ -55,10 +72,8 @@ void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
 	void *buf = NULL;
 	int64_t len;
 
-	if (node == FUSE_ROOT_ID && !strcmp(name, VIRTUAL_PREFIX "counters")) {
-		get_counters(req, d, size);
+	if (node == FUSE_ROOT_ID && get_virtual(req, d, name, size))
 		return;
-	}
 	if (size) {
 		buf = request_buffer(size);
 		if (!buf) {

@@ -74,6 +74,9 @@ static bool check_fuse(const struct mount_opts *o, char *msg, size_t size)
 {
 	int fd;
 
+	if (!access("/dev/fuse", F_OK) && access("/dev/fuse", R_OK | W_OK))
+		return say(msg, size, o,
+			   "you may not open /dev/fuse: ask for permission to read and write it");
 	if (geteuid()) {
 		if (access("/usr/bin/fusermount3", X_OK) && access("/bin/fusermount3", X_OK) &&
 		    access("/usr/local/bin/fusermount3", X_OK))

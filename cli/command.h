@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The commands of `bcfs`: one row each in main.c, one file each, usage and help
+ * beside the function.
+ */
+#ifndef BCFS_CLI_COMMAND_H
+#define BCFS_CLI_COMMAND_H
+
+#include <stdbool.h>
+
+#include "bcfs/bcfs.h"
+
+struct command {
+	const char *name; /* one word, or two: "dump journal" */
+	const char *args; /* "[-a] DEVICE" */
+	const char *short_doc;
+	const char *help; /* of the options; may be NULL */
+	/* argv[0] is the name; the exit status. */
+	int (*run)(const struct command *cmd, int argc, char **argv);
+};
+
+#define EXIT_USAGE 2
+
+extern const struct command cmd_dump_superblock, cmd_dump_journal, cmd_dump_keys, cmd_dump_nodes,
+	cmd_dump_buckets, cmd_counters, cmd_probe, cmd_umount;
+
+/* Prints usage, and the help if there is any. */
+void command_usage(const struct command *cmd, bool to_stdout);
+/* "usage: ..." to stderr; EXIT_USAGE. */
+int command_misuse(const struct command *cmd);
+
+/* ---- what the dump commands share ---- */
+
+typedef int (*dump_fn)(const char *path, const struct bcfs_dump_opts *opts, bcfs_out_fn out,
+		       void *arg, char *msg, size_t msg_size);
+
+/* Reads the options in `letters` (of "abdelmnsw"), runs fn, prints. */
+int dump_run(const struct command *cmd, int argc, char **argv, const char *letters, uint8_t mode,
+	     dump_fn fn);
+
+#endif

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The counters of a mounted filesystem, which its daemon shows as an xattr of the root. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "command.h"
+#include "tool.h"
+
+static int run(const struct command *cmd, int argc, char **argv)
+{
+	static char text[64 << 10];
+	const char *mnt;
+	ssize_t len;
+	int c;
+
+	while ((c = getopt(argc, argv, "h")) != -1) {
+		if (c != 'h')
+			return command_misuse(cmd);
+		command_usage(cmd, true);
+		return 0;
+	}
+	if (argc - optind != 1)
+		return command_misuse(cmd);
+	mnt = argv[optind];
+
+	len = getxattr(mnt, "bcfs.counters", text, sizeof(text));
+	if (len < 0) {
+		tool_error("%s: %s", mnt,
+			   errno == ENODATA || errno == EOPNOTSUPP
+				   ? "not the mount point of a bcfs filesystem"
+				   : strerror(errno));
+		return 1;
+	}
+	fwrite(text, 1, (size_t)len, stdout);
+	return tool_flush() ? 0 : 1;
+}
+
+const struct command cmd_counters = {
+	.name = "counters",
+	.args = "MOUNTPOINT",
+	.short_doc = "What a mounted filesystem has counted since its mount",
+	.run = run,
+};

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* What the dump commands share: their options, and the way to stdout. */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "tool.h"
+
+static void to_stdout(void *arg, const char *text)
+{
+	fputs(text, stdout);
+}
+
+static void log_to_stderr(void *arg, enum bcfs_log_level level, const char *line)
+{
+	if (level <= BCFS_LOG_NOTICE)
+		tool_error("%s", line);
+}
+
+/* -1: understood. */
+static int dump_opt(const struct command *cmd, struct bcfs_dump_opts *opts, int c)
+{
+	uint64_t nr;
+
+	switch (c) {
+	case 'a':
+		opts->all = 1;
+		return -1;
+	case 'b':
+		opts->btree = optarg;
+		return -1;
+	case 'm':
+		opts->mode = BCFS_DUMP_NODES;
+		return -1;
+	case 's':
+		opts->start = optarg;
+		return -1;
+	case 'e':
+		opts->end = optarg;
+		return -1;
+	case 'n':
+		opts->no_lock = 1;
+		return -1;
+	case 'l':
+		if (tool_parse_uint(optarg, UINT64_MAX, &opts->limit))
+			return -1;
+		tool_error("-l %s: not a number", optarg);
+		return EXIT_USAGE;
+	case 'w':
+		if (tool_parse_uint(optarg, 3600, &nr)) {
+			opts->wait_lock_ms = (uint32_t)nr * 1000;
+			return -1;
+		}
+		tool_error("-w %s: not a number of seconds up to 3600", optarg);
+		return EXIT_USAGE;
+	case 'h':
+		command_usage(cmd, true);
+		return tool_flush() ? 0 : 1;
+	default:
+		return command_misuse(cmd);
+	}
+}
+
+int dump_run(const struct command *cmd, int argc, char **argv, const char *letters, uint8_t mode,
+	     dump_fn fn)
+{
+	struct bcfs_dump_opts opts = {
+		.struct_size = sizeof(opts),
+		.mode = mode,
+		.wait_lock_ms = 30000,
+		.log = log_to_stderr,
+	};
+	char msg[TOOL_MSG_SIZE] = "";
+	int c, ret;
+
+	while ((c = getopt(argc, argv, letters)) != -1) {
+		ret = dump_opt(cmd, &opts, c);
+		if (ret >= 0)
+			return ret;
+	}
+	if (argc - optind != 1)
+		return command_misuse(cmd);
+
+	ret = fn(argv[optind], &opts, to_stdout, NULL, msg, sizeof(msg));
+	if (ret)
+		tool_error("%s", *msg ? msg : bcfs_strerror(ret));
+	return ret || !tool_flush() ? 1 : 0;
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* bcfs COMMAND: everything that is not mkfs, mount or fsck. */
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "tool.h"
+
+static const struct command *const commands[] = {
+	&cmd_dump_superblock, &cmd_dump_journal, &cmd_dump_keys, &cmd_dump_nodes,
+	&cmd_dump_buckets,    &cmd_counters,	 &cmd_probe,	 &cmd_umount,
+};
+
+#define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+void command_usage(const struct command *cmd, bool to_stdout)
+{
+	FILE *f = to_stdout ? stdout : stderr;
+
+	fprintf(f, "usage: bcfs %s %s\n", cmd->name, cmd->args);
+	if (!to_stdout)
+		return;
+	fprintf(f, "\n%s.\n", cmd->short_doc);
+	if (cmd->help)
+		fprintf(f, "\n%s", cmd->help);
+}
+
+int command_misuse(const struct command *cmd)
+{
+	command_usage(cmd, false);
+	fprintf(stderr, "Try \"bcfs %s -h\".\n", cmd->name);
+	return EXIT_USAGE;
+}
+
+static void print_commands(void)
+{
+	size_t i;
+
+	printf("usage: bcfs COMMAND [ARG...]\n\ncommands:\n");
+	for (i = 0; i < NR_COMMANDS; i++)
+		printf("  %-16s %s\n", commands[i]->name, commands[i]->short_doc);
+	printf("  %-16s %s\n  %-16s %s\n\n", "help [COMMAND]", "this list, or a command's options",
+	       "version", "the version");
+	printf("bcfs COMMAND -h prints the options of a command. See also mkfs.bcfs(8),\n"
+	       "fsck.bcfs(8), bcfs-fuse(8).\n");
+}
+
+/* The command named by the first words; *nr_words says how many. */
+static const struct command *find(int argc, char **argv, int *nr_words)
+{
+	char name[64];
+	size_t i;
+	int words;
+
+	for (words = 2; words > 0; words--) {
+		if (argc < words)
+			continue;
+		snprintf(name, sizeof(name), words == 2 ? "%s %s" : "%s", argv[0],
+			 words == 2 ? argv[1] : "");
+		for (i = 0; i < NR_COMMANDS; i++) {
+			if (strcmp(commands[i]->name, name))
+				continue;
+			*nr_words = words;
+			return commands[i];
+		}
+	}
+	return NULL;
+}
+
+static int help(int argc, char **argv)
+{
+	const struct command *cmd;
+	int words;
+
+	if (!argc) {
+		print_commands();
+	} else {
+		cmd = find(argc, argv, &words);
+		if (!cmd) {
+			tool_error("no command \"%s\": see \"bcfs help\"", argv[0]);
+			return EXIT_USAGE;
+		}
+		command_usage(cmd, true);
+	}
+	return tool_flush() ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *cmd;
+	int words = 0;
+
+	if (argc < 2) {
+		tool_error("wanted: a command; try \"bcfs help\"");
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"))
+		return help(argc - 2, argv + 2);
+	if (!strcmp(argv[1], "version") || !strcmp(argv[1], "-V") ||
+	    !strcmp(argv[1], "--version")) {
+		printf("bcfs %s\n", bcfs_version());
+		return tool_flush() ? 0 : 1;
+	}
+	cmd = find(argc - 1, argv + 1, &words);
+	if (!cmd) {
+		tool_error("no command \"%s%s%s\": see \"bcfs help\"", argv[1],
+			   !strcmp(argv[1], "dump") && argc > 2 ? " " : "",
+			   !strcmp(argv[1], "dump") && argc > 2 ? argv[2] : "");
+		return EXIT_USAGE;
+	}
+	return cmd->run(cmd, argc - words, argv + words);
+}

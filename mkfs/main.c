@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * mkfs.bcfs: makes a filesystem. What it would overwrite is looked at first,
+ * by libblkid for others' data and by libbcfs for its own; nothing is written
+ * before every check has passed.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../cli/tool.h"
+#include "bcfs/bcfs.h"
+#include "signatures.h"
+
+enum {
+	OPT_SIZE = 256,
+	OPT_BUCKET_SIZE,
+	OPT_NODE_SIZE,
+	OPT_JOURNAL_SIZE,
+	OPT_METADATA_CHECKSUM,
+	OPT_DATA_CHECKSUM,
+	OPT_CHECKSUM_CHUNK,
+	OPT_EXTENT_MAX,
+	OPT_ERRORS,
+	OPT_DISCARD,
+	OPT_NODISCARD,
+};
+
+/* clang-format off */
+static const struct option long_opts[] = {
+	{"label", required_argument, NULL, 'L'},
+	{"uuid", required_argument, NULL, 'U'},
+	{"block-size", required_argument, NULL, 'b'},
+	{"force", no_argument, NULL, 'f'},
+	{"dry-run", no_argument, NULL, 'n'},
+	{"quiet", no_argument, NULL, 'q'},
+	{"size", required_argument, NULL, OPT_SIZE},
+	{"bucket-size", required_argument, NULL, OPT_BUCKET_SIZE},
+	{"node-size", required_argument, NULL, OPT_NODE_SIZE},
+	{"journal-size", required_argument, NULL, OPT_JOURNAL_SIZE},
+	{"metadata-checksum", required_argument, NULL, OPT_METADATA_CHECKSUM},
+	{"data-checksum", required_argument, NULL, OPT_DATA_CHECKSUM},
+	{"checksum-chunk", required_argument, NULL, OPT_CHECKSUM_CHUNK},
+	{"extent-max", required_argument, NULL, OPT_EXTENT_MAX},
+	{"errors", required_argument, NULL, OPT_ERRORS},
+	{"discard", no_argument, NULL, OPT_DISCARD},
+	{"nodiscard", no_argument, NULL, OPT_NODISCARD},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{0},
+};
+/* clang-format on */
+
+static const char help[] =
+	"usage: mkfs.bcfs [OPTION...] DEVICE\n"
+	"\n"
+	"Makes a bcfs filesystem on DEVICE, a block device or an image file.\n"
+	"\n"
+	"  -L, --label TEXT         a label of up to 32 bytes\n"
+	"  -U, --uuid UUID          its UUID (default: random)\n"
+	"  -b, --block-size SIZE    512 to 64K, a power of two (default: 4K)\n"
+	"  -f, --force              over an existing bcfs or others' data, which is wiped\n"
+	"  -n, --dry-run            check everything, write nothing\n"
+	"  -q, --quiet              print errors only\n"
+	"      --size SIZE          create or resize the image file\n"
+	"      --bucket-size SIZE   unit of allocation (default: by the device's size)\n"
+	"      --node-size SIZE     of btree nodes (default: 256K)\n"
+	"      --journal-size SIZE  of the journal (default: by the device's size)\n"
+	"      --metadata-checksum TYPE\n"
+	"                           crc32c, crc64 or xxh3 (default: crc32c)\n"
+	"      --data-checksum TYPE the same, or none (default: crc32c)\n"
+	"      --checksum-chunk SIZE\n"
+	"                           data under one checksum, 4K to 64K (default: 16K)\n"
+	"      --extent-max SIZE    longest extent (default: 128K)\n"
+	"      --errors MODE        what mounts do about damage: ro, continue, panic\n"
+	"      --discard            discard the device first, and freed space when mounted\n"
+	"      --nodiscard          do not\n"
+	"  -h, --help               this text\n"
+	"  -V, --version            the version\n"
+	"\n"
+	"Sizes are bytes, or have a suffix: K, M, G, T (powers of 1024), s (512 bytes).\n";
+
+struct args {
+	struct bcfs_mkfs_opts mkfs;
+	uint8_t uuid[16];
+	const char *path;
+	bool quiet;
+};
+
+static bool size_arg(const char *name, const char *text, uint64_t max, uint64_t *ret)
+{
+	if (tool_parse_size(text, ret) && *ret && *ret <= max)
+		return true;
+	tool_error("--%s %s: not a usable size (such as 64K or 1G)", name, text);
+	return false;
+}
+
+static bool size32_arg(const char *name, const char *text, uint32_t *ret)
+{
+	uint64_t size;
+
+	if (!size_arg(name, text, UINT32_MAX, &size))
+		return false;
+	*ret = (uint32_t)size;
+	return true;
+}
+
+static bool errors_arg(const char *text, uint8_t *ret)
+{
+	static const char *const names[] = {"ro", "continue", "panic"};
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		if (strcmp(text, names[i]))
+			continue;
+		*ret = (uint8_t)(BCFS_ON_ERROR_RO + i);
+		return true;
+	}
+	tool_error("--errors %s: not one of ro, continue, panic", text);
+	return false;
+}
+
+static bool size_opt(struct args *a, int c)
+{
+	struct bcfs_mkfs_opts *m = &a->mkfs;
+
+	switch (c) {
+	case 'b':
+		return size32_arg("block-size", optarg, &m->block_bytes);
+	case OPT_SIZE:
+		return size_arg("size", optarg, INT64_MAX, &m->size_bytes);
+	case OPT_BUCKET_SIZE:
+		return size_arg("bucket-size", optarg, UINT32_MAX, &m->bucket_bytes);
+	case OPT_NODE_SIZE:
+		return size32_arg("node-size", optarg, &m->node_bytes);
+	case OPT_JOURNAL_SIZE:
+		return size_arg("journal-size", optarg, INT64_MAX, &m->journal_bytes);
+	case OPT_CHECKSUM_CHUNK:
+		return size32_arg("checksum-chunk", optarg, &m->csum_chunk_bytes);
+	case OPT_EXTENT_MAX:
+		return size32_arg("extent-max", optarg, &m->extent_max_bytes);
+	default:
+		fprintf(stderr, "Try \"mkfs.bcfs --help\".\n");
+		return false;
+	}
+}
+
+static bool one_opt(struct args *a, int c)
+{
+	switch (c) {
+	case 'L':
+		a->mkfs.label = optarg;
+		if (strlen(optarg) <= 32)
+			return true;
+		tool_error("--label %s: longer than 32 bytes", optarg);
+		return false;
+	case 'U':
+		a->mkfs.uuid = a->uuid;
+		if (tool_parse_uuid(optarg, a->uuid))
+			return true;
+		tool_error("--uuid %s: not a UUID", optarg);
+		return false;
+	case 'f':
+		a->mkfs.force = 1;
+		return true;
+	case 'n':
+		a->mkfs.dry_run = 1;
+		return true;
+	case 'q':
+		a->quiet = true;
+		return true;
+	case OPT_METADATA_CHECKSUM:
+		a->mkfs.metadata_csum = optarg;
+		return true;
+	case OPT_DATA_CHECKSUM:
+		a->mkfs.data_csum = optarg;
+		return true;
+	case OPT_ERRORS:
+		return errors_arg(optarg, &a->mkfs.on_error);
+	case OPT_DISCARD:
+		a->mkfs.discard = BCFS_ON;
+		return true;
+	case OPT_NODISCARD:
+		a->mkfs.discard = BCFS_OFF;
+		return true;
+	default:
+		return size_opt(a, c);
+	}
+}
+
+/* Exit status, or -1: go on. */
+static int parse(struct args *a, int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "L:U:b:fnqhV", long_opts, NULL)) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return tool_flush() ? 0 : 1;
+		}
+		if (c == 'V') {
+			printf("mkfs.bcfs %s\n", bcfs_version());
+			return tool_flush() ? 0 : 1;
+		}
+		if (!one_opt(a, c))
+			return 1;
+	}
+	if (argc - optind != 1) {
+		tool_error("wanted: one device or image file; try \"mkfs.bcfs --help\"");
+		return 1;
+	}
+	a->path = argv[optind];
+	return -1;
+}
+
+/* Refuses what is not ours to overwrite. */
+static bool check_foreign(const struct args *a)
+{
+	char text[256];
+	struct stat st;
+	int ret;
+
+	if (stat(a->path, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+		return true; /* not there yet, or for libbcfs to refuse */
+	ret = signatures_find(a->path, text, sizeof(text));
+	if (ret < 0) {
+		tool_error("%s: cannot look for existing data: %s", a->path, strerror(-ret));
+		return false;
+	}
+	if (ret && !a->mkfs.force) {
+		tool_error("%s: holds %s: use -f to overwrite it", a->path, text);
+		return false;
+	}
+	return true;
+}
+
+static int make(const struct args *a, struct bcfs_info *ret_info)
+{
+	struct bcfs_mkfs_opts opts = a->mkfs;
+	char msg[TOOL_MSG_SIZE] = "";
+	int ret;
+
+	/* All checks first: what is refused is not wiped either. */
+	opts.dry_run = 1;
+	ret = bcfs_mkfs(a->path, &opts, ret_info, msg, sizeof(msg));
+	if (!ret && !a->mkfs.dry_run && opts.force && !access(a->path, F_OK)) {
+		ret = signatures_wipe(a->path);
+		if (ret) {
+			tool_error("%s: cannot wipe what is on it: %s", a->path, strerror(-ret));
+			return ret;
+		}
+	}
+	if (!ret && !a->mkfs.dry_run)
+		ret = bcfs_mkfs(a->path, &a->mkfs, ret_info, msg, sizeof(msg));
+	if (ret)
+		tool_error("%s", *msg ? msg : bcfs_strerror(ret));
+	return ret;
+}
+
+static void print_result(const struct args *a, const struct bcfs_info *info)
+{
+	char text[64];
+
+	printf("%s: %s\n", a->path,
+	       a->mkfs.dry_run ? "this would be the filesystem (nothing was written)"
+			       : "bcfs filesystem");
+	printf("  UUID         %s\n", tool_uuid_text(info->uuid, text));
+	if (*info->label)
+		printf("  label        %s\n", info->label);
+	printf("  size         %s\n", tool_size_text(info->size_bytes, text, sizeof(text)));
+	printf("  block        %s\n", tool_size_text(info->block_bytes, text, sizeof(text)));
+	printf("  bucket       %s (%llu of them)\n",
+	       tool_size_text(info->bucket_bytes, text, sizeof(text)),
+	       (unsigned long long)info->nr_buckets);
+	printf("  btree node   %s\n", tool_size_text(info->node_bytes, text, sizeof(text)));
+	printf("  journal      %s\n", tool_size_text(info->journal_bytes, text, sizeof(text)));
+	printf("  format       version %u\n", info->version);
+}
+
+int main(int argc, char **argv)
+{
+	struct args a = {.mkfs = {.struct_size = sizeof(a.mkfs)}};
+	struct bcfs_info info = {0};
+	int ret = parse(&a, argc, argv);
+
+	if (ret >= 0)
+		return ret;
+	if (!check_foreign(&a) || make(&a, &info))
+		return 1;
+	if (!a.quiet)
+		print_result(&a, &info);
+	return tool_flush() ? 0 : 1;
+}
