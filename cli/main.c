@@ -39,8 +39,8 @@ static void print_commands(void)
 	printf("usage: bcfs COMMAND [ARG...]\n\ncommands:\n");
 	for (i = 0; i < NR_COMMANDS; i++)
 		printf("  %-16s %s\n", commands[i]->name, commands[i]->short_doc);
-	printf("  %-16s %s\n  %-16s %s\n\n", "help [COMMAND]", "this list, or a command's options",
-	       "version", "the version");
+	printf("  %-16s %s\n  %-16s %s\n\n", "help [COMMAND]", "This list, or a command's options",
+	       "version", "The version");
 	printf("bcfs COMMAND -h prints the options of a command. See also mkfs.bcfs(8),\n"
 	       "fsck.bcfs(8), bcfs-fuse(8).\n");
 }
