@@ -199,7 +199,7 @@ struct btree *btree_iter_peek_node(struct btree_iter *iter, int *ret);
 #define for_each_btree_key_in_trans(trans_, iter_, id_, start_, end_, flags_, k_, ret_)            \
 	for (btree_iter_init(trans_, &(iter_), id_, start_, flags_);                               \
 	     (k_) = btree_iter_peek_max(&(iter_), end_), !((ret_) = bkey_err(k_)) && (k_).k;       \
-	     btree_iter_advance(&(iter_)) ?: (iter_.pos = SPOS_MAX, 0))
+	     btree_iter_advance(&(iter_)) || (iter_.pos = SPOS_MAX, 0))
 
 /* Updates */
 

@@ -32,6 +32,7 @@
 #define BCFS_FS_FS_H
 
 #include "alloc/alloc.h"
+#include "bcfs/bcfs.h"
 #include "bcfs/format/inode.h"
 #include "btree/iter.h"
 #include "data/data.h"
@@ -50,6 +51,7 @@ struct fs_opts {
 	u32 block_bytes;
 	bool read_only;
 	bool inodes_32bit; /* numbers below 2^32 for the first subvolume */
+	bool noatime;	   /* reading changes no inode; else as relatime */
 	u8 hash_bits;	   /* tests: keep so many bits of name hashes; 0: all */
 };
 
@@ -87,12 +89,11 @@ int fs_init_root(struct bcfs *c, u32 mode, u32 uid, u32 gid);
  */
 int logged_ops_resume(struct bcfs *c);
 int deleted_inodes_reap_all(struct bcfs *c);
-
-/* Which file: seen from a subvolume. */
-struct fs_ino {
-	u32 subvol;
-	u64 inum;
-};
+/*
+ * Unmount, after the last request: forget all lookup references, finish reaping (nothing is
+ * written if fs_may_write() refuses). Before the layers below are stopped.
+ */
+int fs_stop(struct bcfs *c);
 
 /* Unix time now, in the format's epoch. */
 u64 fs_now(struct bcfs *c);

@@ -71,6 +71,9 @@ bool snapshot_exists(const struct snapshot_table *t, u32 id);
 /* The snapshot id that @subvol's keys carry: -BCFS_ERR_no_such_subvolume. */
 int subvol_snapshot(const struct snapshot_table *t, u32 subvol, u32 *ret_snapshot);
 int subvol_get(const struct snapshot_table *t, u32 subvol, struct subvol_node *ret);
+/* Every subvolume, by number; fn is called without a lock, anything but 0 ends it. */
+int subvols_for_each(const struct snapshot_table *t,
+		     int (*fn)(void *arg, const struct subvol_node *s), void *arg);
 /* The subvolume that lives in leaf @snapshot; 0: none. */
 u32 snapshot_subvol(const struct snapshot_table *t, u32 snapshot);
 

@@ -236,6 +236,10 @@
 	x(dir_removed, 1032, ENOENT, "the directory was removed")                                  \
 	x(setattr_invalid, 1033, EINVAL, "invalid attributes")                                     \
 	x(root_dir, 1034, EBUSY, "the root directory cannot be moved or removed")                  \
+	x(inum_taken, 1035, EAGAIN, "the inode number is in use")                                  \
+	x(hash_full, 1036, ENOSPC, "too many names with one hash")                                 \
+	x(acl_invalid, 1037, EINVAL, "malformed ACL")                                              \
+	x(acl_no_dir, 1038, EACCES, "a default ACL belongs to directories")                        \
 	x(dirent_target_missing, 1050, EUCLEAN, "a directory entry leads to no inode")             \
 	x(dir_cycle, 1051, EUCLEAN, "directories form a loop")                                     \
 	x(xattr_piece_missing, 1052, EUCLEAN, "a piece of an extended attribute is missing")       \

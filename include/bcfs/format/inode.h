@@ -67,7 +67,8 @@ struct bcfs_inode {
 	x(has_acl, 9)                                                                              \
 	x(sectors_dirty, 10)                                                                       \
 	x(symlink_in_extents, 11)                                                                  \
-	x(projinherit, 12)
+	x(projinherit, 12)                                                                         \
+	x(has_caps, 13)
 /* clang-format on */
 
 enum bcfs_inode_flags {

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * File contents, over data/: what changes extents changes the inode in the same transaction,
+ * through struct io_update. Everything here is called with the inode locked exclusively unless
+ * it says otherwise.
+ */
+#ifndef BCFS_FS_IO_H
+#define BCFS_FS_IO_H
+
+#include "fs/inode.h"
+
+/* The largest file: whole 64 KiB blocks. */
+#define FILE_SIZE_MAX ((u64)INT64_MAX & ~0xffffULL)
+
+/* What the commit of each step of a data operation does to the inode. */
+struct io_update {
+	struct bcfs *c;
+	struct bcfs_ino ino;
+	u64 now;
+	bool grow;	/* the size covers what was written */
+	bool times;	/* mtime and ctime */
+	bool kill_priv; /* suid, sgid, capabilities */
+};
+
+/* The data_commit_fn; @arg: struct io_update. */
+int io_commit(struct btree_trans *trans, void *arg, u64 new_end, s64 sectors_delta);
+
+struct data_file io_file(const struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode);
+/* Bytes that truncation left behind the end become zeroes before the file grows beyond @size. */
+int io_zero_tail(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode);
+/* not_a_file, is_a_directory, immutable. */
+int io_check_file(const struct bcfs_inode_unpacked *inode);
+
+int inode_truncate_locked(struct bcfs *c, struct bcfs_ino ino, u64 size, bool kill_priv);
+
+/* Steps of a transaction (attr.c, io.c). */
+void inode_kill_priv(struct bcfs_inode_unpacked *inode);
+int inode_drop_caps_step(struct btree_trans *trans, struct bcfs_inode_unpacked *inode);
+
+#endif
