@@ -237,24 +237,26 @@ static int walk_level(struct btree_trans *trans, struct node_walk *w, unsigned l
 		bool end = false;
 
 		ret = lockrestart_do(trans, ({
-			struct btree_iter iter;
+					     struct btree_iter iter;
 
-			btree_iter_init_level(trans, &iter, w->id, level + 1, pos,
-					      BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
-			struct bkey_s_c k = btree_iter_peek(&iter);
-			int r = bkey_err(k);
+					     btree_iter_init_level(trans, &iter, w->id, level + 1,
+								   pos,
+								   BTREE_ITER_ALL_SNAPSHOTS |
+									   BTREE_ITER_NOT_EXTENTS);
+					     struct bkey_s_c k = btree_iter_peek(&iter);
+					     int r = bkey_err(k);
 
-			end = !r && (!k.k || k.k->u64s > BTREE_PTR_U64s_MAX);
-			if (!r && !end)
-				bkey_reassemble(&ptr.k, k);
-			btree_iter_exit(&iter);
-			r;
-		}));
+					     end = !r && (!k.k || k.k->u64s > BTREE_PTR_U64s_MAX);
+					     if (!r && !end)
+						     bkey_reassemble(&ptr.k, k);
+					     btree_iter_exit(&iter);
+					     r;
+				     }));
 		if (ret || end)
 			return ret == -BCFS_ERR_btree_no_such_level ? 0 : ret;
 
-		ret = lockrestart_do(trans, walk_node(trans, w, level, ptr.k.k.p,
-						      bkey_i_to_s_c(&ptr.k)));
+		ret = lockrestart_do(trans,
+				     walk_node(trans, w, level, ptr.k.k.p, bkey_i_to_s_c(&ptr.k)));
 		if (ret < 0 && w->bad)
 			ret = w->bad(w->arg, bkey_i_to_s_c(&ptr.k), level, ret);
 		if (ret || bpos_eq(ptr.k.k.p, SPOS_MAX))
@@ -302,10 +304,12 @@ void btree_fs_to_text(struct printbuf *out, struct btree_fs *c)
 		   (unsigned long long)s.bytes, (unsigned long long)s.limit_bytes);
 	for (unsigned i = 0; i < BTREE_ID_NR; i++)
 		if (btree_depth(c, i))
-			prt_printf(out, "btree %s: depth %u\n", btree_id_name(i), btree_depth(c, i));
+			prt_printf(out, "btree %s: depth %u\n", btree_id_name(i),
+				   btree_depth(c, i));
 #define x(name, doc)                                                                               \
-	prt_printf(out, #name " %llu\n",                                                           \
-		   (unsigned long long)atomic_load_explicit(&c->count.name, memory_order_relaxed));
+	prt_printf(                                                                                \
+		out, #name " %llu\n",                                                              \
+		(unsigned long long)atomic_load_explicit(&c->count.name, memory_order_relaxed));
 	BTREE_COUNTERS(x)
 #undef x
 }

@@ -55,19 +55,21 @@ struct btree {
 	struct six_lock lock;
 	_Atomic u64 hash_val; /* identity: the raw first pointer; 0: free. Changed under write */
 	_Atomic u32 flags;
-	u8 id, level;			       /* ditto */
-	struct bpos min_key, max_key;	       /* ditto */
-	u64 seq;			       /* ditto: of the node on disk */
-	u64 first_seq;			       /* journal seq of its first bset: older keys are in it */
-	union btree_ptr_key key;	       /* the pointer as in the parent; sectors_written by intent */
-	u32 written;			       /* sectors used on disk, a write in flight included; intent */
-	u32 merge_retry_u64s;		       /* no merge is tried while live u64s are above; intent */
-	struct btree_keys keys;		       /* intent + write to change */
-	struct journal_entry_pin pins[2];      /* [w]: keys not being written; [!w]: being written */
-	u8 w;				       /* intent */
-	bool write_in_flight;		       /* c->write_lock */
-	struct btree_handle *handle;	       /* cache.lock */
-	struct btree *free_next;	       /* cache.lock: on a free list */
+	u8 id, level;		      /* ditto */
+	struct bpos min_key, max_key; /* ditto */
+	u64 seq;		      /* ditto: of the node on disk */
+	u64 first_seq;		      /* journal seq of its first bset: older keys are in it */
+	union btree_ptr_key key;      /* the pointer as in the parent; sectors_written by intent */
+	u32 written;		      /* sectors used on disk, a write in flight included; intent */
+	u32 merge_retry_u64s;	      /* no merge is tried while live u64s are above; intent */
+	struct btree_keys keys;	      /* intent + write to change */
+	struct journal_entry_pin pins[2]; /* [w]: keys not being written; [!w]: being written */
+	u8 w;				  /* intent */
+	bool io_in_flight;		  /* c->write_lock: the device has an append of ours */
+	bool write_in_flight;		  /* ditto, or the parent's key is yet to be told */
+	bool free_pending;		  /* ditto: replaced meanwhile, memory to be freed after */
+	struct btree_handle *handle;	  /* cache.lock */
+	struct btree *free_next;	  /* cache.lock: on a free list */
 	struct btree_fs *c;
 	u32 idx; /* in cache.all */
 };
@@ -76,8 +78,14 @@ static inline bool btree_node_flag(const struct btree *b, u32 f)
 {
 	return atomic_load_explicit(&b->flags, memory_order_relaxed) & f;
 }
-static inline void btree_node_set(struct btree *b, u32 f) { atomic_fetch_or(&b->flags, f); }
-static inline void btree_node_clear(struct btree *b, u32 f) { atomic_fetch_and(&b->flags, ~f); }
+static inline void btree_node_set(struct btree *b, u32 f)
+{
+	atomic_fetch_or(&b->flags, f);
+}
+static inline void btree_node_clear(struct btree *b, u32 f)
+{
+	atomic_fetch_and(&b->flags, ~f);
+}
 
 struct btree_cache {
 	struct env_mutex lock;
@@ -184,7 +192,7 @@ struct btree_fs {
 	} count;
 };
 
-#define btree_count(c, name)	 atomic_fetch_add_explicit(&(c)->count.name, 1, memory_order_relaxed)
+#define btree_count(c, name) atomic_fetch_add_explicit(&(c)->count.name, 1, memory_order_relaxed)
 #define btree_count_add(c, name, n)                                                                \
 	atomic_fetch_add_explicit(&(c)->count.name, n, memory_order_relaxed)
 
@@ -250,6 +258,7 @@ struct btree_write {
 	u32 offset, sectors; /* in the node */
 	u64 hash;
 	u8 w;
+	bool io_done; /* c->write_lock */
 	int ret;
 };
 /* The whole node as a fresh first bset; intent locked, not yet reachable. Waits. */
@@ -264,7 +273,10 @@ int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_wri
 int btree_node_write_finish(struct btree_fs *c, struct btree_write *w);
 /* Write @b out by whatever it takes, nothing held. @hash: only if it still is that node. */
 int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash);
+/* Until the write of @b is finished altogether; by nobody who has one to finish. */
 void btree_wait_write_in_flight(struct btree_fs *c, struct btree *b);
+/* Until the device is done with it. */
+void btree_wait_io_in_flight(struct btree_fs *c, struct btree *b);
 bool btree_node_checksum(const struct btree_fs *c, unsigned type, u64 seq, u64 offset_sectors,
 			 const void *start, size_t bytes, struct bcfs_csum *csum);
 

@@ -141,8 +141,8 @@ int btree_node_hash_insert(struct btree_fs *c, struct btree *b, u64 hash)
 
 	assert(!b->handle && hash);
 	env_rcu_read_lock(c->env);
-	struct cds_lfht_node *n = cds_lfht_add_unique(c->cache.table, node_hash(hash),
-						      handle_match, &hash, &h->node);
+	struct cds_lfht_node *n =
+		cds_lfht_add_unique(c->cache.table, node_hash(hash), handle_match, &hash, &h->node);
 	env_rcu_read_unlock(c->env);
 	if (n != &h->node) {
 		env_free(c->env, h);
@@ -327,7 +327,8 @@ static struct btree *node_mem_cannibalize(struct btree_fs *c)
 	struct btree_cache *bc = &c->cache;
 	struct btree *b = NULL;
 
-	/* Whoever comes here while another is at it goes over the limit instead of waiting in a ring. */
+	/* Whoever comes here while another is at it goes over the limit instead of waiting in a
+	 * ring. */
 	if (!env_mutex_trylock(&bc->cannibalize)) {
 		env_mutex_lock(&bc->lock);
 		b = node_new(c);
@@ -464,8 +465,8 @@ void btree_cache_stats(struct btree_fs *c, struct btree_cache_stats *ret)
 	env_mutex_lock(&bc->lock);
 	darray_for_each (bc->all, p) {
 		ret->nodes += !!atomic_load(&(*p)->hash_val);
-		ret->dirty += journal_pin_active(&(*p)->pins[0]) ||
-			      journal_pin_active(&(*p)->pins[1]);
+		ret->dirty +=
+			journal_pin_active(&(*p)->pins[0]) || journal_pin_active(&(*p)->pins[1]);
 	}
 	ret->bytes = bc->all.nr * per_node;
 	env_mutex_unlock(&bc->lock);

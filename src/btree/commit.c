@@ -74,8 +74,8 @@ static int run_triggers(struct btree_trans *trans)
 			again = false;
 			for (size_t i = 0; i < trans->updates.nr; i++) {
 				struct btree_update *u = trans->updates.data[i];
-				bool alloc = !u->level &&
-					     (btree_id_flags(u->id) & BTREE_IS_ALLOC_INFO);
+				bool alloc =
+					!u->level && (btree_id_flags(u->id) & BTREE_IS_ALLOC_INFO);
 
 				if (u->trig_done || alloc != pass)
 					continue;
@@ -294,8 +294,8 @@ static void publish_swap(struct btree_trans *trans)
 	struct interior_swap *s = trans->swap;
 
 	for (unsigned i = 0; i < s->nr_new; i++) {
-		int ret = btree_node_hash_insert(c, s->new[i], btree_ptr_hash(bkey_i_to_s_c(
-								       &s->new[i]->key.k)));
+		int ret = btree_node_hash_insert(c, s->new[i],
+						 btree_ptr_hash(bkey_i_to_s_c(&s->new[i]->key.k)));
 
 		assert(!ret);
 		(void)ret;

@@ -3,11 +3,11 @@
  * Interior updates: splits, merges, rewrites, growing and shrinking the root.
  *
  * One operation replaces one node, or two siblings, at one level. Space and memory for the new
- * nodes are had first, with nothing locked. Then, with intent on the nodes and their parent, the new
- * nodes are filled and written (readers go on meanwhile), and one transaction journals the parent's
- * keys together with what the triggers say about the space, makes the new nodes
- * reachable and the old ones not. The old nodes' space is free for reuse when that journal entry is
- * durable (alloc/ sees to it). If anything comes in between, all is given up and done again.
+ * nodes are had first, with nothing locked. Then, with intent on the nodes and their parent, the
+ * new nodes are filled and written (readers go on meanwhile), and one transaction journals the
+ * parent's keys together with what the triggers say about the space, makes the new nodes reachable
+ * and the old ones not. The old nodes' space is free for reuse when that journal entry is durable
+ * (alloc/ sees to it). If anything comes in between, all is given up and done again.
  *
  * Updates of the allocation btrees may fall into the very node that is being replaced:
  * the commit sends them to its replacement (struct interior_swap).
@@ -16,11 +16,11 @@
 
 #include <string.h>
 
-#define OP_NODES_MAX	 3
-#define OP_RETRIES_MAX	 10000
-#define PTR_KEY_U64s	 (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 1)
-#define OP_AGAIN	 1 /* give up this attempt, wait for what op->wait says, try again */
-#define OP_DONE		 2 /* nothing (more) to do */
+#define OP_NODES_MAX   3
+#define OP_RETRIES_MAX 10000
+#define PTR_KEY_U64s   (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 1)
+#define OP_AGAIN       1 /* give up this attempt, wait for what op->wait says, try again */
+#define OP_DONE	       2 /* nothing (more) to do */
 
 enum op_kind { OP_MAKE_ROOM, OP_REWRITE, OP_MERGE, OP_SHRINK };
 
@@ -160,14 +160,15 @@ static int op_lock(struct interior_op *op, struct btree_iter *iter, struct bpos 
 		   struct btree **ret_b)
 {
 	btree_iter_init_level(op->trans, iter, op->id, op->level, pos,
-			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS |
+				      BTREE_ITER_NOT_EXTENTS);
 	int ret = btree_iter_traverse_to(iter, pos, op->level + 2);
 	if (ret)
 		return ret == -BCFS_ERR_btree_no_such_level ? OP_DONE : ret;
 	*ret_b = iter->l[op->level].b;
 
 	env_mutex_lock(&op->c->write_lock);
-	bool busy = (*ret_b)->write_in_flight;
+	bool busy = (*ret_b)->io_in_flight;
 	env_mutex_unlock(&op->c->write_lock);
 	if (busy) {
 		op->wait_write = *ret_b;
@@ -293,8 +294,8 @@ static int op_compact(struct interior_op *op, struct btree *b, bool root,
 		      const struct bkey_format *fmt)
 {
 	struct btree *n = op_new_node(op, op->level, b->min_key, b->max_key, fmt);
-	int ret = btree_keys_sort_into(&n->keys, &b->keys, b->min_key, b->max_key) ?:
-			  op_write_nodes(op);
+	int ret = btree_keys_sort_into(&n->keys, &b->keys, b->min_key, b->max_key)
+			  ?: op_write_nodes(op);
 
 	if (ret)
 		return ret;
@@ -322,7 +323,8 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 	}
 	struct bkey_format fmt = format_for(b, b->min_key, b->max_key);
 	u32 live = btree_keys_packed_u64s(&b->keys, b->min_key, b->max_key, &fmt);
-	/* What a new node of them leaves for appends: an eighth, a header, a block in reserve, and the request. */
+	/* What a new node of them leaves for appends: an eighth, a header, a block in reserve, and
+	 * the request. */
 	u32 used = round_up(live + (u32)sizeof(struct btree_node) / 8, block);
 	bool fits = used + (u32)sizeof(struct btree_node_entry) / 8 + op->u64s + block +
 			    min(cap / 8, 4 * block) <=
@@ -389,8 +391,8 @@ static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct
 	op->swap.old[op->swap.nr_old++] = l;
 	op->swap.old[op->swap.nr_old++] = r;
 	struct bkey_i *d = btree_trans_alloc_key(op->trans, KEY_TYPE_deleted, l->max_key, 0);
-	ret = btree_trans_queue(op->trans, op->id, op->level + 1, NULL, d, BTREE_UPDATE_RESERVE) ?:
-		      op_queue_parent_key(op, n);
+	ret = btree_trans_queue(op->trans, op->id, op->level + 1, NULL, d, BTREE_UPDATE_RESERVE)
+		      ?: op_queue_parent_key(op, n);
 	return ret;
 }
 
@@ -457,6 +459,12 @@ static void free_old_nodes(struct interior_op *op)
 	for (unsigned i = 0; i < op->swap.nr_old; i++) {
 		struct btree *b = op->swap.old[i];
 
+		env_mutex_lock(&op->c->write_lock);
+		bool later = b->write_in_flight; /* whoever finishes that write frees it */
+		b->free_pending = later;
+		env_mutex_unlock(&op->c->write_lock);
+		if (later)
+			continue;
 		six_lock(&b->lock, SIX_INTENT);
 		six_lock(&b->lock, SIX_WRITE);
 		btree_node_mem_free(op->c, b);
@@ -539,7 +547,7 @@ static int op_wait(struct interior_op *op, int why)
 	}
 	case -OP_AGAIN:
 		if (op->wait_write)
-			btree_wait_write_in_flight(c, op->wait_write);
+			btree_wait_io_in_flight(c, op->wait_write);
 		if (op->parent_full)
 			return btree_node_make_room(c, op->id, op->level + 1, op->pos,
 						    2 * PTR_KEY_U64s, false);
@@ -587,8 +595,11 @@ static void shrink_root_if_single(struct btree_fs *c, enum btree_id id)
 
 		if (ret || !r->level)
 			return;
-		struct interior_op op = {
-			.c = c, .kind = OP_SHRINK, .id = id, .level = r->level - 1, .pos = SPOS_MAX};
+		struct interior_op op = {.c = c,
+					 .kind = OP_SHRINK,
+					 .id = id,
+					 .level = r->level - 1,
+					 .pos = SPOS_MAX};
 		ret = op_run(&op, 0);
 		if (ret)
 			return;

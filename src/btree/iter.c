@@ -193,8 +193,8 @@ int btree_iter_traverse_to(struct btree_iter *iter, struct bpos pos, unsigned lo
 			iter->l[level].b = NULL;
 			level++;
 		}
-		for (unsigned l = level + 1; l < iter->locks_want && l <= iter->root_level &&
-					     level <= iter->root_level;
+		for (unsigned l = level + 1;
+		     l < iter->locks_want && l <= iter->root_level && level <= iter->root_level;
 		     l++)
 			if (!path_level_ok(iter, l, pos)) {
 				level = BTREE_MAX_DEPTH; /* again from the root */
@@ -342,7 +342,8 @@ void btree_iter_set_snapshot(struct btree_iter *iter, u32 snapshot)
 
 /* ---- peeking ---- */
 
-/* First key of the btree itself or of the pending updates at or behind @search; deleted ones skipped. */
+/* First key of the btree itself or of the pending updates at or behind @search; deleted ones
+ * skipped. */
 static struct bkey_s_c iter_peek_raw(struct btree_iter *iter, struct bpos search, struct bpos end)
 {
 	struct btree_trans *trans = iter->trans;
@@ -357,14 +358,13 @@ static struct bkey_s_c iter_peek_raw(struct btree_iter *iter, struct bpos search
 			btree_node_iter_peek_unpack(&iter->node_iter, &b->keys, &iter->k);
 
 		if (unlikely(trans->updates.nr) && !(iter->flags & BTREE_ITER_NOUPDATES)) {
-			struct btree_update *u = btree_trans_find_update(trans, iter->btree_id,
-									 iter->level, search);
+			struct btree_update *u =
+				btree_trans_find_update(trans, iter->btree_id, iter->level, search);
 
 			if (u && bpos_le(u->k->k.p, k.k ? k.k->p : b->max_key)) {
 				if (u->k->k.type != KEY_TYPE_deleted) {
 					iter->k = u->k->k;
-					return (struct bkey_s_c){&iter->k,
-								 (struct bval *)u->k->v};
+					return (struct bkey_s_c){&iter->k, (struct bval *)u->k->v};
 				}
 				if (bpos_ge(u->k->k.p, end))
 					return bkey_s_c_null;
@@ -389,9 +389,8 @@ static bool iter_sees_snapshot(const struct btree_iter *iter, u32 key_snapshot)
 		return true;
 	if (key_snapshot < id)
 		return false;
-	return c->opts.snapshots
-		       ? c->opts.snapshots->is_ancestor(c->opts.arg, id, key_snapshot)
-		       : key_snapshot == UINT32_MAX;
+	return c->opts.snapshots ? c->opts.snapshots->is_ancestor(c->opts.arg, id, key_snapshot)
+				 : key_snapshot == UINT32_MAX;
 }
 
 /* Where the search for keys at or behind iter->pos begins. */
@@ -454,7 +453,8 @@ struct bkey_s_c btree_iter_peek_max(struct btree_iter *iter, struct bpos end)
 			if (k.k->type == KEY_TYPE_whiteout &&
 			    !(iter->flags & BTREE_ITER_WHITEOUTS)) {
 				/* Hides what ancestors have here. */
-				if (bpos_eq(SPOS(k.k->p.inode, k.k->p.offset, UINT32_MAX), SPOS_MAX))
+				if (bpos_eq(SPOS(k.k->p.inode, k.k->p.offset, UINT32_MAX),
+					    SPOS_MAX))
 					return bkey_s_c_null;
 				search = bpos_successor(
 					SPOS(k.k->p.inode, k.k->p.offset, UINT32_MAX));
@@ -555,8 +555,7 @@ static struct bkey_s_c iter_peek_prev_raw(struct btree_iter *iter, struct bpos b
 		iter->node_iter_valid = false;
 		btree_node_iter_init(&it, &b->keys, before);
 		struct bkey_packed *pk = btree_node_iter_prev(&it, &b->keys);
-		struct bkey_s_c k = pk ? bkey_disassemble(&b->keys.f, pk, &iter->k)
-				       : bkey_s_c_null;
+		struct bkey_s_c k = pk ? bkey_disassemble(&b->keys.f, pk, &iter->k) : bkey_s_c_null;
 
 		/* Pending updates between that key and @before. */
 		struct btree_update *best = NULL;

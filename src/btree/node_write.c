@@ -25,7 +25,8 @@ u32 btree_node_room(const struct btree *b, bool reserve)
 	return bytes > 0 ? bytes / 8 : 0;
 }
 
-/* Header fields and checksum of the bset at @buf, its keys in place; *ret_bytes rounded to blocks. */
+/* Header fields and checksum of the bset at @buf, its keys in place; *ret_bytes rounded to blocks.
+ */
 static int seal_bset(struct btree_fs *c, struct btree *b, void *buf, size_t hdr, struct bset *i,
 		     u32 u64s, u64 journal_seq, u32 offset_sectors, size_t *ret_bytes)
 {
@@ -110,9 +111,25 @@ int btree_node_write_initial(struct btree_fs *c, struct btree *b, u64 *scratch)
 	return 0;
 }
 
+static void node_write_io_done(struct bdev_io *io)
+{
+	struct btree_write *w = container_of(io, struct btree_write, io);
+	struct btree_fs *c = w->b->c;
+
+	env_mutex_lock(&c->write_lock);
+	w->b->io_in_flight = false;
+	w->ret = io->ret;
+	w->io_done = true; /* whoever waits for this may free it */
+	env_cond_broadcast(&c->write_cond);
+	env_mutex_unlock(&c->write_lock);
+}
+
 int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_write *w, u64 *scratch)
 {
-	if (b->write_in_flight)
+	env_mutex_lock(&c->write_lock);
+	bool busy = b->write_in_flight;
+	env_mutex_unlock(&c->write_lock);
+	if (busy)
 		return -BCFS_ERR_btree_write_in_flight;
 	if (!btree_node_dirty(b))
 		return 1;
@@ -153,21 +170,25 @@ int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_wri
 	w->hash = atomic_load(&b->hash_val);
 	w->w = b->w;
 	w->ret = 0;
+	w->io_done = false;
 
 	env_mutex_lock(&c->write_lock);
 	b->write_in_flight = true;
+	b->io_in_flight = true;
 	env_mutex_unlock(&c->write_lock);
 
 	b->written += w->sectors;
 	b->w ^= 1;
 	six_lock(&b->lock, SIX_WRITE);
 	btree_keys_mark_written(&b->keys, scratch);
-	if (!btree_node_flag(b, BTREE_NODE_root)) /* a root's goes into the journal when it is true */
+	if (!btree_node_flag(b,
+			     BTREE_NODE_root)) /* a root's goes into the journal when it is true */
 		btree_ptr_val(&b->key.k)->sectors_written = b->written;
 	six_unlock(&b->lock, SIX_WRITE);
 
 	bdev_io_init(&w->io, BDEV_WRITE, node_dev_offset(b) + (u64)w->offset * SECTOR_SIZE, w->buf,
 		     w->buf_bytes, 0);
+	w->io.done = node_write_io_done;
 	bdev_submit(c->bdev, &w->io);
 	return 0;
 }
@@ -180,17 +201,19 @@ static int write_done_parent(struct btree_trans *trans, struct btree_write *w, e
 	int ret;
 
 	btree_iter_init_level(trans, &iter, id, level + 1, pos,
-			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS |
+				      BTREE_ITER_NOT_EXTENTS);
 	struct bkey_s_c k = btree_iter_peek_slot(&iter);
 	ret = bkey_err(k);
 	/* If the node was replaced meanwhile, the replacement has it all. */
-	if (!ret && k.k->type == KEY_TYPE_btree_ptr && btree_ptr_hash(k) == w->hash) {
+	if (!ret && k.k->type == KEY_TYPE_btree_ptr && btree_ptr_hash(k) == w->hash &&
+	    ((const struct bcfs_btree_ptr *)k.v)->sectors_written < w->offset + w->sectors) {
 		struct bkey_i *n = btree_trans_copy_key(trans, k, 0);
 
 		btree_ptr_val(n)->sectors_written = w->offset + w->sectors;
 		ret = btree_trans_queue(trans, id, level + 1, &iter, n,
-					BTREE_UPDATE_NOTRIGGERS | BTREE_UPDATE_RESERVE) ?:
-			      btree_trans_commit(trans, BTREE_COMMIT_RECLAIM, NULL);
+					BTREE_UPDATE_NOTRIGGERS | BTREE_UPDATE_RESERVE)
+			      ?: btree_trans_commit(trans, BTREE_COMMIT_RECLAIM, NULL);
 	}
 	btree_iter_exit(&iter);
 	return ret;
@@ -206,8 +229,7 @@ static int write_done_root(struct btree_fs *c, struct btree_write *w)
 
 	six_lock(&b->lock, SIX_INTENT);
 	while (1) {
-		if (atomic_load(&b->hash_val) != w->hash ||
-		    !btree_node_flag(b, BTREE_NODE_root)) {
+		if (atomic_load(&b->hash_val) != w->hash || !btree_node_flag(b, BTREE_NODE_root)) {
 			six_unlock(&b->lock, SIX_INTENT);
 			return 1;
 		}
@@ -263,7 +285,12 @@ static int write_done(struct btree_fs *c, struct btree_write *w)
 int btree_node_write_finish(struct btree_fs *c, struct btree_write *w)
 {
 	struct btree *b = w->b;
-	int ret = bdev_wait(c->bdev, &w->io);
+	env_mutex_lock(&c->write_lock);
+	while (!w->io_done)
+		env_cond_wait(&c->write_cond, &c->write_lock);
+	env_mutex_unlock(&c->write_lock);
+
+	int ret = w->ret;
 	bool failed = ret;
 
 	btree_count(c, node_writes_append);
@@ -285,8 +312,16 @@ int btree_node_write_finish(struct btree_fs *c, struct btree_write *w)
 
 	env_mutex_lock(&c->write_lock);
 	b->write_in_flight = false;
+	bool free_it = b->free_pending;
+	b->free_pending = false;
 	env_cond_broadcast(&c->write_cond);
 	env_mutex_unlock(&c->write_lock);
+	if (free_it) {
+		six_lock(&b->lock, SIX_INTENT);
+		six_lock(&b->lock, SIX_WRITE);
+		btree_node_mem_free(c, b);
+		return min(ret, 0);
+	}
 
 	if (failed) /* the pins go when the rewrite has it all */
 		ret = btree_node_rewrite(c, id, level, pos, w->hash);
@@ -301,9 +336,20 @@ void btree_wait_write_in_flight(struct btree_fs *c, struct btree *b)
 	env_mutex_unlock(&c->write_lock);
 }
 
-/* Start writing @b if it is still that node and dirty; >0: nothing to wait for. */
+void btree_wait_io_in_flight(struct btree_fs *c, struct btree *b)
+{
+	env_mutex_lock(&c->write_lock);
+	while (b->io_in_flight)
+		env_cond_wait(&c->write_cond, &c->write_lock);
+	env_mutex_unlock(&c->write_lock);
+}
+
+/*
+ * Start writing @b if it is still that node and dirty. 0: under way; 1: nothing to do;
+ * 2: another write is under way; 3: it must be rewritten (done here if @rewrite).
+ */
 static int flush_start(struct btree_fs *c, struct btree *b, u64 hash, struct btree_write *w,
-		       u64 *scratch)
+		       u64 *scratch, bool rewrite)
 {
 	six_lock(&b->lock, SIX_INTENT);
 	bool same = atomic_load(&b->hash_val) == hash;
@@ -313,11 +359,10 @@ static int flush_start(struct btree_fs *c, struct btree *b, u64 hash, struct btr
 	int ret = same ? btree_node_write_start(c, b, w, scratch) : 1;
 	six_unlock(&b->lock, SIX_INTENT);
 
-	if (ret == -BCFS_ERR_btree_need_rewrite) {
-		ret = btree_node_rewrite(c, id, level, pos, hash) ?: 1;
-	} else if (ret == -BCFS_ERR_btree_write_in_flight) {
+	if (ret == -BCFS_ERR_btree_need_rewrite)
+		ret = rewrite ? btree_node_rewrite(c, id, level, pos, hash) ?: 1 : 3;
+	else if (ret == -BCFS_ERR_btree_write_in_flight)
 		ret = 2;
-	}
 	return ret;
 }
 
@@ -328,7 +373,7 @@ int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash)
 	int ret;
 
 	do {
-		ret = flush_start(c, b, hash, &w, trans->scratch);
+		ret = flush_start(c, b, hash, &w, trans->scratch, true);
 		if (!ret)
 			ret = btree_node_write_finish(c, &w);
 		else if (ret == 2)
@@ -342,8 +387,8 @@ int btree_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u6
 {
 	struct btree_fs *c = arg;
 	struct btree_write w[JOURNAL_MAX_PINS_BATCH];
-	struct btree *wait[JOURNAL_MAX_PINS_BATCH];
-	unsigned nr_w = 0, nr_wait = 0;
+	struct btree *later[JOURNAL_MAX_PINS_BATCH];
+	unsigned nr_w = 0, nr_later = 0;
 	struct btree_trans *trans = btree_trans_get(c);
 	int ret = 0;
 
@@ -353,18 +398,24 @@ int btree_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u6
 
 		if (!pin_seq || pin_seq > seq)
 			continue;
-		int r = flush_start(c, b, atomic_load(&b->hash_val), &w[nr_w], trans->scratch);
+		int r = flush_start(c, b, atomic_load(&b->hash_val), &w[nr_w], trans->scratch,
+				    false);
 		if (!r)
 			nr_w++;
-		else if (r == 2)
-			wait[nr_wait++] = b;
+		else if (r > 1)
+			later[nr_later++] = b;
 		else if (r < 0)
 			ret = r;
 	}
 	btree_trans_put(trans);
 	for (unsigned i = 0; i < nr_w; i++)
 		ret = btree_node_write_finish(c, &w[i]) ?: ret;
-	for (unsigned i = 0; i < nr_wait; i++)
-		btree_wait_write_in_flight(c, wait[i]);
+	/* Nothing of ours is in flight now: others may be waited for. */
+	for (unsigned i = 0; i < nr_later; i++) {
+		u64 hash = atomic_load(&later[i]->hash_val);
+
+		if (hash)
+			ret = btree_node_flush(c, later[i], hash) ?: ret;
+	}
 	return ret;
 }

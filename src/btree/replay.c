@@ -4,10 +4,10 @@
  * entries they came from.
  *
  * Only the newest key of each position is inserted, and only if the node does not have it
- * already; so a node never holds more than it did at the moment of the last entry, which fitted, and
- * nothing needs to be allocated, split or journaled before all keys are in. Interior keys
- * go first, from the top down: when a level is replayed, the levels above already lead to
- * the right nodes. A crash in the middle changes nothing.
+ * already; so a node never holds more than it did at the moment of the last entry, which fitted,
+ * and nothing needs to be allocated, split or journaled before all keys are in. Interior keys go
+ * first, from the top down: when a level is replayed, the levels above already lead to the right
+ * nodes. A crash in the middle changes nothing.
  */
 #include "btree/btree_private.h"
 
@@ -75,7 +75,8 @@ static int replay_one(struct btree_trans *trans, const struct replay_key *rk)
 	int ret;
 
 	btree_iter_init_level(trans, &iter, rk->id, rk->level, rk->k->k.p,
-			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS |
+				      BTREE_ITER_NOT_EXTENTS);
 	struct btree *b = btree_iter_peek_node(&iter, &ret);
 	if (ret == -BCFS_ERR_btree_no_such_level) {
 		/* From a life of the tree when it was higher. */

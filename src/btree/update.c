@@ -124,7 +124,8 @@ void *btree_trans_kmalloc(struct btree_trans *trans, size_t bytes)
 		size_t size = max_t(size_t, bytes, TRANS_CHUNK_BYTES);
 
 		while (!(k = env_malloc(trans->c->env, sizeof(*k) + size))) {
-			/* Let others give memory back: holding locks here would keep them from it. */
+			/* Let others give memory back: holding locks here would keep them from it.
+			 */
 			btree_trans_unlock(trans);
 			env_sleep_ns(trans->c->env, ENV_NSEC_PER_MSEC);
 		}
@@ -259,7 +260,8 @@ static int update_get_iter(struct btree_trans *trans, struct btree_update *u, si
 		return 0;
 	}
 	btree_iter_init_level(trans, u->iter, u->id, u->level, pos,
-			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS |
+				      BTREE_ITER_NOT_EXTENTS);
 	int ret = btree_iter_traverse_to(u->iter, pos, u->level);
 	if (ret)
 		btree_iter_exit(u->iter);
@@ -320,10 +322,9 @@ static int ancestor_shows(struct btree_trans *trans, enum btree_id id, struct bp
 		ret = bkey_err(k);
 		if (ret || !k.k)
 			break;
-		bool sees = c->opts.snapshots
-				    ? c->opts.snapshots->is_ancestor(c->opts.arg, pos.snapshot,
-								     k.k->p.snapshot)
-				    : k.k->p.snapshot == UINT32_MAX;
+		bool sees = c->opts.snapshots ? c->opts.snapshots->is_ancestor(
+							c->opts.arg, pos.snapshot, k.k->p.snapshot)
+					      : k.k->p.snapshot == UINT32_MAX;
 		if (sees) {
 			/* The nearest decides. */
 			ret = k.k->type != KEY_TYPE_whiteout;

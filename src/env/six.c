@@ -46,8 +46,8 @@ bool six_trylock(struct six_lock *l, enum six_type type)
 	do {
 		if (!six_next(old, type, &new))
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(
-		&l->state, &old, new, memory_order_acquire, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(&l->state, &old, new, memory_order_acquire,
+							memory_order_relaxed));
 	return true;
 }
 
@@ -58,8 +58,8 @@ bool six_relock(struct six_lock *l, enum six_type type, u32 seq)
 	do {
 		if ((u32)(old >> 32) != seq || !six_next(old, type, &new))
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(
-		&l->state, &old, new, memory_order_acquire, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(&l->state, &old, new, memory_order_acquire,
+							memory_order_relaxed));
 	return true;
 }
 
@@ -125,10 +125,9 @@ bool six_tryupgrade(struct six_lock *l)
 	do {
 		if (old & SIX_INTENT_HELD)
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(&l->state, &old,
-							(old - SIX_READ_ONE) | SIX_INTENT_HELD,
-							memory_order_seq_cst,
-							memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+		&l->state, &old, (old - SIX_READ_ONE) | SIX_INTENT_HELD, memory_order_seq_cst,
+		memory_order_relaxed));
 	if ((old & SIX_WAITERS) && (old & SIX_READ_MASK) == 1)
 		six_wake(l);
 	return true;

@@ -49,9 +49,7 @@ static int fx_space_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret
 	return 0;
 }
 
-static void fx_space_used(void *arg, const struct bcfs_extent_ptr *ptr)
-{
-}
+static void fx_space_used(void *arg, const struct bcfs_extent_ptr *ptr) {}
 
 static void fx_space_unused(void *arg, const struct bcfs_extent_ptr *ptr, bool written)
 {
@@ -109,8 +107,7 @@ static void fx_find_space(struct fx *fx)
 		btree_for_each_node(fx->c, i, fx_max_node, NULL, fx);
 		if (!btree_root_key(fx->c, i, (struct bkey_i *)buf, 32, &level))
 			continue;
-		memcpy(&ptr,
-		       ((const struct bcfs_btree_ptr *)((struct bkey_i *)buf)->v)->start,
+		memcpy(&ptr, ((const struct bcfs_btree_ptr *)((struct bkey_i *)buf)->v)->start,
 		       sizeof(ptr));
 		u64 end = ((u64)ptr.offset << 9) + fx->g.node_bytes;
 		if (end > fx->next_node)
@@ -198,8 +195,8 @@ int fx_open(struct fx *fx)
 
 	fx->p.clean = false;
 	u64 suspect = fx->p.nr_bl ? fx->p.bl[fx->p.nr_bl - 1].end : 0;
-	ret = btree_fs_start(fx->c, fx->p.carried.roots, suspect, fx->p.bl, fx->p.nr_bl) ?:
-		      journal_start(fx->j, fx->p.clean_seq + 1, NULL, &fx->p.carried);
+	ret = btree_fs_start(fx->c, fx->p.carried.roots, suspect, fx->p.bl, fx->p.nr_bl)
+		      ?: journal_start(fx->j, fx->p.clean_seq + 1, NULL, &fx->p.carried);
 	if (!ret) {
 		btree_fs_replay_none(fx->c);
 		fx_find_space(fx);
@@ -234,8 +231,8 @@ void fx_abandon(struct fx *fx)
 
 static int set_trans(struct btree_trans *trans, enum btree_id id, struct bpos pos, const u64 *v)
 {
-	struct bkey_i *k =
-		btree_trans_alloc_key(trans, v ? KEY_TYPE_cookie : KEY_TYPE_deleted, pos, v ? 8 : 0);
+	struct bkey_i *k = btree_trans_alloc_key(trans, v ? KEY_TYPE_cookie : KEY_TYPE_deleted, pos,
+						 v ? 8 : 0);
 
 	if (v)
 		memcpy(k->v, v, 8);
@@ -264,8 +261,7 @@ int fx_get(struct fx *fx, enum btree_id id, struct bpos pos, u64 *v)
 {
 	struct btree_trans *trans = btree_trans_get(fx->c);
 	u64 buf[8];
-	int ret = lockrestart_do(trans,
-				 btree_lookup(trans, id, pos, 0, (struct bkey_i *)buf, 8));
+	int ret = lockrestart_do(trans, btree_lookup(trans, id, pos, 0, (struct bkey_i *)buf, 8));
 
 	if (!ret)
 		*v = ((struct bkey_i *)buf)->v[0];

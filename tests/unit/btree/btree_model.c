@@ -33,8 +33,9 @@ struct run {
 		u64 v[4];
 		u32 nr;
 		u64 seq;
-	} *commits;
-	size_t nr_commits, synced;
+	} * commits;
+	size_t nr_commits;
+	u32 *synced; /* by log position: commits whose flush had returned there; 0: no news */
 	struct btree_counters bc; /* over all opens */
 	struct journal_counters jc;
 };
@@ -73,20 +74,21 @@ static void verify_all(struct run *r, const struct model *m)
 
 	for (u32 i = 0; i < r->keys; i++)
 		want += !!m->v[i];
-	int ret = for_each_btree_key(trans, iter, BTREE_ID_lru, POS_MIN, 0, k, ({
-		u32 i = k.k->p.offset / 0x10001;
+	int ret = for_each_btree_key (
+		trans, iter, BTREE_ID_lru, POS_MIN, 0, k, ({
+			u32 i = k.k->p.offset / 0x10001;
 
-		if (i >= r->keys || !bpos_eq(k.k->p, key_pos(i)) || bpos_lt(k.k->p, last) ||
-		    m->v[i] != *(const u64 *)k.v) {
-			fprintf(stderr, "key %u: got %llu want %llu\n", i,
-				(unsigned long long)*(const u64 *)k.v,
-				(unsigned long long)(i < r->keys ? m->v[i] : 0));
-			bad = true;
-		}
-		last = k.k->p;
-		seen++;
-		bad ? 1 : 0;
-	}));
+			if (i >= r->keys || !bpos_eq(k.k->p, key_pos(i)) || bpos_lt(k.k->p, last) ||
+			    m->v[i] != *(const u64 *)k.v) {
+				fprintf(stderr, "key %u: got %llu want %llu\n", i,
+					(unsigned long long)*(const u64 *)k.v,
+					(unsigned long long)(i < r->keys ? m->v[i] : 0));
+				bad = true;
+			}
+			last = k.k->p;
+			seen++;
+			bad ? 1 : 0;
+		}));
 	btree_trans_put(trans);
 	check(!ret && !bad, "iteration: %s", err_str(ret));
 	check(seen == want, "%llu keys, want %llu", (unsigned long long)seen,
@@ -96,9 +98,9 @@ static void verify_all(struct run *r, const struct model *m)
 static int multi_update(struct btree_trans *trans, struct commit *c)
 {
 	for (u32 i = 0; i < c->nr; i++) {
-		struct bkey_i *k = btree_trans_alloc_key(
-			trans, c->v[i] ? KEY_TYPE_cookie : KEY_TYPE_deleted, key_pos(c->idx[i]),
-			c->v[i] ? 8 : 0);
+		struct bkey_i *k =
+			btree_trans_alloc_key(trans, c->v[i] ? KEY_TYPE_cookie : KEY_TYPE_deleted,
+					      key_pos(c->idx[i]), c->v[i] ? 8 : 0);
 		if (c->v[i])
 			memcpy(k->v, &c->v[i], 8);
 		int ret = btree_trans_insert(trans, BTREE_ID_lru, k, 0);
@@ -254,8 +256,10 @@ static void crash_main(void *arg)
 		if (rnd(r) % 20 == 0 && !r->ret) {
 			r->ret = journal_flush(r->fx.j);
 			check(!r->ret, "flush: %s", err_str(r->ret));
+			r->synced[sim_bdev_log_len(r->fx.bdev)] = r->nr_commits;
 		}
 	}
+	env_sim_stop(r->fx.env, 0);
 }
 
 struct recover {
@@ -276,13 +280,13 @@ static void recover_main(void *arg)
 		return;
 	}
 	struct btree_trans *trans = btree_trans_get(rc->fx.c);
-	rc->ret = for_each_btree_key(trans, iter, BTREE_ID_lru, POS_MIN, 0, k, ({
-		u32 i = k.k->p.offset / 0x10001;
+	rc->ret = for_each_btree_key (trans, iter, BTREE_ID_lru, POS_MIN, 0, k, ({
+					      u32 i = k.k->p.offset / 0x10001;
 
-		if (i < KEYS)
-			rc->m.v[i] = *(const u64 *)k.v;
-		i < KEYS ? 0 : -BCFS_ERR_bset_corrupt;
-	}));
+					      if (i < KEYS)
+						      rc->m.v[i] = *(const u64 *)k.v;
+					      i < KEYS ? 0 : -BCFS_ERR_bset_corrupt;
+				      }));
 	btree_trans_put(trans);
 	/* It must also go on working. */
 	for (u32 i = 0; !rc->ret && i < 50; i++)
@@ -311,14 +315,19 @@ static long find_prefix(struct run *r, const struct model *got)
 
 static void crash_at(struct run *r, struct sim_image *img, u64 pos, int rule, u64 seed)
 {
+	u64 synced = 0;
+
+	for (u64 i = 0; i <= pos; i++)
+		synced = max_t(u64, synced, r->synced[i]);
 	struct recover *rc = calloc(1, sizeof(*rc));
 
 	rc->r = r;
 	rc->fx.g = r->fx.g;
 	rc->fx.quiet = true;
 	rc->fx.env = env_sim_create(seed + pos);
-	cr_assert_eq(sim_bdev_create_from(rc->fx.env, "sim", &(struct sim_bdev_opts){.no_log = true},
-					  img, &rc->fx.bdev),
+	cr_assert_eq(sim_bdev_create_from(rc->fx.env, "sim",
+					  &(struct sim_bdev_opts){.no_log = true}, img,
+					  &rc->fx.bdev),
 		     0);
 	int ret = env_sim_run(rc->fx.env, recover_main, rc);
 
@@ -327,6 +336,9 @@ static void crash_at(struct run *r, struct sim_image *img, u64 pos, int rule, u6
 	long p = find_prefix(r, &rc->m);
 	cr_assert(p >= 0, "seed %llu pos %llu rule %s: not a prefix", (unsigned long long)seed,
 		  (unsigned long long)pos, sim_crash_rule_name(rule));
+	cr_assert((u64)p >= synced, "seed %llu pos %llu rule %s: %ld commits, %llu were synced",
+		  (unsigned long long)seed, (unsigned long long)pos, sim_crash_rule_name(rule), p,
+		  (unsigned long long)synced);
 	bdev_close(rc->fx.bdev);
 	env_sim_destroy(rc->fx.env);
 	free(rc);
@@ -339,6 +351,7 @@ static void run_crash(u64 seed, const struct fx_geometry *g, unsigned ops, unsig
 
 	r->keys = 400;
 	r->commits = calloc(ops + 1, sizeof(*r->commits));
+	r->synced = calloc(1 << 20, sizeof(*r->synced));
 	r->fx.env = env_sim_create(seed);
 	cr_assert_eq(sim_bdev_create(r->fx.env, "sim", &o, &r->fx.bdev), 0);
 	int ret = env_sim_run(r->fx.env, crash_main, r);
@@ -357,6 +370,7 @@ static void run_crash(u64 seed, const struct fx_geometry *g, unsigned ops, unsig
 	bdev_close(r->fx.bdev);
 	env_sim_destroy(r->fx.env);
 	free(r->commits);
+	free(r->synced);
 	free(r);
 }
 
