@@ -312,8 +312,32 @@ int journal_flush_pins(struct journal *j, u64 seq)
 
 /* ---- the thread ---- */
 
+/*
+ * A flush entry with a newer last_seq, if that would free what is wanted. When the
+ * ring is short, any bucket is; else an eighth of it.
+ */
+static void ask_flush(struct journal *j, bool space_low)
+{
+	u32 freeable = journal_freeable(j);
+	bool open_low = journal_is_open(j) && (j->state & ST_LOW);
+	u32 normal = JOURNAL_KEEP_RESTART + j->reserve_buckets + 1;
+
+	if (!freeable)
+		return;
+	if (j->nr_waiting || open_low || j->free_ahead <= normal ||
+	    (space_low && freeable >= max(j->nr_buckets / 8, 1U)))
+		journal_request_flush(j, j->seq_prepared + 1);
+}
+
+/*
+ * Something moved, or somebody needs space. The flush entry that frees it is asked for
+ * here and not left to the thread, which may itself be waiting in flush_pins().
+ */
 void journal_reclaim_kick(struct journal *j)
 {
+	if (j->run != JOURNAL_RUNNING || j->err)
+		return;
+	ask_flush(j, false);
 	j->reclaim_kicked = true;
 	env_cond_signal(&j->reclaim_wait);
 }
@@ -340,23 +364,6 @@ static u64 aged_seq(struct journal *j, u64 *ret_wait_ns)
 	return seq;
 }
 
-/*
- * A flush entry with a newer last_seq, if that would free what is wanted. When the
- * ring is short, any bucket is; else an eighth of it.
- */
-static void reclaim_ask_flush(struct journal *j, bool space_low)
-{
-	u32 freeable = journal_freeable(j);
-	bool open_low = journal_is_open(j) && (j->state & ST_LOW);
-	u32 normal = JOURNAL_KEEP_RESTART + j->reserve_buckets + 1;
-
-	if (!freeable)
-		return;
-	if (j->nr_waiting || open_low || j->free_ahead <= normal ||
-	    (space_low && freeable >= max(j->nr_buckets / 8, 1U)))
-		journal_request_flush(j, j->seq_prepared + 1);
-}
-
 /* Wait for a kick, or wait_ns if not 0. The lock is held. */
 static void reclaim_wait(struct journal *j, u64 wait_ns)
 {
@@ -377,7 +384,7 @@ static void reclaim_back_off(struct journal *j, u64 ms)
 	u64 now = env_mono_ns(j->env), until = now + ms * ENV_NSEC_PER_MSEC;
 
 	for (; now < until && !reclaim_ends(j); now = env_mono_ns(j->env)) {
-		reclaim_ask_flush(j, journal_space_target(j));
+		ask_flush(j, journal_space_target(j));
 		reclaim_wait(j, until - now);
 	}
 }
@@ -394,7 +401,7 @@ void journal_reclaim_thread(void *arg)
 		int ret = 0;
 
 		j->reclaim_kicked = false;
-		reclaim_ask_flush(j, target);
+		ask_flush(j, target);
 		env_mutex_unlock(&j->lock);
 
 		aged = aged_seq(j, &wait_ns);

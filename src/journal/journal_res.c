@@ -180,19 +180,20 @@ static int res_get_slow(struct journal *j, struct journal_res *res, u32 u64s, un
 	       ret == -BCFS_ERR_journal_would_block) {
 		bool full = ret == -BCFS_ERR_journal_full;
 
-		if (full)
-			journal_reclaim_kick(j);
 		if (!counted) {
 			j->counters.waits++;
 			counted = true;
 		}
+		j->nr_waiting += full;
+		if (full)
+			journal_reclaim_kick(j);
+		if (!(flags & JOURNAL_RES_NONBLOCK))
+			env_cond_wait(&j->wait, &j->lock);
+		j->nr_waiting -= full;
 		if (flags & JOURNAL_RES_NONBLOCK) {
 			ret = -BCFS_ERR_journal_would_block;
 			break;
 		}
-		j->nr_waiting += full;
-		env_cond_wait(&j->wait, &j->lock);
-		j->nr_waiting -= full;
 	}
 	env_mutex_unlock(&j->lock);
 	return ret;

@@ -5,10 +5,10 @@
  * reserved, so that whatever is read back can be compared key by key.
  *
  * An operation on a node is a key {inode node, offset number} journaled under the node's
- * lock. Writing a node appends a sector {number, newest seq} to its region, then drops
- * or moves its pin: what the btree will do, in little. After a crash, each node's newest
- * sector whose seq is not beyond the journal's end, and the journal's keys, must together give
- * every operation up to the end.
+ * lock. Writing a node appends a sector {number of operations} to its region, journals that number
+ * as a root of the node's own, then drops or moves its pin: what the btree does, in little. After
+ * a crash the root that the journal carries says how many operations the region has: that sector
+ * must be there, and the journal must have all operations from there to its end.
  */
 #ifndef BCFS_TEST_JTEST_H
 #define BCFS_TEST_JTEST_H
@@ -34,6 +34,7 @@ struct jt_rec {
 	u64 node, op; /* node JT_NODES: a parent's key, of reclaim */
 	s64 delta;
 	u64 root; /* 0: none; else the value of a root update */
+	u8 root_btree;
 };
 
 struct jt_flush {
@@ -44,8 +45,9 @@ struct jt_flush {
 struct jt_node {
 	struct journal_entry_pin pin; /* first: flush_pins casts */
 	struct env_mutex lock;
-	DARRAY(u64) op_seqs; /* seq of op i + 1 */
-	u32 nr_written;	     /* sectors in its region */
+	struct env_mutex write_lock; /* one write at a time */
+	DARRAY(u64) op_seqs;	     /* seq of op i + 1 */
+	u32 nr_written;		     /* sectors in its region */
 };
 
 struct jt {
@@ -65,7 +67,8 @@ struct jt {
 	u64 nr_reclaim_ops;
 	u64 start_seq;
 	/* What flush_pins does. */
-	bool flush_fails, flush_slow, flush_journals;
+	bool flush_fails, flush_slow;
+	bool pre_flush_fails;
 	u32 nr_errors; /* calls of ops.error */
 	u64 rnd;
 };
@@ -118,10 +121,7 @@ static inline u32 jt_root(u64 *buf, u64 value)
 	return k->k.u64s;
 }
 
-static inline unsigned jt_root_btree(u64 value)
-{
-	return value % 5;
-}
+#define JT_NODE_ROOT 10 /* btree id of the first node's root */
 
 /* Fill a reservation with what the record says, and put it. Returns with rec->seq set. */
 static inline void jt_fill(struct jt *t, struct journal_res *res, struct jt_rec *rec)
@@ -131,11 +131,14 @@ static inline void jt_fill(struct jt *t, struct journal_res *res, struct jt_rec 
 
 	rec->seq = res->seq;
 	rec->offset = res->offset;
-	n = jt_key(buf, rec);
-	journal_add_entry(t->j, res, BCFS_JSET_ENTRY_btree_keys, BTREE_ID_extents, 0, buf, n);
+	if (rec->val_u64s) {
+		n = jt_key(buf, rec);
+		journal_add_entry(t->j, res, BCFS_JSET_ENTRY_btree_keys, BTREE_ID_extents, 0, buf,
+				  n);
+	}
 	if (rec->root) {
 		n = jt_root(buf, rec->root);
-		journal_add_entry(t->j, res, BCFS_JSET_ENTRY_btree_root, jt_root_btree(rec->root),
+		journal_add_entry(t->j, res, BCFS_JSET_ENTRY_btree_root, rec->root_btree,
 				  rec->root % 4, buf, n);
 	}
 	journal_add_usage(t->j, res, BCFS_ACCOUNTING_user, rec->delta);
@@ -144,7 +147,9 @@ static inline void jt_fill(struct jt *t, struct journal_res *res, struct jt_rec 
 
 static inline u32 jt_rec_u64s(const struct jt_rec *rec)
 {
-	return jset_entry_u64s(BKEY_U64s + rec->val_u64s) + (rec->root ? JOURNAL_ROOT_U64s : 0);
+	u32 key = rec->val_u64s ? jset_entry_u64s(BKEY_U64s + rec->val_u64s) : 0;
+
+	return key + (rec->root ? JOURNAL_ROOT_U64s : 0);
 }
 
 static inline void jt_record(struct jt *t, const struct jt_rec *rec)
@@ -166,6 +171,7 @@ static inline int jt_op(struct jt *t, u64 node_idx, u32 val_u64s, s64 delta, boo
 	if (root) {
 		env_mutex_lock(&t->rec_lock);
 		rec.root = ++t->next_root;
+		rec.root_btree = rec.root % 5;
 		env_mutex_unlock(&t->rec_lock);
 	}
 	for (;;) {
@@ -210,14 +216,29 @@ static inline int jt_reclaim_op(struct jt *t)
 }
 
 struct jt_sector {
-	u64 magic, nr_ops, seq, pad[61];
+	u64 magic, nr_ops, pad[62];
 };
 
-static inline int jt_node_write(struct jt *t, struct jt_node *node)
+/* The root that says what the node's region has. */
+static inline int jt_node_root(struct jt *t, unsigned node, u64 nr_ops)
 {
-	u32 nr_max = JT_NODE_BYTES / SECTOR_SIZE;
+	struct jt_rec rec = {.root = nr_ops, .root_btree = JT_NODE_ROOT + node};
+	struct journal_res res;
+	int ret = journal_res_get(t->j, &res, jt_rec_u64s(&rec), JOURNAL_RES_RECLAIM);
+
+	if (ret)
+		return ret;
+	jt_fill(t, &res, &rec);
+	jt_record(t, &rec);
+	journal_res_put(t->j, &res);
+	return 0;
+}
+
+static inline int jt_node_write_locked(struct jt *t, struct jt_node *node)
+{
 	struct jt_sector *s = env_malloc_aligned(t->env, 4096, 4096);
-	u64 off = jt_nodes_offset(t) + (u64)(node - t->nodes) * JT_NODE_BYTES;
+	unsigned idx = node - t->nodes;
+	u64 off = jt_nodes_offset(t) + (u64)idx * JT_NODE_BYTES;
 	u64 n;
 	int ret;
 
@@ -225,14 +246,13 @@ static inline int jt_node_write(struct jt *t, struct jt_node *node)
 	env_mutex_lock(&node->lock);
 	n = node->op_seqs.nr;
 	*s = (struct jt_sector){.magic = JT_MAGIC, .nr_ops = n};
-	s->seq = n ? node->op_seqs.data[n - 1] : 0;
-	off += (node->nr_written++ % nr_max) * SECTOR_SIZE;
+	off += (node->nr_written++ % (JT_NODE_BYTES / SECTOR_SIZE)) * SECTOR_SIZE;
 	env_mutex_unlock(&node->lock);
 
-	ret = bdev_write(t->bdev, off, s, SECTOR_SIZE, 0);
-	if (!ret && t->flush_journals)
-		ret = jt_reclaim_op(t);
+	ret = n ? bdev_write(t->bdev, off, s, SECTOR_SIZE, 0) : 0;
 	env_free(t->env, s);
+	if (!ret && n)
+		ret = jt_node_root(t, idx, n);
 	if (ret)
 		return ret;
 
@@ -243,6 +263,16 @@ static inline int jt_node_write(struct jt *t, struct jt_node *node)
 		journal_pin_update(t->j, node->op_seqs.data[n], &node->pin);
 	env_mutex_unlock(&node->lock);
 	return 0;
+}
+
+static inline int jt_node_write(struct jt *t, struct jt_node *node)
+{
+	int ret;
+
+	env_mutex_lock(&node->write_lock);
+	ret = jt_node_write_locked(t, node);
+	env_mutex_unlock(&node->write_lock);
+	return ret;
 }
 
 static int jt_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u64 seq)
@@ -304,8 +334,10 @@ static inline void jt_config(struct jt *t, u32 block_bytes, u32 bucket_bytes, u3
 static inline void jt_init(struct jt *t)
 {
 	env_mutex_init(&t->rec_lock, t->env);
-	for (unsigned i = 0; i < JT_NODES; i++)
+	for (unsigned i = 0; i < JT_NODES; i++) {
 		env_mutex_init(&t->nodes[i].lock, t->env);
+		env_mutex_init(&t->nodes[i].write_lock, t->env);
+	}
 }
 
 /* A journal object over a device that has the buckets 1..nr. */
@@ -329,6 +361,7 @@ static inline void jt_exit(struct jt *t)
 	for (unsigned i = 0; i < JT_NODES; i++) {
 		darray_exit(&t->nodes[i].op_seqs);
 		env_mutex_destroy(&t->nodes[i].lock);
+		env_mutex_destroy(&t->nodes[i].write_lock);
 	}
 	env_mutex_destroy(&t->rec_lock);
 	darray_exit(&t->recs);
@@ -361,7 +394,7 @@ static inline void jt_model_carried(const struct jt *t, u64 seq, struct journal_
 		c->usage[BCFS_ACCOUNTING_user] += rec->delta;
 		c->usage[BCFS_ACCOUNTING_nr_inodes]++;
 		if (rec->root) {
-			struct journal_root *r = &c->roots[jt_root_btree(rec->root)];
+			struct journal_root *r = &c->roots[rec->root_btree];
 
 			r->alive = true;
 			r->level = rec->root % 4;
@@ -404,8 +437,11 @@ static inline bool jt_check_entry(const struct jt *t, const struct jset *s, size
 			continue;
 		for_each_jset_key(k, e)
 		{
-			const struct jt_rec *rec = &t->recs.data[*pos];
+			const struct jt_rec *rec;
 
+			while (*pos < t->recs.nr && !t->recs.data[*pos].val_u64s)
+				(*pos)++;
+			rec = &t->recs.data[*pos];
 			if (*pos >= t->recs.nr || rec->seq != s->seq)
 				return jt_fail("entry %llu: a key too many",
 					       (unsigned long long)s->seq);
@@ -416,6 +452,8 @@ static inline bool jt_check_entry(const struct jt *t, const struct jset *s, size
 			(*pos)++;
 		}
 	}
+	while (*pos < t->recs.nr && !t->recs.data[*pos].val_u64s)
+		(*pos)++;
 	if (*pos < t->recs.nr && t->recs.data[*pos].seq == s->seq)
 		return jt_fail("entry %llu: a key is missing", (unsigned long long)s->seq);
 	jset_fold_carried(s, &got, true);
@@ -423,21 +461,28 @@ static inline bool jt_check_entry(const struct jt *t, const struct jset *s, size
 	return jt_carried_eq(&got, &want);
 }
 
-/* What the node's region says, given the journal's end. */
-static inline u64 jt_node_ops(const struct jt *t, struct bdev *bdev, unsigned node, u64 seq)
+/* How many operations the node's region has, by the root that the journal carries. */
+static inline u64 jt_node_ops(const struct journal_replay *r, unsigned node)
 {
-	u64 off = jt_nodes_offset(t) + (u64)node * JT_NODE_BYTES, n = 0;
+	const struct journal_root *root = &r->carried.roots[JT_NODE_ROOT + node];
+
+	return root->alive ? root->k.k.p.inode : 0;
+}
+
+static inline bool jt_node_has_sector(const struct jt *t, struct bdev *bdev, unsigned node, u64 ops)
+{
+	u64 off = jt_nodes_offset(t) + (u64)node * JT_NODE_BYTES;
 	char *buf = malloc(JT_NODE_BYTES);
+	bool found = !ops;
 
 	sim_bdev_peek(bdev, off, buf, JT_NODE_BYTES);
-	for (u32 i = 0; i < JT_NODE_BYTES; i += SECTOR_SIZE) {
+	for (u32 i = 0; i < JT_NODE_BYTES && !found; i += SECTOR_SIZE) {
 		const struct jt_sector *s = (const void *)(buf + i);
 
-		if (s->magic == JT_MAGIC && s->seq <= seq)
-			n = max(n, s->nr_ops);
+		found = s->magic == JT_MAGIC && s->nr_ops == ops;
 	}
 	free(buf);
-	return n;
+	return found;
 }
 
 /* Every operation up to the journal's end is in the node's region or in the replay. */
@@ -446,15 +491,15 @@ static inline bool jt_check_nodes(const struct jt *t, struct bdev *bdev,
 {
 	for (unsigned n = 0; n < JT_NODES; n++) {
 		const struct jt_node *node = &t->nodes[n];
-		u64 ops = jt_node_ops(t, bdev, n, r->seq);
+		u64 ops = jt_node_ops(r, n);
 
-		for (u64 i = 0; i < node->op_seqs.nr; i++) {
+		if (!jt_node_has_sector(t, bdev, n, ops))
+			return jt_fail("node %u: the write of %llu ops is lost", n,
+				       (unsigned long long)ops);
+		for (u64 i = ops; i < node->op_seqs.nr; i++) {
 			u64 seq = node->op_seqs.data[i];
 
-			if (seq > r->seq && i < ops)
-				return jt_fail("node %u: op %llu from the future", n,
-					       (unsigned long long)i);
-			if (seq <= r->seq && i >= ops && seq < r->last_seq)
+			if (seq < r->last_seq)
 				return jt_fail("node %u: op %llu of seq %llu is lost (last_seq "
 					       "%llu, seq %llu)",
 					       n, (unsigned long long)i + 1,

@@ -131,7 +131,6 @@ Test(journal, read_back)
 
 		fprintf(stderr, "# geometry %u, " TEST_SEED_FMT "\n", g, (unsigned long long)seed);
 		jt_sim_open(&t, seed + g, &geometries[g]);
-		t.flush_journals = g & 1;
 		start(&t);
 		run_workers(&t, 4, 60, 10, NULL);
 		cr_assert_eq(journal_flush(t.j), 0);
@@ -152,7 +151,6 @@ Test(journal, wraps)
 		fprintf(stderr, "# geometry %u, " TEST_SEED_FMT "\n", g, (unsigned long long)seed);
 		jt_sim_open(&t, seed + g, &geometries[g]);
 		t.flush_slow = g & 1;
-		t.flush_journals = true;
 		start(&t);
 		for (unsigned i = 0; i < 40; i++) {
 			run_workers(&t, 4, 60, i % 3 ? 0 : 20, NULL);
@@ -177,7 +175,6 @@ Test(journal, clean_stop)
 	u64 seq;
 
 	jt_sim_open(&t, trand_seed(3), &geometries[1]);
-	t.flush_journals = true;
 	start(&t);
 	run_workers(&t, 4, 100, 0, NULL);
 	cr_assert_eq(journal_stop(t.j, &carried, &seq), 0);
@@ -380,7 +377,7 @@ static int fail_pre_flush(void *arg, u64 seq)
 {
 	struct jt *t = arg;
 
-	return t->flush_fails ? -BCFS_ERR_dev_write : 0;
+	return t->pre_flush_fails ? -BCFS_ERR_dev_write : 0;
 }
 
 Test(journal, pre_flush)
@@ -392,11 +389,11 @@ Test(journal, pre_flush)
 	t.ops.pre_flush = fail_pre_flush;
 	start(&t);
 	cr_assert_eq(jt_op(&t, 0, 5, 1, false), 0);
-	t.flush_fails = true;
+	t.pre_flush_fails = true;
 	cr_assert_eq(journal_flush(t.j), -BCFS_ERR_dev_write);
 	cr_assert_eq(jt_op(&t, 0, 5, 1, false), 0);
 	cr_assert_eq(journal_flush(t.j), -BCFS_ERR_dev_write);
-	t.flush_fails = false;
+	t.pre_flush_fails = false;
 	cr_assert_eq(journal_flush(t.j), 0);
 	cr_assert_eq(t.nr_errors, 0);
 	halt_and_check(&t, &c);
@@ -420,7 +417,6 @@ Test(journal, sessions)
 
 		fprintf(stderr, "# " TEST_SEED_FMT " round %u\n", (unsigned long long)seed, round);
 		jt_sim_open(&t, seed + round, &geometries[round % 2 ? 3 : 1]);
-		t.flush_journals = true;
 		for (unsigned session = 0; session < 10; session++) {
 			u64 flushed;
 			size_t n = 0;
@@ -433,7 +429,7 @@ Test(journal, sessions)
 				/* Replay: the nodes' pins are on the old entries. */
 				for (unsigned i = 0; i < JT_NODES; i++) {
 					struct jt_node *node = &t.nodes[i];
-					u64 ops = jt_node_ops(&t, t.bdev, i, r.seq);
+					u64 ops = jt_node_ops(&r, i);
 
 					if (ops < node->op_seqs.nr)
 						journal_pin_add(t.j, node->op_seqs.data[ops],
@@ -576,7 +572,7 @@ Test(journal, seq_ahead)
 	t.ops.pre_flush = fail_pre_flush;
 	start(&t);
 	cr_assert_eq(journal_flush(t.j), 0);
-	t.flush_fails = true;
+	t.pre_flush_fails = true;
 	for (unsigned i = 0; i < 2000 && !ret; i++) {
 		ret = jt_op(&t, 0, 1, 0, false);
 		if (!ret)

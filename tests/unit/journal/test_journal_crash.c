@@ -48,27 +48,26 @@ static void cworker(void *arg)
 	}
 }
 
-static void run(struct run *r, u64 seed, u32 block, u32 bucket, u32 nr_buckets)
+/* A device (from an image, or all zero) in a new simulation, and a journal on it. */
+static void open_world(struct jt *t, u64 seed, const struct sim_image *img)
 {
-	struct sim_bdev_opts opts = {0};
-	struct journal_carried c = {0};
-	struct cworker w[4];
-	struct jt *t = &r->t;
+	struct sim_bdev_opts opts = {.size_bytes = jt_device_bytes(t)};
 
-	memset(t, 0, sizeof(*t));
 	t->rnd = seed;
 	t->env = env_sim_create(seed);
-	jt_config(t, block, bucket, nr_buckets);
-	t->flush_journals = seed & 1;
-	t->flush_slow = seed & 2;
-	opts.size_bytes = jt_device_bytes(t);
-	cr_assert_eq(sim_bdev_create(t->env, "sim", &opts, &t->bdev), 0);
+	if (img)
+		cr_assert_eq(sim_bdev_create_from(t->env, "sim", &opts, img, &t->bdev), 0);
+	else
+		cr_assert_eq(sim_bdev_create(t->env, "sim", &opts, &t->bdev), 0);
 	jt_init(t);
 	cr_assert_eq(jt_journal(t, t->bdev, t->env, &t->j), 0);
-	t->start_seq = 1;
-	if (seed % 5 == 0)
-		sim_bdev_arm(t->bdev, SIM_FAULT_WRITE_TORN, 1 + seed % 20, false);
-	cr_assert_eq(journal_start(t->j, 1, NULL, &c), 0);
+}
+
+static void work_and_halt(struct run *r)
+{
+	struct jt *t = &r->t;
+	struct cworker w[4];
+
 	for (unsigned i = 0; i < r->nr_workers; i++) {
 		w[i] = (struct cworker){
 			.t = t,
@@ -86,6 +85,21 @@ static void run(struct run *r, u64 seed, u32 block, u32 bucket, u32 nr_buckets)
 	bdev_drain(t->bdev);
 	cr_assert_eq(sim_bdev_violations(t->bdev), 0, "%s", sim_bdev_first_violation(t->bdev));
 	darray_sort(&t->recs, jt_cmp_rec);
+}
+
+static void run(struct run *r, u64 seed, u32 block, u32 bucket, u32 nr_buckets)
+{
+	struct journal_carried c = {0};
+	struct jt *t = &r->t;
+
+	memset(t, 0, sizeof(*t));
+	jt_config(t, block, bucket, nr_buckets);
+	t->flush_slow = seed & 2;
+	open_world(t, seed, NULL);
+	if (seed % 5 == 0)
+		sim_bdev_arm(t->bdev, SIM_FAULT_WRITE_TORN, 1 + seed % 20, false);
+	cr_assert_eq(journal_start(t->j, 1, NULL, &c), 0);
+	work_and_halt(r);
 }
 
 static void check_state(struct jt *t, u64 pos, const struct sim_crash *crash,
@@ -159,9 +173,9 @@ static void explore(struct run *r, u64 seed, unsigned step)
 }
 
 static void crash_run(u64 seed, u32 block, u32 bucket, u32 nr_buckets, unsigned nr_ops,
-		      unsigned step)
+		      unsigned step, unsigned flush_every)
 {
-	struct run r = {.nr_workers = 3, .nr_ops = nr_ops, .flush_every = 6};
+	struct run r = {.nr_workers = 3, .nr_ops = nr_ops, .flush_every = flush_every};
 
 	fprintf(stderr, "# " TEST_SEED_FMT "\n", (unsigned long long)seed);
 	run(&r, seed, block, bucket, nr_buckets);
@@ -171,12 +185,127 @@ static void crash_run(u64 seed, u32 block, u32 bucket, u32 nr_buckets, unsigned 
 Test(journal_crash, every_position)
 {
 	for (u64 i = 0; i < 6; i++)
-		crash_run(trand_seed(100) + i, i & 1 ? 4096 : 512, 16 << 10, 8, 25, 1);
+		crash_run(trand_seed(100) + i, i & 1 ? 4096 : 512, 16 << 10, 8, 25, 1,
+			  i < 4 ? 6 : 100);
 }
 
 /* Longer runs that turn the ring; positions sampled. */
 Test(journal_crash, wrapping)
 {
 	for (u64 i = 0; i < 4; i++)
-		crash_run(trand_seed(200) + i, 512, 16 << 10, 8, 150, 7);
+		crash_run(trand_seed(200) + i, 512, 16 << 10, 8, 150, 7, 6);
+	/* Hardly a flush but those that reclaim asks for. */
+	for (u64 i = 0; i < 4; i++)
+		crash_run(trand_seed(300) + i, 512, 16 << 10, 8, 200, 5, 400);
+}
+
+/* Forget what the crash undid. */
+static void truncate_model(struct jt *t, u64 seq)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->recs.nr; i++)
+		if (t->recs.data[i].seq <= seq)
+			t->recs.data[n++] = t->recs.data[i];
+	t->recs.nr = n;
+	t->flushes.nr = 0;
+	for (unsigned i = 0; i < JT_NODES; i++) {
+		struct jt_node *node = &t->nodes[i];
+
+		while (node->op_seqs.nr && darray_last(&node->op_seqs) > seq)
+			node->op_seqs.nr--;
+		node->pin = (struct journal_entry_pin){0};
+	}
+}
+
+static struct sim_image *crash_somewhere(struct run *r, u64 *rnd, u64 *ret_flushed)
+{
+	struct jt *t = &r->t;
+	u64 pos = trand_below(rnd, sim_bdev_log_len(t->bdev) + 1);
+	struct sim_crash crash = {.rule = trand_below(rnd, SIM_CRASH_SUBSET)};
+
+	crash.seed = trand_u64(rnd);
+	for (size_t i = 0; i < t->flushes.nr; i++)
+		if (t->flushes.data[i].log_pos <= pos)
+			*ret_flushed = max(*ret_flushed, t->flushes.data[i].seq);
+	return sim_bdev_image_at(t->bdev, pos, &crash);
+}
+
+static void close_world(struct jt *t)
+{
+	bdev_close(t->bdev);
+	for (unsigned i = 0; i < JT_NODES; i++) {
+		env_mutex_destroy(&t->nodes[i].lock);
+		env_mutex_destroy(&t->nodes[i].write_lock);
+	}
+	env_mutex_destroy(&t->rec_lock);
+	env_sim_destroy(t->env);
+}
+
+/* Read after a crash, blacklist, start, pin what has to be replayed. */
+static void recover(struct jt *t, u64 flushed, struct journal_blacklist_range *bl, unsigned *nr_bl)
+{
+	struct journal_carried carried = {0};
+	struct journal_replay r;
+	int ret = journal_read(t->j, bl, *nr_bl, &r);
+	u64 end;
+
+	if (ret == -BCFS_ERR_journal_empty && !flushed) {
+		truncate_model(t, 0);
+		end = journal_blacklist_end(&r, bl, *nr_bl);
+		bl[(*nr_bl)++] = (struct journal_blacklist_range){1, end};
+		cr_assert_eq(journal_start(t->j, end + 1, NULL, &carried), 0);
+		journal_replay_free(t->j, &r);
+		return;
+	}
+	cr_assert_eq(ret, 0, "%s: %s", err_str(ret), t->last_err);
+	cr_assert_geq(r.seq, flushed);
+	truncate_model(t, r.seq);
+	cr_assert(jt_check_replay(t, &r));
+	cr_assert(jt_check_nodes(t, t->bdev, &r));
+	carried = r.carried;
+	end = journal_blacklist_end(&r, bl, *nr_bl);
+	bl[(*nr_bl)++] = (struct journal_blacklist_range){r.seq + 1, end};
+	cr_assert_eq(journal_start(t->j, end + 1, &r, &carried), 0);
+	for (unsigned i = 0; i < JT_NODES; i++) {
+		struct jt_node *node = &t->nodes[i];
+		u64 ops = jt_node_ops(&r, i);
+
+		if (ops < node->op_seqs.nr)
+			journal_pin_add(t->j, node->op_seqs.data[ops], &node->pin);
+	}
+	journal_replay_done(t->j);
+	journal_replay_free(t->j, &r);
+}
+
+/* Crash after crash: each session begins with what the last one left, at any moment. */
+Test(journal_crash, chained)
+{
+	for (u64 i = 0; i < 12; i++) {
+		u64 seed = trand_seed(400) + i, rnd = seed;
+		struct run r = {.nr_workers = 3, .flush_every = i % 3 ? 6 : 60};
+		struct journal_blacklist_range bl[32];
+		struct jt *t = &r.t;
+		struct sim_image *img;
+		unsigned nr_bl = 0;
+		u64 flushed = 0;
+
+		fprintf(stderr, "# " TEST_SEED_FMT "\n", (unsigned long long)seed);
+		r.nr_ops = 40;
+		run(&r, seed, i & 1 ? 4096 : 512, 16 << 10, i % 4 ? 8 : 12);
+		for (unsigned session = 0; session < 12; session++) {
+			img = crash_somewhere(&r, &rnd, &flushed);
+			close_world(t);
+			open_world(t, trand_u64(&rnd), img);
+			sim_image_free(img);
+			recover(t, flushed, bl, &nr_bl);
+			r.nr_ops = 1 + trand_below(&rnd, 60);
+			work_and_halt(&r);
+		}
+		close_world(t);
+		for (unsigned n = 0; n < JT_NODES; n++)
+			darray_exit(&t->nodes[n].op_seqs);
+		darray_exit(&t->recs);
+		darray_exit(&t->flushes);
+	}
 }

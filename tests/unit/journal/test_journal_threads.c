@@ -80,7 +80,6 @@ int main(void)
 
 	fprintf(stderr, TEST_SEED_FMT "\n", (unsigned long long)seed);
 	jt_config(&t, 4096, 64 << 10, 16);
-	t.flush_journals = true;
 	if (fd < 0 || ftruncate(fd, jt_device_bytes(&t)) || close(fd))
 		return 77;
 	if (env_real_create(&t.env))
