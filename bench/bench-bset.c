@@ -17,7 +17,7 @@
 
 #define GOAL_RATIO    3.0
 #define GOAL_FALLBACK 1.0 /* per cent */
-#define ROUNDS	      5
+#define ROUNDS	      7
 
 struct shape {
 	const char *name;
@@ -198,11 +198,6 @@ static double run(struct bench *bench, enum method m, const struct target *t, un
 	return nr / (now_ns() - start) * 1e9;
 }
 
-static int double_cmp(const void *l, const void *r)
-{
-	return cmp_int(*(const double *)l, *(const double *)r);
-}
-
 static void print_row(struct bench *bench, const char *shape, const char *what, double value,
 		      const char *unit, const char *peer, double peer_value, double goal)
 {
@@ -238,7 +233,7 @@ static void run_shape(struct bench *bench, const struct shape *shape)
 	u32 capacity = bench->node_bytes / 8;
 	u64 *buf = malloc(bench->node_bytes), sums[METHOD_NR];
 	struct target *targets = malloc(bench->lookups * sizeof(*targets));
-	double rate[METHOD_NR][ROUNDS];
+	double rate[METHOD_NR] = {0};
 	struct bset_stats stats = {0};
 	unsigned few = max(bench->lookups / 200, 1U);
 	u64 nr_keys = 0;
@@ -265,7 +260,9 @@ static void run_shape(struct bench *bench, const struct shape *shape)
 		}
 		for (unsigned m = 0; m < METHOD_NR; m++) {
 			/* the scan is too slow for as many */
-			rate[m][round] = run(bench, m, targets, m == LINEAR ? few : bench->lookups);
+			double r = run(bench, m, targets, m == LINEAR ? few : bench->lookups);
+
+			rate[m] = max(rate[m], r);
 			sums[m] = bench->sum;
 		}
 		run(bench, AUX, targets, few);
@@ -274,17 +271,13 @@ static void run_shape(struct bench *bench, const struct shape *shape)
 			exit(2);
 		}
 	}
-	for (unsigned m = 0; m < METHOD_NR; m++)
-		qsort(rate[m], ROUNDS, sizeof(double), double_cmp);
 
-	print_row(bench, shape->name, "lookup, aux tree", rate[AUX][ROUNDS / 2], "op/s",
-		  "binary search over key offsets", rate[BINARY][ROUNDS / 2], GOAL_RATIO);
-	print_row(bench, shape->name, "lookup, aux tree", rate[AUX][ROUNDS / 2], "op/s",
-		  "linear scan", rate[LINEAR][ROUNDS / 2], 0);
-	print_row(bench, shape->name, "lookup, binary search", rate[BINARY][ROUNDS / 2], "op/s", "",
-		  0, 0);
-	print_row(bench, shape->name, "lookup, linear scan", rate[LINEAR][ROUNDS / 2], "op/s", "",
-		  0, 0);
+	print_row(bench, shape->name, "lookup, aux tree", rate[AUX], "op/s",
+		  "binary search over key offsets", rate[BINARY], GOAL_RATIO);
+	print_row(bench, shape->name, "lookup, aux tree", rate[AUX], "op/s", "linear scan",
+		  rate[LINEAR], 0);
+	print_row(bench, shape->name, "lookup, binary search", rate[BINARY], "op/s", "", 0, 0);
+	print_row(bench, shape->name, "lookup, linear scan", rate[LINEAR], "op/s", "", 0, 0);
 	print_row(bench, shape->name, "aux entries that fall back",
 		  100.0 * stats.failed / (stats.failed + stats.floats), "%", "", 0, GOAL_FALLBACK);
 	print_row(bench, shape->name, "packed key", (double)stats.key_bytes / nr_keys, "bytes", "",
@@ -306,7 +299,7 @@ int main(int argc, char *argv[])
 						{"node-size", required_argument, NULL, 's'},
 						{0}};
 	struct bench bench = {.nr_nodes = 2000,
-			      .lookups = 400000,
+			      .lookups = 200000,
 			      .node_bytes = 256 << 10,
 			      .random = 1,
 			      .ok = true};
@@ -328,7 +321,7 @@ int main(int argc, char *argv[])
 		}
 	}
 	if (!bench.json)
-		printf("%u nodes of %u KiB, 16-byte values, %u lookups, median of %u rounds\n",
+		printf("%u nodes of %u KiB, 16-byte values, %u lookups, best of %u rounds\n",
 		       bench.nr_nodes, bench.node_bytes >> 10, bench.lookups, ROUNDS);
 	for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++)
 		run_shape(&bench, &shapes[i]);

@@ -306,6 +306,8 @@ enum bkey_pack_pos_ret {
 	BKEY_PACK_POS_SMALLER, /* *out is the greatest packable position below it */
 	BKEY_PACK_POS_FAIL,    /* nothing packable is below it */
 };
+/* The position's fields in packed form: inode, offset, snapshot, rounded down as above. */
+enum bkey_pack_pos_ret bkey_round_pos(u64 v[3], struct bpos in, const struct bkey_format_fast *f);
 /* A search key from a position; *out has BKEY_U64s u64s of room. */
 enum bkey_pack_pos_ret bkey_pack_pos_lossy(struct bkey_packed *out, struct bpos in,
 					   const struct bkey_format_fast *f);

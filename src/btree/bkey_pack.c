@@ -302,20 +302,21 @@ struct bkey_s_c bkey_disassemble(const struct bkey_format_fast *f, const struct 
 	return (struct bkey_s_c){u, bkeyp_val(f, k)};
 }
 
-enum bkey_pack_pos_ret bkey_pack_pos_lossy(struct bkey_packed *out, struct bpos in,
-					   const struct bkey_format_fast *f)
+enum bkey_pack_pos_ret bkey_round_pos(u64 v[3], struct bpos in, const struct bkey_format_fast *f)
 {
 	const u64 *first = f->f.field_offset, *mask = f->mask;
-	u64 v[3] = {in.inode, in.offset, in.snapshot};
 	enum bkey_pack_pos_ret ret = BKEY_PACK_POS_EXACT;
-	u64 w[BKEY_U64s + 1] = {0};
 	unsigned i;
+
+	v[0] = in.inode;
+	v[1] = in.offset;
+	v[2] = in.snapshot;
 
 	/* The first field out of range decides; all behind it become the greatest there is. */
 	for (i = 0; i < 3; i++)
-		if (unlikely(v[i] - first[i] > mask[i]))
+		if (v[i] - first[i] > mask[i])
 			break;
-	if (unlikely(i < 3)) {
+	if (i < 3) {
 		ret = BKEY_PACK_POS_SMALLER;
 		if (v[i] < first[i]) {
 			/* below: borrow from the field in front */
@@ -329,9 +330,21 @@ enum bkey_pack_pos_ret bkey_pack_pos_lossy(struct bkey_packed *out, struct bpos 
 		for (; i < 3; i++)
 			v[i] = first[i] + mask[i];
 	}
-
 	for (i = 0; i < 3; i++)
-		put_field(w, f, i, v[i] - first[i]);
+		v[i] -= first[i];
+	return ret;
+}
+
+enum bkey_pack_pos_ret bkey_pack_pos_lossy(struct bkey_packed *out, struct bpos in,
+					   const struct bkey_format_fast *f)
+{
+	u64 w[BKEY_U64s + 1] = {0}, v[3];
+	enum bkey_pack_pos_ret ret = bkey_round_pos(v, in, f);
+
+	if (ret == BKEY_PACK_POS_FAIL)
+		return ret;
+	for (unsigned i = 0; i < 3; i++)
+		put_field(w, f, i, v[i]);
 	w[0] |= (u64)f->f.key_u64s | (u64)BKEY_FORMAT_LOCAL << 8;
 	memcpy(out, w, f->f.key_u64s * 8);
 	return ret;

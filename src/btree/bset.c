@@ -31,25 +31,67 @@ void btree_keys_init(struct btree_keys *b, u64 *data, u8 *aux, u32 capacity_u64s
 
 /* Searching: the prepared key */
 
-static bool search_key_limit(struct bset_search_key *s, const struct bkey_format_fast *f,
-			     const u64 *words, bool exact)
+/* Positions of more than 128 bits. */
+static __attribute__((noinline)) void search_key_3(struct bset_search_key *s,
+						   const struct bkey_format_fast *f, const u64 v[3],
+						   bool exact)
 {
-	const u64 *top = words + f->f.key_u64s;
-	int nr = f->cmp_words, i;
+	unsigned below = f->f.bits_per_field[1] + f->f.bits_per_field[2], sh = f->pos_shift;
+	unsigned __int128 low = (unsigned __int128)v[1] << f->f.bits_per_field[2] | v[2];
 
-	for (i = 0; i < nr; i++)
-		s->limit[i] = top[-1 - i];
-	if (!exact) {
-		s->limit[nr - 1] |= low_bits_mask(f->pos_shift);
-		return true;
-	}
-	/* before it: <= it - 1 */
-	for (i = nr - 1; i >= 0; i--)
-		if (s->limit[i]--)
-			return true;
-	return false; /* it is zero */
+	low |= (unsigned __int128)v[0] << below;
+	s->bits[0] = low;
+	s->bits[1] = low >> 64;
+	s->bits[2] = v[0] >> (128 - below);
+
+	s->limit[2] = s->bits[0] << sh;
+	s->limit[1] = low << sh >> 64;
+	s->limit[0] = s->bits[2] << sh | s->bits[1] >> 1 >> (63 - sh);
+	s->packed = true;
+	if (!exact)
+		s->limit[2] |= low_bits_mask(sh);
+	else if (!s->limit[2]-- && !s->limit[1]-- && !s->limit[0]--)
+		s->packed = false; /* nothing is less */
 }
 
+void bset_search_key_init(struct bset_search_key *s, const struct btree_keys *b, struct bpos pos)
+{
+	const struct bkey_format_fast *f = &b->f;
+	u64 v[3] = {pos.inode - f->f.field_offset[0], pos.offset - f->f.field_offset[1],
+		    pos.snapshot - f->f.field_offset[2]};
+	bool exact = true;
+	unsigned __int128 x;
+
+	s->pos = pos;
+	s->packed = false;
+	if (unlikely(v[0] > f->mask[0] || v[1] > f->mask[1] || v[2] > f->mask[2])) {
+		exact = false;
+		if (bkey_round_pos(v, pos, f) == BKEY_PACK_POS_FAIL)
+			return;
+	}
+	if (unlikely(!f->cmp_words))
+		return;
+	s->bits[2] = s->bits[3] = 0;
+	if (unlikely(f->cmp_words == 3)) {
+		search_key_3(s, f, v, exact);
+		return;
+	}
+
+	x = (unsigned __int128)v[0] << f->f.bits_per_field[1] | v[1];
+	x = x << f->f.bits_per_field[2] | v[2];
+	if (unlikely(exact && !x))
+		return;
+	s->packed = true;
+	s->bits[0] = x;
+	s->bits[1] = x >> 64;
+	/* before it: <= it - 1; if rounded down also whatever lies at it */
+	x <<= f->pos_shift;
+	x = exact ? x - 1 : x | low_bits_mask(f->pos_shift);
+	s->limit[0] = f->cmp_words == 1 ? x : x >> 64;
+	s->limit[1] = x;
+}
+
+/* A packed key's position bits. */
 static void position_bits(const struct bkey_format_fast *f, const u64 *words, u64 *bits)
 {
 	const u64 *w = words + f->f.key_u64s - f->cmp_words;
@@ -64,28 +106,11 @@ static void position_bits(const struct bkey_format_fast *f, const u64 *words, u6
 	}
 }
 
-void bset_search_key_init(struct bset_search_key *s, const struct btree_keys *b, struct bpos pos)
-{
-	u64 words[BKEY_U64s];
-	enum bkey_pack_pos_ret ret = bkey_pack_pos_lossy((struct bkey_packed *)words, pos, &b->f);
-
-	s->pos = pos;
-	s->packed = false;
-	if (unlikely(ret == BKEY_PACK_POS_FAIL || !b->f.cmp_words))
-		return;
-	position_bits(&b->f, words, s->bits);
-	s->bits[3] = 0;
-	/* the header bits of the words are not the position's */
-	if (b->f.cmp_words == b->f.f.key_u64s)
-		words[0] &= ~low_bits_mask(BKEY_PACKED_HEADER_BITS);
-	s->packed = search_key_limit(s, &b->f, words, ret == BKEY_PACK_POS_EXACT);
-}
-
 /* Position bits: three words, lowest first */
 
-static int bits_cmp(const u64 *l, const u64 *r)
+static inline int bits_cmp(const u64 *l, const u64 *r, int words)
 {
-	for (int i = 2; i >= 0; i--)
+	for (int i = words - 1; i >= 0; i--)
 		if (l[i] != r[i])
 			return l[i] < r[i] ? -1 : 1;
 	return 0;
@@ -167,7 +192,7 @@ static bool make_float(struct bkey_float *f, const u64 *m, const u64 *p, const u
 {
 	int exponent = max(bits_differ(l, r) - 15, 0);
 
-	if (bits_differ(p, m) < exponent || bits_cmp(p, m) > 0)
+	if (bits_differ(p, m) < exponent || bits_cmp(p, m, 3) > 0)
 		return false;
 	f->exponent = exponent;
 	f->mantissa = bits_mantissa(m, exponent);
@@ -372,12 +397,54 @@ struct bset_tree *bset_new_rw(struct btree_keys *b)
 
 /* Searching */
 
+static __attribute__((noinline)) u32 search_linear_slow(const struct btree_keys *b,
+							const struct bset_tree *t, u32 idx,
+							const struct bset_search_key *s)
+{
+	while (idx < t->end && bset_key_before(b, bset_idx_to_key(b, idx), s))
+		idx += bset_idx_to_key(b, idx)->u64s;
+	return idx;
+}
+
+/* From @idx on, whose key is mostly near. @words: as in descend_one(). */
+static inline __attribute__((always_inline)) u32
+search_linear_words(const struct btree_keys *b, const struct bset_tree *t, u32 idx,
+		    const struct bset_search_key *s, unsigned words)
+{
+	const u64 *data = b->data;
+	u32 top = b->f.f.key_u64s - 1, end = t->end;
+	u64 limit = s->limit[0];
+	unsigned __int128 limit2 = (unsigned __int128)limit << 64 | s->limit[1];
+
+	while (idx < end) {
+		const struct bkey_packed *k = (const struct bkey_packed *)(data + idx);
+
+		if (unlikely(k->format != BKEY_FORMAT_LOCAL)) {
+			if (!bpos_lt(((const struct bkey *)k)->p, s->pos))
+				break;
+		} else if (words == 1) {
+			if (data[idx + top] > limit)
+				break;
+		} else {
+			if (((unsigned __int128)data[idx + top] << 64 | data[idx + top - 1]) >
+			    limit2)
+				break;
+		}
+		idx += k->u64s;
+	}
+	return idx;
+}
+
 static inline struct bkey_packed *search_linear(const struct btree_keys *b,
 						const struct bset_tree *t, u32 idx,
 						const struct bset_search_key *s)
 {
-	while (idx < t->end && bset_key_before(b, bset_idx_to_key(b, idx), s))
-		idx += bset_idx_to_key(b, idx)->u64s;
+	if (unlikely(!s->packed || b->f.cmp_words == 3))
+		idx = search_linear_slow(b, t, idx, s);
+	else if (b->f.cmp_words == 1)
+		idx = search_linear_words(b, t, idx, s, 1);
+	else
+		idx = search_linear_words(b, t, idx, s, 2);
 	return bset_idx_to_key(b, idx);
 }
 
@@ -442,13 +509,15 @@ descend(const struct btree_keys *b, const struct bset_tree *t, const struct bset
 	unsigned n = 1, nr = t->aux_nr, rank;
 	const char *line;
 
-	while (n <= nr / 8) {
+	while (n <= nr / 16) {
 		__builtin_prefetch(&aux->tree[n * 16]);
 		n = descend_one(b, t, aux, s, words, n);
 	}
+	if (n <= nr / 8)
+		n = descend_one(b, t, aux, s, words, n);
 	rank = eytzinger1_to_inorder_(n, nr, t->aux_extra);
 	line = (const char *)(b->data + (t->start / LINE_U64S + rank) * LINE_U64S);
-	for (int i = -4; i < 4; i++)
+	for (int i = -4; i < 4; i += 2)
 		__builtin_prefetch(line + i * BSET_CACHELINE);
 	while (n <= nr)
 		n = descend_one(b, t, aux, s, words, n);
@@ -464,23 +533,29 @@ static u32 search_ro(const struct btree_keys *b, const struct bset_tree *t,
 
 	if (!t->aux_nr)
 		return t->start;
+	__builtin_prefetch(&aux->tree[0]);
+	__builtin_prefetch(&aux->tree[16]);
 	if (unlikely(!s->packed)) {
 		while (n <= t->aux_nr)
 			n = n * 2 + entry_full_cmp(b, t, aux, n, s);
 	} else if (b->f.cmp_words == 1) {
-		__builtin_prefetch(aux->tree);
 		if (s->bits[0] < aux->first[0])
 			return t->start;
 		if (s->bits[0] > aux->last[0])
 			return t->end;
 		n = descend(b, t, aux, s, 1);
-	} else {
-		__builtin_prefetch(aux->tree);
-		if (bits_cmp(s->bits, aux->first) < 0)
+	} else if (b->f.cmp_words == 2) {
+		if (bits_cmp(s->bits, aux->first, 2) < 0)
 			return t->start;
-		if (bits_cmp(s->bits, aux->last) > 0)
+		if (bits_cmp(s->bits, aux->last, 2) > 0)
 			return t->end;
-		n = b->f.cmp_words == 2 ? descend(b, t, aux, s, 2) : descend(b, t, aux, s, 3);
+		n = descend(b, t, aux, s, 2);
+	} else {
+		if (bits_cmp(s->bits, aux->first, 3) < 0)
+			return t->start;
+		if (bits_cmp(s->bits, aux->last, 3) > 0)
+			return t->end;
+		n = descend(b, t, aux, s, 3);
 	}
 
 	/* back up to the last entry left by the right: drop the left turns and that one */
