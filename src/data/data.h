@@ -32,9 +32,10 @@ struct log;
 
 struct data_opts {
 	u32 block_bytes;
-	u32 extent_max_sectors; /* of uncompressed data per extent; default 256 */
+	u32 extent_max_sectors; /* of uncompressed data per extent; 0: the default; cut down to
+				   what a key's checksums have room for */
 	u8 csum_type;
-	u8 chunk_shift; /* log2 sectors per checksum */
+	u8 chunk_shift; /* log2 sectors per checksum; 0: the default; at least a block's */
 	/* A data error was met: count and log it. May be NULL. */
 	void (*error)(void *arg, int err, u32 snapshot, u64 inum, u64 offset_bytes, u64 len_bytes);
 	void *arg;
@@ -53,7 +54,8 @@ struct data_file {
 /*
  * Called inside the transaction of each step with the intent to be committed with it: @new_end is
  * the end of the range now present (bytes), @sectors_delta the change of the inode's sector count
- * (512 B, reservations included). 0, a restart, or an error that ends the operation.
+ * (512 B, reservations included). 0, a restart, or an error that ends the operation. A step that
+ * changes no extent is left out, and its call with it.
  */
 typedef int (*data_commit_fn)(struct btree_trans *trans, void *arg, u64 new_end, s64 sectors_delta);
 
@@ -62,7 +64,7 @@ typedef int (*data_commit_fn)(struct btree_trans *trans, void *arg, u64 new_end,
  * @valid_end: the file's size now; bytes at or beyond it read as zeroes when merging.
  * *ret_done: bytes committed, also when an error ends it early. Needs no locks of the btree.
  * *ret_seq: journal seq of the last commit. -BCFS_ERR_nospc without having changed what did not
- * fit.
+ * fit. @buf may be handed to the device: it stays unchanged until the return.
  */
 int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,
 	       u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_done, u64 *ret_seq);
@@ -95,6 +97,15 @@ int data_fallocate(struct data_fs *d, const struct data_file *f, u64 offset, u64
 /* SEEK_DATA / SEEK_HOLE within [offset, size): the position, or size / -BCFS_ERR_data_no_data. */
 int data_seek(struct data_fs *d, const struct data_file *f, u64 offset, u64 size, bool hole,
 	      u64 *ret_offset);
+
+/*
+ * What a key of the extents btree adds to its inode's sector count: its size, or 0 for what stands
+ * for a hole.
+ */
+static inline u32 data_key_sectors(const struct bkey *k)
+{
+	return bkey_whiteout(k) ? 0 : k->size;
+}
 
 /* Key behaviour for the table core/ builds. */
 extern const struct bkey_ops bkey_ops_extent, bkey_ops_reservation, bkey_ops_error_key,

@@ -189,7 +189,15 @@
 
 /* data: 800.. */
 #define BCFS_ERRCODES_DATA(x)                                                                      \
-	x(data_csum, 800, EIO, "data checksum error")
+	x(data_csum, 800, EIO, "data checksum error")                                              \
+	x(data_no_data, 801, ENXIO, "no data behind the offset")                                   \
+	x(data_lost, 802, EIO, "the data was lost before")                                         \
+	x(data_key_type, 803, EIO, "file data of a kind this version cannot read")                 \
+	x(data_geometry, 804, EINVAL, "sizes of blocks, extents and checksum chunks do not fit together") \
+	x(data_key_btree, 810, EUCLEAN, "a key of file data in a btree that holds none")           \
+	x(data_key_size, 811, EUCLEAN, "a key of file data without a size, or reaching below zero") \
+	x(reservation_invalid, 812, EUCLEAN, "reservation: invalid key")                           \
+	x(inline_data_invalid, 813, EUCLEAN, "inline data: larger than its key")
 
 /* snapshot: 900.. */
 #define BCFS_ERRCODES_SNAPSHOT(x)                                                                  \

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Writing. The range, widened to whole blocks, goes through in batches of bounded length. For each:
+ *
+ *  1. its bytes, in an aligned buffer: the caller's own where it fits, else a copy, with the
+ *     partial blocks at the edges completed from what the file holds;
+ *  2. a disk reservation;
+ *  3. space, encoding, and the device write of each extent, all of them in flight together;
+ *  4. in ascending order: wait for an extent's write, then commit its key with the caller's update.
+ *
+ * A write that fails is done again with other space; what was allocated for it stays unused until
+ * its bucket's next life.
+ *
+ * Promises: a reservation key in the range has counted its sectors already, and its disappearing
+ * takes them back in the same commit. So at first the whole batch is reserved; only if that fails,
+ * what the keys promise is subtracted, and the disk reservation is then held to the end of the
+ * batch. In the usual case it is given back as space is taken, since what is taken is no longer
+ * free to be promised.
+ */
+#include "data/data_private.h"
+
+#include <string.h>
+
+#define WRITE_BATCH_SECTORS 2048U /* 1 MiB: bounds memory and what is in flight */
+#define WRITE_EXTENTS_MAX   32U
+#define WRITE_TRIES	    4U
+
+struct write_extent {
+	struct alloc_sectors space;
+	struct bdev_io io;
+	u64 start; /* sectors of the file */
+	const u8 *data;
+	union data_key key;
+};
+
+struct data_writer {
+	struct data_fs *d;
+	const struct data_file *f;
+	data_commit_fn commit;
+	void *arg;
+	u64 end_bytes; /* of what the caller writes */
+	u64 committed; /* sectors: up to here */
+	u64 seq;
+	struct disk_reservation res;
+	bool by_promise; /* the reservation keys of the batch are counted on */
+	unsigned nr, max;
+	struct write_extent *extents;
+};
+
+/* ---- committing ---- */
+
+static int write_commit_step(struct btree_trans *trans, struct data_writer *w,
+			     const struct write_extent *e)
+{
+	u64 end = e->start + e->space.sectors, old = 0;
+	struct btree_iter iter;
+	struct bkey_i *k;
+	int ret;
+
+	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(w->f, e->start),
+			BTREE_ITER_INTENT);
+	ret = data_count_sectors(&iter, w->f, e->start, end, &old);
+	if (ret)
+		goto out;
+	btree_iter_set_pos(&iter, data_pos(w->f, e->start));
+	k = btree_trans_copy_key(trans, bkey_i_to_s_c(&e->key.k), 0);
+	ret = btree_trans_update(trans, &iter, k, 0);
+	if (!ret && w->commit)
+		ret = w->commit(trans, w->arg, min(end << SECTOR_SHIFT, w->end_bytes),
+				(s64)e->space.sectors - (s64)old);
+out:
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+static int write_commit(struct btree_trans *trans, struct data_writer *w,
+			const struct write_extent *e)
+{
+	u64 seq = 0;
+	int ret = commit_do(trans, &seq, 0, write_commit_step(trans, w, e));
+
+	btree_trans_unlock(trans);
+	if (!ret) {
+		w->committed = e->start + e->space.sectors;
+		w->seq = max(w->seq, seq);
+	}
+	return ret;
+}
+
+/* ---- one extent ---- */
+
+static void write_reservation_used(struct data_writer *w, u64 sectors)
+{
+	struct disk_reservation part;
+
+	if (w->by_promise)
+		return;
+	part.sectors = min(w->res.sectors, sectors);
+	w->res.sectors -= part.sectors;
+	disk_reservation_put(w->d->alloc, &part);
+}
+
+/* Space for at most @sectors at @start; encode; submit. *e is to be waited for if this succeeds. */
+static int write_extent_submit(struct data_writer *w, struct write_extent *e, u64 start,
+			       u64 sectors, const u8 *data)
+{
+	struct data_fs *d = w->d;
+	u32 max = d->opts.extent_max_sectors, want;
+	int ret;
+
+	/* Ends lie on multiples of the longest length, so that later writes meet whole extents. */
+	want = min(sectors, (u64)(max - start % max));
+	e->space.sectors = 0;
+	ret = alloc_sectors_get(d->alloc, w->f->inum, want, &e->space);
+	if (ret)
+		return ret;
+	e->start = start;
+	e->data = data;
+	ret = extent_encode(d, data_pos(w->f, start + e->space.sectors), &e->space.ptr, data,
+			    e->space.sectors, &e->key);
+	if (ret) {
+		alloc_sectors_done(d->alloc, &e->space);
+		e->space.sectors = 0;
+		return ret;
+	}
+	write_reservation_used(w, e->space.sectors);
+	bdev_io_init(&e->io, BDEV_WRITE, (u64)e->space.ptr.offset << SECTOR_SHIFT, (void *)data,
+		     e->space.sectors << SECTOR_SHIFT, 0);
+	bdev_submit(d->bdev, &e->io);
+	return 0;
+}
+
+/* The write of @e failed: all of it again, elsewhere, a piece at a time. */
+static int write_again(struct btree_trans *trans, struct data_writer *w, struct write_extent *e)
+{
+	u64 start = e->start, end = start + e->space.sectors;
+	const u8 *data = e->data;
+	unsigned tries = 1;
+	int ret = e->io.ret;
+
+	while (start < end) {
+		if (ret) {
+			data_error(w->d, w->f, ret, start << SECTOR_SHIFT,
+				   (end - start) << SECTOR_SHIFT,
+				   tries < WRITE_TRIES ? "write of file data, tried again elsewhere"
+						       : "write of file data");
+			if (tries++ >= WRITE_TRIES)
+				return ret;
+			/* The space is lost for now: this takes new. */
+			int err = disk_reservation_get(w->d->alloc, &w->res, end - start);
+			if (err)
+				return err;
+		}
+		alloc_sectors_done(w->d->alloc, &e->space);
+		ret = write_extent_submit(w, e, start, end - start, data);
+		if (ret)
+			return ret;
+		ret = bdev_wait(w->d->bdev, &e->io);
+		if (ret)
+			continue;
+		ret = write_commit(trans, w, e);
+		if (ret)
+			return ret;
+		start += e->space.sectors;
+		data += (size_t)e->space.sectors << SECTOR_SHIFT;
+	}
+	return 0;
+}
+
+/* Wait for what is in flight and commit it, in order; after the first error only wait. */
+static int write_finish(struct data_writer *w, int ret)
+{
+	struct btree_trans *trans = NULL;
+
+	for (unsigned i = 0; i < w->nr; i++) {
+		struct write_extent *e = &w->extents[i];
+		int err = bdev_wait(w->d->bdev, &e->io);
+
+		if (!ret) {
+			if (!trans)
+				trans = btree_trans_get(w->d->btree);
+			ret = err ? write_again(trans, w, e) : write_commit(trans, w, e);
+		}
+		if (e->space.sectors)
+			alloc_sectors_done(w->d->alloc, &e->space);
+	}
+	if (trans)
+		btree_trans_put(trans);
+	w->nr = 0;
+	return ret;
+}
+
+/* ---- a batch ---- */
+
+/* [start, end) with its bytes at @data. */
+static int write_range(struct data_writer *w, u64 start, u64 end, const u8 *data)
+{
+	int ret = 0;
+
+	while (!ret && start < end) {
+		while (!ret && w->nr < w->max && start < end) {
+			struct write_extent *e = &w->extents[w->nr];
+
+			ret = write_extent_submit(w, e, start, end - start, data);
+			if (ret)
+				break;
+			w->nr++;
+			start += e->space.sectors;
+			data += (size_t)e->space.sectors << SECTOR_SHIFT;
+		}
+		/* What was submitted is good even if more could not be. */
+		int err = write_finish(w, 0);
+		ret = err ?: ret;
+	}
+	return ret;
+}
+
+static int promised_step(struct btree_trans *trans, struct data_writer *w, u64 start, u64 end,
+			 u64 *ret_sectors)
+{
+	struct btree_iter iter;
+	u64 sectors = 0;
+	int ret = 0;
+
+	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(w->f, start), 0);
+	while (start < end) {
+		struct bkey_s_c k = btree_iter_peek_max(&iter, data_pos(w->f, end));
+
+		ret = bkey_err(k);
+		if (ret || !k.k)
+			break;
+		/* One of an ancestor's snapshot stays there: its promise is not ours to take. */
+		if (k.k->type == KEY_TYPE_reservation && k.k->p.snapshot == w->f->snapshot)
+			sectors += min(k.k->p.offset, end) - max(bkey_start_offset(k.k), start);
+		start = k.k->p.offset;
+		btree_iter_set_pos(&iter, data_pos(w->f, start));
+	}
+	btree_iter_exit(&iter);
+	*ret_sectors = sectors;
+	return ret;
+}
+
+static int write_reserve(struct data_writer *w, u64 start, u64 end)
+{
+	struct alloc_fs *a = w->d->alloc;
+	struct btree_trans *trans;
+	u64 promised = 0;
+	int ret = disk_reservation_get(a, &w->res, end - start);
+
+	w->by_promise = false;
+	if (ret != -BCFS_ERR_nospc)
+		return ret;
+	trans = btree_trans_get(w->d->btree);
+	ret = lockrestart_do(trans, promised_step(trans, w, start, end, &promised));
+	btree_trans_put(trans);
+	if (ret)
+		return ret;
+	if (!promised)
+		return -BCFS_ERR_nospc;
+	w->by_promise = true;
+	promised = min(promised, end - start);
+	return promised == end - start ? 0
+				       : disk_reservation_get(a, &w->res, end - start - promised);
+}
+
+/* What the file holds of the bytes [from, to), zeroes from @valid_end on. */
+static int write_read_old(struct data_writer *w, u64 from, u64 to, u64 valid_end, u8 *buf)
+{
+	u64 valid = from < valid_end ? min(to, valid_end) - from : 0, done;
+	int ret = valid ? data_read(w->d, w->f, from, buf, valid, &done) : 0;
+
+	if (!ret)
+		memset(buf + valid, 0, to - from - valid);
+	return ret;
+}
+
+/*
+ * The bytes of [start, end) sectors: the caller's @src for [from, to), and around it what the file
+ * holds.
+ */
+static int write_fill(struct data_writer *w, u8 *buf, u64 start, u64 end, const u8 *src, u64 from,
+		      u64 to, u64 valid_end)
+{
+	u64 first = start << SECTOR_SHIFT, last = end << SECTOR_SHIFT;
+	int ret = 0;
+
+	if (first < from)
+		ret = write_read_old(w, first, from, valid_end, buf);
+	if (!ret && to < last)
+		ret = write_read_old(w, to, last, valid_end, buf + (to - first));
+	if (!ret)
+		memcpy(buf + (from - first), src, to - from);
+	return ret;
+}
+
+static int write_batch(struct data_writer *w, u64 start, u64 end, const u8 *src, u64 from, u64 to,
+		       u64 valid_end)
+{
+	struct data_fs *d = w->d;
+	bool direct = from == start << SECTOR_SHIFT && to == end << SECTOR_SHIFT &&
+		      !((uintptr_t)src % DATA_IO_ALIGN);
+	u8 *buf = NULL;
+	int ret = 0;
+
+	if (!direct) {
+		buf = env_malloc_aligned(d->env, DATA_IO_ALIGN, (end - start) << SECTOR_SHIFT);
+		if (!buf)
+			return -BCFS_ERR_nomem;
+		ret = write_fill(w, buf, start, end, src, from, to, valid_end);
+	}
+	if (!ret)
+		ret = write_range(w, start, end, direct ? src : buf);
+	env_free(d->env, buf);
+	return ret;
+}
+
+/* ---- */
+
+int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,
+	       u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_done, u64 *ret_seq)
+{
+	u64 block = d->block_sectors, end_bytes = offset + len;
+	u64 pos = round_down(offset >> SECTOR_SHIFT, block);
+	u64 end = round_up(DIV_ROUND_UP(end_bytes, (u64)SECTOR_BYTES), block);
+	u64 batch = WRITE_BATCH_SECTORS;
+	struct data_writer w = {.d = d,
+				.f = f,
+				.commit = commit,
+				.arg = arg,
+				.end_bytes = end_bytes,
+				.committed = pos};
+	int ret = 0;
+
+	*ret_done = 0;
+	if (!len)
+		return 0;
+	w.max = min(end - pos, batch) / d->opts.extent_max_sectors + 2;
+	w.max = min(w.max, WRITE_EXTENTS_MAX);
+	w.extents = env_malloc(d->env, w.max * sizeof(*w.extents));
+	if (!w.extents)
+		return -BCFS_ERR_nomem;
+	while (!ret && pos < end) {
+		u64 to = min(end, pos + batch);
+		u64 from_bytes = max(offset, pos << SECTOR_SHIFT);
+		u64 to_bytes = min(end_bytes, to << SECTOR_SHIFT);
+
+		ret = write_reserve(&w, pos, to);
+		if (ret == -BCFS_ERR_nospc && to - pos > block) {
+			/* As much as there is room for. */
+			disk_reservation_put(d->alloc, &w.res);
+			batch = max(round_down((to - pos) / 2, block), block);
+			ret = 0;
+			continue;
+		}
+		if (!ret)
+			ret = write_batch(&w, pos, to, (const u8 *)buf + (from_bytes - offset),
+					  from_bytes, to_bytes, valid_end);
+		disk_reservation_put(d->alloc, &w.res);
+		pos = to;
+	}
+	env_free(d->env, w.extents);
+	*ret_done = min(w.committed << SECTOR_SHIFT, end_bytes);
+	*ret_done = *ret_done > offset ? *ret_done - offset : 0;
+	if (ret_seq)
+		*ret_seq = w.seq;
+	return ret;
+}
