@@ -30,7 +30,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 	printf("TYPE=bcfs\n");
 	printf("UUID=%s\n", tool_uuid_text(info.uuid, text));
 	printf("LABEL=%s\n", info.label);
-	printf("VERSION=%u\n", info.version);
+	printf("VERSION=%u.%u\n", info.version >> 10, info.version & 1023);
 	printf("BLOCK_SIZE=%u\n", info.block_bytes);
 	printf("SIZE=%llu\n", (unsigned long long)info.size_bytes);
 	printf("CLEAN=%u\n", info.clean);

@@ -277,7 +277,7 @@ static void print_result(const struct args *a, const struct bcfs_info *info)
 	       (unsigned long long)info->nr_buckets);
 	printf("  btree node   %s\n", tool_size_text(info->node_bytes, text, sizeof(text)));
 	printf("  journal      %s\n", tool_size_text(info->journal_bytes, text, sizeof(text)));
-	printf("  format       version %u\n", info->version);
+	printf("  format       version %u.%u\n", info->version >> 10, info->version & 1023);
 }
 
 int main(int argc, char **argv)

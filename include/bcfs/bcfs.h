@@ -376,7 +376,7 @@ void bcfs_counters(struct bcfs *fs, void (*fn)(void *arg, const char *name, uint
 struct bcfs_info {
 	uint8_t uuid[16];
 	char label[33];
-	uint16_t version, version_min;
+	uint16_t version, version_min; /* major << 10 | minor */
 	uint32_t block_bytes, node_bytes, bucket_bytes;
 	uint64_t size_bytes; /* that the filesystem uses of the device */
 	uint64_t nr_buckets;

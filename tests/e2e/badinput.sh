@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Goal: what cannot work is refused by one line that names the device and says what
+# to do, with an exit status, and nothing is written. Method: each bad input given
+# to each program that could meet it; the line is looked at, the image's checksum is
+# compared with that of before.
+. "$(dirname "$0")/lib.sh"
+
+mkdir "$T/mnt" "$T/mnt2"
+
+# refused WHAT IMAGE PATTERN COMMAND...: IMAGE must not change (- : there is none).
+refused()
+{
+	local what=$1 image=$2 pattern=$3 status=0 before= after= lines
+	shift 3
+	[ "$image" = - ] || before=$(sha256sum <"$image")
+	"$@" >"$T/.stdout" 2>"$T/.out" </dev/null || status=$?
+	[ "$image" = - ] || after=$(sha256sum <"$image")
+	lines=$(wc -l <"$T/.out")
+	if [ "$status" != 0 ] && [ "$status" -lt 128 ] && [ "$lines" = 1 ] &&
+		grep -q -- "$pattern" "$T/.out" && [ "$before" = "$after" ] &&
+		[ -z "$(mounts_below | grep "/${MNT:-mnt}\$")" ]; then
+		result 0 "$what"
+	else
+		result 1 "$what"
+		{
+			echo "status $status, $lines lines, wanted: $pattern"
+			[ "$before" = "$after" ] || echo "the image was written to"
+			head -n 20 "$T/.out"
+		} | comment
+	fi
+}
+
+# by_all WHAT IMAGE PATTERN: mount, read-only mount, fsck and dump refuse it.
+by_all()
+{
+	refused "$1: mount" "$2" "$3" "$fuse" "$2" "$T/mnt"
+	refused "$1: mount read-only" "$2" "$3" "$fuse" -o ro "$2" "$T/mnt"
+	refused "$1: fsck" "$2" "$3" "$fsck" "$2"
+	refused "$1: dump" "$2" "$3" "$bcfs" dump superblock "$2"
+}
+
+# ---- no filesystem ----
+truncate -s 64M "$T/zero"
+by_all "zeros" "$T/zero" "$T/zero.*bcfs"
+head -c 64M /dev/urandom >"$T/random"
+by_all "random bytes" "$T/random" "$T/random.*bcfs"
+: >"$T/empty"
+by_all "an empty file" "$T/empty" "$T/empty"
+truncate -s 64M "$T/ext4"
+mkfs.ext4 -q "$T/ext4"
+by_all "ext4" "$T/ext4" "$T/ext4"
+refused "no such device: mount" - "$T/none" "$fuse" "$T/none" "$T/mnt"
+refused "no such device: fsck" - "$T/none" "$fsck" "$T/none"
+refused "a directory: mount" - "$T/mnt2" "$fuse" "$T/mnt2" "$T/mnt"
+
+# ---- a filesystem of another kind, or time ----
+make_image "$T/img" 128M
+cp --sparse=always "$T/img" "$T/newer"
+python3 "$here/sbedit.py" "$T/newer" version 0x8000 || bail_out "sbedit"
+by_all "newer version" "$T/newer" "$T/newer.*version"
+cp --sparse=always "$T/img" "$T/feature"
+python3 "$here/sbedit.py" "$T/feature" incompat 0x4000000000 || bail_out "sbedit"
+refused "unknown feature: mount" "$T/feature" "$T/feature.*38" "$fuse" "$T/feature" "$T/mnt"
+refused "unknown feature: fsck" "$T/feature" "$T/feature.*38" "$fsck" "$T/feature"
+
+# ---- truncated ----
+cp --sparse=always "$T/img" "$T/half"
+truncate -s 64M "$T/half"
+refused "truncated image: mount" "$T/half" "$T/half" "$fuse" "$T/half" "$T/mnt"
+refused "truncated image: fsck" "$T/half" "$T/half" "$fsck" "$T/half"
+
+# ---- mount points ----
+refused "mount point missing" "$T/img" "$T/img.*$T/nowhere.*create" "$fuse" "$T/img" "$T/nowhere"
+refused "mount point a file" "$T/img" "$T/img.*not a directory" "$fuse" "$T/img" "$T/zero"
+make_image "$T/other" 64M
+mount_image "$T/other" "$T/mnt2"
+refused "mount point busy" "$T/img" "$T/img.*$T/mnt2.*busy" "$fuse" "$T/img" "$T/mnt2"
+
+# ---- options ----
+refused "unknown option" "$T/img" 'frobnicate' "$fuse" -o frobnicate "$T/img" "$T/mnt"
+refused "option without its value" "$T/img" 'cache' "$fuse" -o cache "$T/img" "$T/mnt"
+refused "bad value" "$T/img" 'writeback=maybe' "$fuse" -o writeback=maybe "$T/img" "$T/mnt"
+
+# ---- in use ----
+sync -f "$T/mnt2"
+MNT=mnt refused "opened twice: mount" - "$T/other" "$fuse" -o wait=0 "$T/other" "$T/mnt"
+MNT=mnt refused "opened twice: fsck" - "$T/other" "$fsck" --wait 0 "$T/other"
+MNT=mnt refused "mounted: mkfs" - "$T/other" "$mkfs" -f "$T/other"
+ok "the mount lives on" touch "$T/mnt2/x"
+"$bcfs" umount "$T/mnt2" || bail_out "umount"
+ok "and is clean" "$fsck" "$T/other"
+
+# ---- mkfs ----
+refused "mkfs over a bcfs" "$T/img" "$T/img.*-f" "$mkfs" "$T/img"
+refused "mkfs over ext4" "$T/ext4" "$T/ext4.*ext4.*-f" "$mkfs" "$T/ext4"
+truncate -s 1M "$T/small"
+refused "mkfs on what is too small" "$T/small" "$T/small.*[0-9]" "$mkfs" "$T/small"
+refused "mkfs, a size too small" - "$T/new.*[0-9]" "$mkfs" --size 1M "$T/new"
+ok "and no file was left" test ! -e "$T/new"
+refused "mkfs, no size for a new file" - "$T/new" "$mkfs" "$T/new"
+ok "and no file was left" test ! -e "$T/new"
+refused "mkfs, a block size of 3000" - '3000\|block' "$mkfs" -b 3000 --size 64M "$T/new"
+refused "mkfs, a long label" - 'label' "$mkfs" -L "$(printf %033d 1)" --size 64M "$T/new"
+cp "$T/zero" "$T/dry"
+before=$(sha256sum <"$T/dry")
+ok "mkfs -n says what it would do" bash -c '"$0" -n "$1" | grep -q nothing' "$mkfs" "$T/dry"
+ok "and does not" test "$before" = "$(sha256sum <"$T/dry")"
+ok "mkfs -n makes no file" bash -c '"$0" -n --size 64M "$1" && [ ! -e "$1" ]' "$mkfs" "$T/new"
+ok "mkfs -f over ext4" "$mkfs" -q -f "$T/ext4"
+ok "whose signatures are gone" bash -c '! blkid -p "$0"' "$T/ext4"
+ok "and it is clean" "$fsck" "$T/ext4"
+
+# ---- read-only media ----
+if [ "$(id -u)" = 0 ]; then
+	mkdir "$T/ro"
+	cp --sparse=always "$T/img" "$T/ro/img"
+	if mount --bind "$T/ro" "$T/ro" 2>/dev/null && mount -o remount,bind,ro "$T/ro"; then
+		refused "read-only media: mount" "$T/ro/img" "$T/ro/img.*read-only" \
+			"$fuse" "$T/ro/img" "$T/mnt"
+		ok "read-only media: mount -o ro" "$fuse" -o ro "$T/ro/img" "$T/mnt"
+		ok "unmount" "$bcfs" umount "$T/mnt"
+		ok "read-only media: fsck" "$fsck" "$T/ro/img"
+		refused "read-only media: mkfs" "$T/ro/img" "$T/ro/img.*read-only" \
+			"$mkfs" -f "$T/ro/img"
+		umount "$T/ro"
+	else
+		result 0 "read-only media # SKIP no bind mounts here"
+	fi
+
+	# A device whose sectors are larger than the blocks asked for.
+	truncate -s 64M "$T/sectors"
+	if loop=$(losetup -f --show -b 4096 "$T/sectors" 2>/dev/null); then
+		refused "block size under the logical sector" "$T/sectors" "$loop.*4096" \
+			"$mkfs" -b 512 "$loop"
+		losetup -d "$loop"
+	else
+		result 0 "block size under the logical sector # SKIP no loop devices here"
+	fi
+fi
+done_testing

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Changes a field of every superblock copy of an image, checksums kept right.
+
+usage: sbedit.py IMAGE version|incompat VALUE
+"""
+import struct
+import sys
+
+FIELDS = {"version": (48, "<H"), "incompat": (232, "<Q")}
+
+
+def crc32c(data):
+    table = []
+    for n in range(256):
+        for _ in range(8):
+            n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)
+        table.append(n)
+    crc = 0xFFFFFFFF
+    for b in data:
+        crc = crc >> 8 ^ table[(crc ^ b) & 255]
+    return crc ^ 0xFFFFFFFF
+
+
+def main():
+    path, field, value = sys.argv[1], sys.argv[2], int(sys.argv[3], 0)
+    where, form = FIELDS[field]
+    with open(path, "r+b") as f:
+        f.seek(4096)
+        sb = f.read(4096)
+        nr_copies = sb[312]
+        offsets = struct.unpack_from("<8Q", sb, 320)[:nr_copies]
+        for off in offsets:
+            f.seek(off * 512)
+            sb = bytearray(f.read(4096))
+            size = 384 + 8 * struct.unpack_from("<I", sb, 148)[0]
+            f.seek(off * 512)
+            sb = bytearray(f.read(size))
+            old = struct.unpack_from("<I", sb)[0]
+            if crc32c(sb[32:]) != old:
+                sys.exit(f"the superblock at sector {off} has another checksum than thought")
+            struct.pack_into(form, sb, where, value)
+            struct.pack_into("<I", sb, 0, crc32c(sb[32:]))
+            f.seek(off * 512)
+            f.write(sb)
+
+
+main()
