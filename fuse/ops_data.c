@@ -42,9 +42,15 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off
 {
 	struct daemon *d = req_daemon(req);
 	const struct request *r = request_current();
-	uint32_t flags = r->kill_priv ? BCFS_WRITE_KILL_PRIV : 0;
+	uint32_t flags = 0;
 	size_t done = 0;
 	int64_t len;
+
+	if (r->kill_priv)
+		flags |= BCFS_WRITE_KILL_PRIV;
+	/* With its cache the kernel keeps the times, and sends them by SETATTR. */
+	if (r->from_cache && d->opts->writeback == BCFS_ON)
+		flags |= BCFS_WRITE_KEEP_TIMES;
 
 	do {
 		len = bcfs_write(d->fs, ino_of(d, node), (uint64_t)off + done, buf + done,

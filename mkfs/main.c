@@ -282,7 +282,15 @@ static void print_result(const struct args *a, const struct bcfs_info *info)
 
 int main(int argc, char **argv)
 {
-	struct args a = {.mkfs = {.struct_size = sizeof(a.mkfs)}};
+	/* Who makes an image of their own owns what is in it. */
+	struct args a = {
+		.mkfs =
+			{
+				.struct_size = sizeof(a.mkfs),
+				.root_uid = geteuid(),
+				.root_gid = getegid(),
+			},
+	};
 	struct bcfs_info info = {0};
 	int ret = parse(&a, argc, argv);
 

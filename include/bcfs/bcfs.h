@@ -292,7 +292,8 @@ int bcfs_readdir(struct bcfs *fs, struct bcfs_ino dir, uint64_t cookie, uint32_t
 /* Bytes read: fewer than asked only at the end of the file. EIO: a bad range within. */
 int64_t bcfs_read(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset, void *buf, size_t len);
 
-#define BCFS_WRITE_KILL_PRIV (1U << 0) /* as BCFS_SET_KILL_PRIV */
+#define BCFS_WRITE_KILL_PRIV  (1U << 0) /* as BCFS_SET_KILL_PRIV */
+#define BCFS_WRITE_KEEP_TIMES (1U << 1) /* mtime and ctime are the caller's to set */
 
 /* Bytes written: len, or fewer where space ran out part way; the next call says why. */
 int64_t bcfs_write(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset, const void *buf,
@@ -404,18 +405,19 @@ int bcfs_wait_unlocked(const char *path, uint32_t timeout_ms);
 
 struct bcfs_mkfs_opts {
 	size_t struct_size;
-	const char *label;	   /* up to 32 bytes; NULL: none */
-	const uint8_t *uuid;	   /* 16 bytes; NULL: random */
-	uint32_t block_bytes;	   /* 512 to 65536, a power of two; 0: 4096 */
-	uint32_t node_bytes;	   /* of btree nodes; 0: 256 KiB, or a bucket if that is less */
-	uint64_t bucket_bytes;	   /* 0: by the size of the device */
-	uint64_t journal_bytes;	   /* 0: by the size of the device */
-	uint64_t size_bytes;	   /* of a new or resized image file; 0: as it is */
-	const char *metadata_csum; /* "crc32c", "crc64", "xxh3"; NULL: crc32c */
-	const char *data_csum;	   /* and "none" */
-	uint32_t csum_chunk_bytes; /* 4 KiB to 64 KiB; 0: 16 KiB */
-	uint32_t extent_max_bytes; /* longest extent; 0: 128 KiB */
-	uint8_t on_error;	   /* enum bcfs_on_error: the default of mounts */
+	const char *label;	     /* up to 32 bytes; NULL: none */
+	const uint8_t *uuid;	     /* 16 bytes; NULL: random */
+	uint32_t block_bytes;	     /* 512 to 65536, a power of two; 0: 4096 */
+	uint32_t node_bytes;	     /* of btree nodes; 0: 256 KiB, or a bucket if that is less */
+	uint64_t bucket_bytes;	     /* 0: by the size of the device */
+	uint64_t journal_bytes;	     /* 0: by the size of the device */
+	uint64_t size_bytes;	     /* of a new or resized image file; 0: as it is */
+	const char *metadata_csum;   /* "crc32c", "crc64", "xxh3"; NULL: crc32c */
+	const char *data_csum;	     /* and "none" */
+	uint32_t csum_chunk_bytes;   /* 4 KiB to 64 KiB; 0: 16 KiB */
+	uint32_t extent_max_bytes;   /* longest extent; 0: 128 KiB */
+	uint32_t root_uid, root_gid; /* owner of the root directory, mode 0755 */
+	uint8_t on_error;	     /* enum bcfs_on_error: the default of mounts */
 	uint8_t discard; /* enum bcfs_switch: discard the device first, and when mounted */
 	uint8_t force;	 /* over an existing bcfs */
 	uint8_t dry_run; /* all checks, nothing written (no image created) */

@@ -115,7 +115,7 @@ static int64_t write_locked(struct bcfs *c, struct bcfs_ino ino, u64 offset, con
 			      .ino = ino,
 			      .now = fs_now(c),
 			      .grow = true,
-			      .times = true,
+			      .times = !(flags & BCFS_WRITE_KEEP_TIMES),
 			      .kill_priv = flags & BCFS_WRITE_KILL_PRIV};
 	struct bcfs_inode_unpacked inode;
 	struct data_file f;
