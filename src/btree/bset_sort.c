@@ -42,37 +42,76 @@ static u64 *emit(const struct btree_keys *b, u64 *dst, const struct bkey_packed 
 	return dst + u64s;
 }
 
+/* A set being merged: its keys from k to end are still to come. */
+struct merge_set {
+	const struct bset_tree *t;
+	struct bkey_packed *k, *end;
+};
+
+/* Keys of @m before @stop, which is one of them or its end. */
+static u64 *emit_run(const struct btree_keys *b, u64 *dst, struct merge_set *m,
+		     const struct bkey_packed *stop, bool to_disk)
+{
+	if (!to_disk && m->t->live_u64s == bset_u64s(m->t)) {
+		size_t u64s = (const u64 *)stop - (const u64 *)m->k;
+
+		memcpy(dst, m->k, u64s * 8);
+		m->k = bset_idx_to_key(b, bset_key_to_idx(b, stop));
+		return dst + u64s;
+	}
+	while (m->k < stop) {
+		dst = emit(b, dst, m->k, to_disk);
+		m->k = skip_garbage(bkeyp_next(m->k), m->end);
+	}
+	return dst;
+}
+
 /*
  * Live keys and whiteouts of sets [first, first + nr), of which no two are at one
- * position, in order. Deleted keys of written sets have no needs_whiteout.
+ * position, in order. Deleted keys of written sets have no needs_whiteout. Where one set
+ * has far more keys than the others, it is searched for the next of theirs.
  */
 static u32 merge_sets(const struct btree_keys *b, unsigned first, unsigned nr, u64 *dst,
 		      bool to_disk)
 {
-	struct bkey_packed *k[MAX_BSETS];
-	const struct bkey_packed *end[MAX_BSETS];
+	struct merge_set m[MAX_BSETS];
 	u64 *start = dst;
 	unsigned live = 0;
 
 	for (unsigned i = first; i < first + nr; i++) {
-		end[live] = bset_last(b, &b->set[i]);
-		k[live] = skip_garbage(bset_first(b, &b->set[i]), end[live]);
-		if (k[live] != end[live])
+		m[live].t = &b->set[i];
+		m[live].end = bset_last(b, m[live].t);
+		m[live].k = skip_garbage(bset_first(b, m[live].t), m[live].end);
+		if (m[live].k != m[live].end)
 			live++;
 	}
 	while (live) {
-		unsigned best = 0;
+		const struct bkey_packed *stop;
+		unsigned best = 0, next = live;
 
 		for (unsigned i = 1; i < live; i++)
-			if (bkey_cmp_packed(&b->f, k[i], k[best]) < 0)
+			if (bkey_cmp_packed(&b->f, m[i].k, m[best].k) < 0)
 				best = i;
-		dst = emit(b, dst, k[best], to_disk);
-		k[best] = skip_garbage(bkeyp_next(k[best]), end[best]);
-		if (k[best] == end[best]) {
-			live--;
-			k[best] = k[live];
-			end[best] = end[live];
+		for (unsigned i = 0; i < live; i++)
+			if (i != best &&
+			    (next == live || bkey_cmp_packed(&b->f, m[i].k, m[next].k) < 0))
+				next = i;
+
+		if (next == live) {
+			stop = m[best].end;
+		} else if (bset_u64s(m[best].t) / 16 > bset_u64s(m[next].t)) {
+			struct bset_search_key s;
+
+			bset_search_key_init(&s, b, bkey_unpack_pos(&b->f, m[next].k));
+			stop = bset_search(b, m[best].t, &s);
+		} else {
+			stop = bkeyp_next(m[best].k);
+			while (stop != m[best].end && bkey_cmp_packed(&b->f, stop, m[next].k) < 0)
+				stop = bkeyp_next(stop);
 		}
+		dst = emit_run(b, dst, &m[best], stop, to_disk);
+		if (m[best].k == m[best].end)
+			m[best] = m[--live];
 	}
 	return dst - start;
 }
