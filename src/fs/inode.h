@@ -44,9 +44,10 @@ struct bcfs_inode_unpacked {
 BKEY_VAL_TYPE(inode, struct bcfs_inode);
 BKEY_VAL_TYPE(inode_generation, struct bcfs_inode_generation);
 
-#define INODE_NR_FIELDS	       24U
-#define INODE_FIELDS_BYTES_MAX (INODE_NR_FIELDS * 9 + INODE_UNKNOWN_MAX + 7) /* rounding included  \
-									      */
+#define INODE_NR_FIELDS 24U
+#define INODE_FIELDS_BYTES_MAX                                                                     \
+	(INODE_NR_FIELDS * 9 + INODE_UNKNOWN_MAX + 7) /* rounding included                         \
+						       */
 
 struct inode_key_buf {
 	struct bkey_i_inode k;

@@ -368,7 +368,8 @@ static int setxattr(struct bcfs *c, struct setxattr_args *a)
 	inode_lock(c, a->ino);
 	ret = inode_update(c, a->ino, setxattr_step, a);
 	inode_unlock(c, a->ino);
-	return ret;
+	/* Many pieces, and nodes set small. */
+	return ret == -BCFS_ERR_btree_node_too_small ? -BCFS_ERR_xattr_no_room : ret;
 }
 
 int bcfs_setxattr(struct bcfs *c, struct bcfs_ino ino, const char *name, const void *value,

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A filesystem on the simulated device from journal, btree, snapshot and fs alone: nodes come
+ * from a bump allocator, file data lies in keys (mock_data.c), and what a superblock would
+ * remember is in struct fsx. Inside a fiber, but for fsx_run().
+ */
+#ifndef BCFS_TEST_FS_FIXTURE_H
+#define BCFS_TEST_FS_FIXTURE_H
+
+#include "btree/btree.h"
+#include "dev/sim_bdev.h"
+#include "fs/fs.h"
+
+#define FSX_MAX_BL 64
+
+struct fsx {
+	struct env *env;
+	struct bdev *bdev;
+	struct log log;
+	struct bcfs c;
+	u32 node_bytes;
+	u8 hash_bits;
+	u64 next_node; /* bytes */
+	int error;
+	s64 usage[BCFS_ACCOUNTING_NR];
+
+	/* Kept over a reopening. */
+	bool made, clean;
+	u64 clean_seq;
+	struct journal_carried carried;
+	struct journal_blacklist_range bl[FSX_MAX_BL];
+	unsigned nr_bl;
+
+	void (*fn)(struct fsx *fx, void *arg);
+	void *arg;
+};
+
+/* A new environment and device, and fn as a fiber in it; everything is freed behind it. */
+void fsx_run(struct fsx *fx, u64 seed, void (*fn)(struct fsx *fx, void *arg), void *arg);
+
+/* Made (mkfs) at the first open. */
+int fsx_open(struct fsx *fx);
+int fsx_close(struct fsx *fx);
+/* Drop everything in memory; the device stays as it is. */
+void fsx_abandon(struct fsx *fx);
+/* Every checker of fs/ and snapshot/; prints what they report. The number of differences. */
+u64 fsx_check(struct fsx *fx);
+
+extern const struct bkey_ops mock_ops_extent, mock_ops_reservation, mock_ops_inline_data;
+
+/* Stops the test with a message. */
+#define fsx_assert(cond, fmt, ...)                                                                 \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stderr, "%s:%d: " fmt "\n", __FILE__, __LINE__, ##__VA_ARGS__);    \
+			abort();                                                                   \
+		}                                                                                  \
+	} while (0)
+
+#endif
