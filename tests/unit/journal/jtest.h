@@ -67,7 +67,7 @@ struct jt {
 	u64 nr_reclaim_ops;
 	u64 start_seq;
 	/* What flush_pins does. */
-	bool flush_fails, flush_slow;
+	bool flush_fails, flush_slow; /* slow: as if nodes took long, so that space runs out */
 	bool pre_flush_fails;
 	u32 nr_errors; /* calls of ops.error */
 	u64 rnd;
@@ -283,7 +283,7 @@ static int jt_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr
 	if (__atomic_load_n(&t->flush_fails, __ATOMIC_RELAXED))
 		return -BCFS_ERR_dev_write;
 	if (t->flush_slow)
-		env_sleep_ns(t->env, 3 * ENV_NSEC_PER_MSEC);
+		env_sleep_ns(t->env, 20 * ENV_NSEC_PER_MSEC);
 	for (unsigned i = 0; i < nr; i++) {
 		struct jt_node *node = (struct jt_node *)pins[i];
 		bool mine;

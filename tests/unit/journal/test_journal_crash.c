@@ -22,6 +22,15 @@ struct cworker {
 	struct env_thread *thread;
 };
 
+/* Whatever is durable must be found again, asked for or not. */
+static void note_flushed(void *arg, u64 seq)
+{
+	struct jt *t = arg;
+	struct jt_flush f = {.seq = seq, .log_pos = sim_bdev_log_len(t->bdev)};
+
+	cr_assert_eq(darray_push(&t->flushes, f), 0);
+}
+
 static void cworker(void *arg)
 {
 	struct cworker *w = arg;
@@ -35,15 +44,14 @@ static void cworker(void *arg)
 			     0);
 		if (!trand_below(&w->rnd, w->flush_every)) {
 			u64 seq = t->nodes[node].op_seqs.data[t->nodes[node].op_seqs.nr - 1];
-			struct jt_flush f = {.seq = seq};
 
 			cr_assert_eq(journal_flush_seq(t->j, seq), 0);
-			f.log_pos = sim_bdev_log_len(t->bdev);
-			cr_assert_eq(darray_push(&t->flushes, f), 0);
+			note_flushed(t, seq);
 		}
-		if (!trand_below(&w->rnd, 12)) /* a node written early, before its keys' entry */
+		if (!t->flush_slow &&
+		    !trand_below(&w->rnd, 12)) /* a node written early, before its keys' entry */
 			jt_node_write(t, &t->nodes[node]);
-		if (!trand_below(&w->rnd, 4))
+		if (!t->flush_slow && !trand_below(&w->rnd, 4))
 			env_sleep_ns(t->env, trand_below(&w->rnd, ENV_NSEC_PER_MSEC));
 	}
 }
@@ -95,11 +103,54 @@ static void run(struct run *r, u64 seed, u32 block, u32 bucket, u32 nr_buckets)
 	memset(t, 0, sizeof(*t));
 	jt_config(t, block, bucket, nr_buckets);
 	t->flush_slow = seed & 2;
+	t->ops.flushed = note_flushed;
 	open_world(t, seed, NULL);
 	if (seed % 5 == 0)
 		sim_bdev_arm(t->bdev, SIM_FAULT_WRITE_TORN, 1 + seed % 20, false);
 	cr_assert_eq(journal_start(t->j, 1, NULL, &c), 0);
+	if (seed & 1)
+		cr_assert_eq(journal_flush(t->j), 0);
 	work_and_halt(r);
+}
+
+#define RING_SECTORS_MAX 1024
+
+/* A write of an entry into a bucket of the ring; @newest: by sector, what lies there. */
+static void check_life(const struct jt *t, u64 *newest, const struct sim_log_entry *e,
+		       u64 durable_last_seq)
+{
+	u32 nr = t->bucket_bytes / SECTOR_SIZE;
+	u64 first = e->offset / SECTOR_SIZE, bucket = first / nr * nr;
+	bool again = false;
+
+	for (u64 s = first; s < first + e->len / SECTOR_SIZE; s++)
+		again |= newest[s] != 0;
+	for (u64 s = bucket; again && s < bucket + nr; s++) {
+		cr_assert(newest[s] < durable_last_seq, "seq %llu is overwritten, needed from %llu",
+			  (unsigned long long)newest[s], (unsigned long long)durable_last_seq);
+		newest[s] = 0;
+	}
+	for (u64 s = first; s < first + e->len / SECTOR_SIZE; s++)
+		newest[s] = ((const struct jset *)e->data)->seq;
+}
+
+/* No bucket is written again before a flush entry is durable that needs nothing in it. */
+static void check_reuse(const struct jt *t)
+{
+	u64 newest[RING_SECTORS_MAX] = {0}, durable_last_seq = 0;
+	struct sim_log_entry e;
+
+	cr_assert_lt(jt_nodes_offset(t) / SECTOR_SIZE, RING_SECTORS_MAX);
+	for (u64 pos = 0; sim_bdev_log_get(t->bdev, pos, &e); pos++) {
+		const struct jset *s = e.data;
+
+		if (e.op != BDEV_WRITE || e.offset >= jt_nodes_offset(t))
+			continue;
+		if (e.kind == SIM_EV_SUBMIT)
+			check_life(t, newest, &e, durable_last_seq);
+		else if (!e.ret && !(s->flags & JSET_NO_FLUSH))
+			durable_last_seq = max(durable_last_seq, s->last_seq);
+	}
 }
 
 static void check_state(struct jt *t, u64 pos, const struct sim_crash *crash,
@@ -179,6 +230,7 @@ static void crash_run(u64 seed, u32 block, u32 bucket, u32 nr_buckets, unsigned 
 
 	fprintf(stderr, "# " TEST_SEED_FMT "\n", (unsigned long long)seed);
 	run(&r, seed, block, bucket, nr_buckets);
+	check_reuse(&r.t);
 	explore(&r, seed, step);
 }
 
