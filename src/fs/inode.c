@@ -248,28 +248,25 @@ int inode_get(struct bcfs *c, struct bcfs_ino ino, struct bcfs_inode_unpacked *r
 	return err;
 }
 
-static int inode_update_trans(struct btree_trans *trans, struct bcfs_ino ino,
-			      int (*fn)(struct btree_trans *trans,
-					struct bcfs_inode_unpacked *inode, void *arg),
-			      void *arg)
+static int inode_update_trans(struct btree_trans *trans, struct bcfs_ino ino, unsigned commit_flags,
+			      inode_update_fn fn, void *arg)
 {
 	struct bcfs_inode_unpacked inode;
 	struct btree_iter iter;
 	int ret = inode_peek(trans, &iter, ino, BTREE_ITER_INTENT, &inode)
 			  ?: fn(trans, &inode, arg)
 			  ?: inode_write(trans, &iter, &inode)
-			  ?: btree_trans_commit(trans, 0, NULL);
+			  ?: btree_trans_commit(trans, commit_flags, NULL);
 
 	btree_iter_exit(&iter);
 	return ret;
 }
 
-int inode_update(struct bcfs *c, struct bcfs_ino ino,
-		 int (*fn)(struct btree_trans *trans, struct bcfs_inode_unpacked *inode, void *arg),
-		 void *arg)
+int inode_update_flags(struct bcfs *c, struct bcfs_ino ino, unsigned commit_flags,
+		       inode_update_fn fn, void *arg)
 {
 	struct btree_trans *trans = btree_trans_get(c->btree);
-	int ret = lockrestart_do(trans, inode_update_trans(trans, ino, fn, arg));
+	int ret = lockrestart_do(trans, inode_update_trans(trans, ino, commit_flags, fn, arg));
 
 	btree_trans_put(trans);
 	return ret;

@@ -73,10 +73,15 @@ int inode_write(struct btree_trans *trans, struct btree_iter *iter,
 		const struct bcfs_inode_unpacked *inode);
 /* A transaction of its own. */
 int inode_get(struct bcfs *c, struct bcfs_ino ino, struct bcfs_inode_unpacked *ret);
+typedef int (*inode_update_fn)(struct btree_trans *trans, struct bcfs_inode_unpacked *inode,
+			       void *arg);
 /* Read (intent), give to @fn, which changes it or returns an error, write, commit. */
-int inode_update(struct bcfs *c, struct bcfs_ino ino,
-		 int (*fn)(struct btree_trans *trans, struct bcfs_inode_unpacked *inode, void *arg),
-		 void *arg);
+int inode_update_flags(struct bcfs *c, struct bcfs_ino ino, unsigned commit_flags,
+		       inode_update_fn fn, void *arg);
+static inline int inode_update(struct bcfs *c, struct bcfs_ino ino, inode_update_fn fn, void *arg)
+{
+	return inode_update_flags(c, ino, 0, fn, arg);
+}
 
 static inline bool inode_is_unlinked(const struct bcfs_inode_unpacked *inode)
 {

@@ -227,6 +227,8 @@ void fsx_abandon(struct fsx *fx)
 {
 	btree_fs_halt(fx->c.btree);
 	journal_halt(fx->c.journal);
+	/* Its threads may still be in the btree. */
+	journal_stop(fx->c.journal, NULL, NULL);
 	free_layers(fx);
 }
 
