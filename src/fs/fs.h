@@ -56,6 +56,11 @@ struct fs_opts {
 };
 
 struct bcfs {
+	/* First: this struct is the argument of all btree ops (struct alloc_ops_arg). */
+	union {
+		struct alloc_ops_arg alloc_arg;
+		struct alloc_fs *alloc;
+	};
 	/* Set by core/ before fs_init(), constant while open. */
 	struct env *env;
 	struct log *log;
@@ -63,7 +68,6 @@ struct bcfs {
 	struct sb_handle *sb;
 	struct journal *journal;
 	struct btree_fs *btree;
-	struct alloc_fs *alloc;
 	struct data_fs *data;
 	struct snapshot_table *snapshots;
 	struct fs_opts fs_opts;

@@ -406,7 +406,8 @@ void journal_reclaim_thread(void *arg)
 
 		aged = aged_seq(j, &wait_ns);
 		target = max(target, aged);
-		if (target)
+		/* While keys are replayed nodes are not whole, and there is nothing to gain. */
+		if (target && !j->replay_end)
 			ret = flush_batch(j, target, &nr, &gone);
 		if (nr && !gone && ret)
 			log_warn_ratelimited(

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opening, recovering, closing, making, checking and printing a filesystem: the one
+ * layer that sees all others.
+ *
+ * Order of opening: device, superblock, objects of every layer, roots and counters (from the clean section
+ * or the journal), replay, allocator, snapshots, fs; then what a crash left unfinished. Closing is the
+ * reverse. A read-only open runs the same code on an overlay device (dev/overlay_bdev.h), so that
+ * recovery happens in memory and nothing is written.
+ *
+ * The clean section stays in the superblock while mounted, only its flag goes: it is the state
+ * that counts until the first flush entry of this mount is durable.
+ */
+#ifndef BCFS_CORE_CORE_H
+#define BCFS_CORE_CORE_H
+
+#include "fs/fs.h"
+#include "journal/journal.h"
+#include "sb/sb.h"
+#include "util/printbuf.h"
+
+#define CORE_MSG_SIZE 512
+
+struct core_opts {
+	bool read_only;
+	bool norecovery;
+	bool for_check; /* go on where a mount would refuse */
+	u8 on_error;	/* enum bcfs_on_error */
+	u8 discard;	/* enum bcfs_switch */
+	bool noatime;
+	u64 cache_bytes;
+	u32 journal_flush_delay_ms;
+};
+
+/* One open filesystem: struct bcfs, and what only this layer needs. */
+struct core {
+	struct bcfs fs; /* first */
+	struct core_opts opts;
+	struct log log;
+	bcfs_log_fn user_log;
+	void *user_log_arg;
+	char last_err[CORE_MSG_SIZE]; /* the newest error line, for `msg` while opening */
+	bool opening;
+	struct bdev *real_bdev; /* under the overlay, or the same as fs.bdev */
+	bool owns_env;
+	struct bkey_ops_table key_ops;
+	struct journal_blacklist_range *bl;
+	unsigned nr_bl;
+	u64 *journal_buckets;
+	unsigned nr_journal_buckets;
+	struct journal_carried carried; /* at opening; at closing: the last */
+	bool was_clean;
+	bool journal_started, threads_started;
+	u8 on_error;
+};
+
+static inline struct core *to_core(const struct bcfs *fs)
+{
+	return (struct core *)fs;
+}
+
+void core_fill_key_ops(struct bkey_ops_table *t);
+
+/*
+ * Open on a device that is open already (which stays the caller's): what bcfs_open(), bcfs_check() and the
+ * simulation share. On failure *core is freed and c's last error line is in @msg.
+ */
+int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opts,
+		 bcfs_log_fn log, void *log_arg, struct core **ret, char *msg, size_t msg_size);
+/* Clean shutdown; frees. */
+int core_close(struct core *c);
+/* Stop, writing nothing more; frees. */
+void core_abort(struct core *c);
+
+/* mkfs on an open device. */
+int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *opts,
+		 struct bcfs_info *ret, char *msg, size_t msg_size);
+
+/* Counts every difference; runs on an open, quiet filesystem. */
+typedef void (*core_report_fn)(void *arg, const char *pass, const char *text);
+int core_check(struct core *c, const struct bcfs_check_opts *opts, struct bcfs_check_result *ret);
+
+/* recovery.c: roots and counters, journal, replay. */
+int core_recover(struct core *c);
+/* Write the clean section. */
+int core_mark_clean(struct core *c, const struct journal_carried *carried, u64 seq);
+
+/* open.c, for the others of this folder. */
+struct core *core_new(struct env *env, bcfs_log_fn log, void *log_arg, const struct core_opts *o);
+int core_alloc_layers(struct core *c);
+int core_start_layers(struct core *c);
+void core_free_layers(struct core *c);
+/* Device by path, in an environment of its own: env and bdev. */
+int core_open_device(const char *path, bool read_only, bool unlocked, u8 io, u8 direct,
+		     u32 wait_lock_ms, u32 nr_threads, bcfs_log_fn log, void *log_arg,
+		     struct env **ret_env, struct bdev **ret, char *msg, size_t msg_size);
+void core_info(const struct bcfs_sb *sb, struct bcfs_info *ret);
+/* A line into msg (may be NULL). */
+void core_msg(char *msg, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

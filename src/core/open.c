@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Opening and closing. */
+#include "core/core.h"
+
+#include "btree/btree.h"
+#include "dev/overlay_bdev.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void core_msg(char *msg, size_t size, const char *fmt, ...)
+{
+	va_list args;
+
+	if (!msg || !size)
+		return;
+	va_start(args, fmt);
+	vsnprintf(msg, size, fmt, args);
+	va_end(args);
+}
+
+/* ---- logging: to the caller; while opening the newest error also becomes the message ---- */
+
+static void core_log_line(void *arg, enum log_level level, const char *line)
+{
+	static const enum bcfs_log_level map[] = {
+		[LOG_LEVEL_ERR] = BCFS_LOG_ERR,
+		[LOG_LEVEL_WARN] = BCFS_LOG_WARNING,
+		[LOG_LEVEL_INFO] = BCFS_LOG_INFO,
+		[LOG_LEVEL_DEBUG] = BCFS_LOG_DEBUG,
+	};
+	struct core *c = arg;
+
+	if (c->opening && level == LOG_LEVEL_ERR) {
+		/* The first is the cause, the others follow from it. */
+		if (!c->last_err[0])
+			snprintf(c->last_err, sizeof(c->last_err), "%s", line);
+		return;
+	}
+	if (c->user_log)
+		c->user_log(c->user_log_arg, map[level], line);
+}
+
+static u64 core_log_now(void *arg)
+{
+	return env_mono_ns(((struct core *)arg)->fs.env);
+}
+
+/* ---- what the layers call back ---- */
+
+/* Metadata is damaged or the device failed: the errors= policy. */
+static void core_went_wrong(struct core *c, int err)
+{
+	if (c->opts.for_check || c->on_error == BCFS_ON_ERROR_CONTINUE)
+		return;
+	if (c->on_error == BCFS_ON_ERROR_PANIC) {
+		log_err(&c->log, "%s: errors=panic: %s", c->fs.bdev->name, err_str(err));
+		abort();
+	}
+	if (!__atomic_exchange_n(&c->fs.error, err, __ATOMIC_ACQ_REL) && !c->opening)
+		log_err(&c->log, "%s: read-only from now on (%s); unmount and run fsck.bcfs",
+			c->fs.bdev->name, err_str(err));
+}
+
+static void core_btree_error(void *arg, int err, const char *msg)
+{
+	core_went_wrong(arg, err);
+}
+
+static void core_journal_error(void *arg, int err)
+{
+	struct core *c = arg;
+
+	__atomic_store_n(&c->fs.error, err, __ATOMIC_RELEASE);
+	log_err(&c->log, "%s: the journal cannot be written (%s): read-only from now on",
+		c->fs.bdev->name, err_str(err));
+}
+
+static void core_data_error(void *arg, int err, u32 snapshot, u64 inum, u64 offset, u64 len)
+{
+	struct core *c = arg;
+
+	log_err(&c->log, "%s: inode %llu: %llu bytes at %llu: %s", c->fs.bdev->name,
+		(unsigned long long)inum, (unsigned long long)len, (unsigned long long)offset,
+		err_str(err));
+}
+
+static int core_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u64 seq)
+{
+	return btree_flush_pins(((struct core *)arg)->fs.btree, pins, nr, seq);
+}
+
+static bool core_is_ancestor(void *arg, u32 id, u32 ancestor)
+{
+	return snapshot_is_ancestor(((struct core *)arg)->fs.snapshots, id, ancestor);
+}
+
+static const struct journal_ops core_journal_ops = {
+	.flush_pins = core_flush_pins,
+	.error = core_journal_error,
+};
+static const struct btree_snapshot_ops core_snapshot_ops = {.is_ancestor = core_is_ancestor};
+
+/* ---- the layers' objects ---- */
+
+struct core *core_new(struct env *env, bcfs_log_fn log, void *log_arg, const struct core_opts *o)
+{
+	struct core *c = env_zalloc(env, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->opts = *o;
+	c->fs.env = env;
+	c->fs.core = c;
+	c->fs.log = &c->log;
+	c->user_log = log;
+	c->user_log_arg = log_arg;
+	c->log = (struct log){.fn = core_log_line,
+			      .arg = c,
+			      .max = LOG_LEVEL_DEBUG,
+			      .now_ns = core_log_now,
+			      .now_arg = c};
+	c->opening = true;
+	core_fill_key_ops(&c->key_ops);
+	return c;
+}
+
+/* A quarter of the memory, within reason, when nobody says. */
+static u64 default_cache_bytes(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+	u64 bytes = pages > 0 && size > 0 ? (u64)pages * size / 8 : 256ULL << 20;
+
+	return min(max(bytes, 64ULL << 20), 1ULL << 30);
+}
+
+static int alloc_journal(struct core *c, const struct bcfs_sb *sb, const struct bcfs_member *m)
+{
+	struct journal_opts jo = {
+		.block_bytes = sb->block_sectors * SECTOR_SIZE,
+		.bucket_sectors = m->bucket_sectors,
+		.magic = BCFS_JSET_MAGIC ^ sb_magic(sb),
+		.csum_type = sb_opt_get(sb, SB_OPT_meta_csum),
+		.flush_delay_ms = c->opts.journal_flush_delay_ms,
+		.ops = &core_journal_ops,
+		.arg = c,
+	};
+	int ret = journal_alloc(c->fs.env, c->fs.bdev, &c->log, &jo, &c->fs.journal);
+
+	if (ret)
+		return ret;
+	c->nr_journal_buckets = sb_journal_nr_buckets(sb);
+	c->journal_buckets =
+		env_malloc(c->fs.env, max(c->nr_journal_buckets, 1U) * sizeof(*c->journal_buckets));
+	if (!c->journal_buckets)
+		return -BCFS_ERR_nomem;
+	for (unsigned i = 0; i < c->nr_journal_buckets; i++)
+		c->journal_buckets[i] = sb_journal_bucket(sb, i);
+	return journal_set_buckets(c->fs.journal, c->journal_buckets, c->nr_journal_buckets);
+}
+
+static int alloc_btree(struct core *c, const struct bcfs_sb *sb)
+{
+	struct btree_fs_opts bo = {
+		.block_bytes = sb->block_sectors * SECTOR_SIZE,
+		.node_bytes = sb->btree_node_sectors * SECTOR_SIZE,
+		.cache_bytes = c->opts.cache_bytes ?: default_cache_bytes(),
+		.magic = BCFS_BTREE_MAGIC ^ sb_magic(sb),
+		.csum_type = sb_opt_get(sb, SB_OPT_meta_csum),
+		.ops = &c->key_ops,
+		.space = &alloc_btree_space_ops,
+		.snapshots = &core_snapshot_ops,
+		.arg = &c->fs,
+		.accounted = alloc_btree_accounted,
+		.error = core_btree_error,
+	};
+	return btree_fs_alloc(c->fs.env, c->fs.bdev, &c->log, c->fs.journal, &bo, &c->fs.btree);
+}
+
+int core_alloc_layers(struct core *c)
+{
+	const struct bcfs_sb *sb = c->fs.sb->sb;
+	struct bcfs_member m = sb_member_get(sb, 0);
+	struct alloc_opts ao = {
+		.block_sectors = sb->block_sectors,
+		.bucket_sectors = m.bucket_sectors,
+		.node_sectors = sb->btree_node_sectors,
+		.nr_buckets = m.nr_buckets,
+		.first_bucket = m.first_bucket,
+		.discard = c->opts.discard == BCFS_DEFAULT
+				   ? !!(sb->flags[0] & BCFS_SB_FLAG_DISCARD)
+				   : c->opts.discard == BCFS_ON,
+	};
+	struct data_opts dopt = {
+		.block_bytes = sb->block_sectors * SECTOR_SIZE,
+		.extent_max_sectors = sb_opt_get(sb, SB_OPT_extent_max),
+		.csum_type = sb_opt_get(sb, SB_OPT_data_csum),
+		.chunk_shift = sb_opt_get(sb, SB_OPT_chunk_shift),
+		.error = core_data_error,
+		.arg = c,
+	};
+	int ret = alloc_journal(c, sb, &m) ?:
+		  alloc_fs_alloc(c->fs.env, c->fs.bdev, &c->log, &ao, &c->fs.alloc) ?:
+		  alloc_btree(c, sb);
+
+	if (ret)
+		return ret;
+	alloc_fs_attach(c->fs.alloc, c->fs.btree, c->fs.journal);
+	c->fs.fs_opts = (struct fs_opts){
+		.block_bytes = sb->block_sectors * SECTOR_SIZE,
+		.read_only = c->opts.read_only,
+		.noatime = c->opts.noatime || c->opts.read_only,
+	};
+	u8 errors = sb_opt_get(sb, SB_OPT_errors);
+	c->on_error = c->opts.on_error;
+	if (c->on_error == BCFS_ON_ERROR_DEFAULT)
+		c->on_error = BCFS_ON_ERROR_RO + errors;
+	return alloc_set_journal_buckets(c->fs.alloc, c->journal_buckets, c->nr_journal_buckets) ?:
+	       snapshots_alloc(c->fs.env, &c->fs.snapshots) ?:
+	       data_fs_alloc(c->fs.env, c->fs.bdev, &c->log, c->fs.btree, c->fs.alloc, &dopt,
+			     &c->fs.data) ?:
+	       fs_init(&c->fs);
+}
+
+void core_free_layers(struct core *c)
+{
+	struct env *env = c->fs.env;
+
+	if (c->fs.ino)
+		fs_exit(&c->fs);
+	data_fs_free(c->fs.data);
+	btree_fs_free(c->fs.btree);
+	alloc_fs_free(c->fs.alloc);
+	snapshots_free(c->fs.snapshots);
+	journal_free(c->fs.journal);
+	sb_free(c->fs.sb);
+	env_free(env, c->bl);
+	env_free(env, c->journal_buckets);
+	if (c->fs.bdev && c->fs.bdev != c->real_bdev)
+		bdev_close(c->fs.bdev);
+	env_free(env, c);
+}
+
+/* After recovery: everything above the btrees. */
+int core_start_layers(struct core *c)
+{
+	int ret = alloc_fs_start_threads(c->fs.alloc);
+
+	if (ret)
+		return ret;
+	c->threads_started = true;
+	return snapshots_read(c->fs.snapshots, c->fs.btree, &c->log);
+}
+
+void core_abort(struct core *c)
+{
+	if (c->fs.btree)
+		btree_fs_halt(c->fs.btree);
+	if (c->fs.journal)
+		journal_halt(c->fs.journal);
+	__atomic_store_n(&c->fs.error, -BCFS_ERR_btree_halted, __ATOMIC_RELEASE);
+	if (c->fs.alloc && c->threads_started)
+		alloc_fs_stop(c->fs.alloc);
+	core_free_layers(c);
+}
+
+int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opts, bcfs_log_fn log,
+		 void *log_arg, struct core **ret, char *msg, size_t msg_size)
+{
+	struct core *c = core_new(env, log, log_arg, opts);
+	int err;
+
+	if (!c) {
+		core_msg(msg, msg_size, "%s: out of memory", bdev->name);
+		return -BCFS_ERR_nomem;
+	}
+	c->real_bdev = c->fs.bdev = bdev;
+	err = opts->read_only ? overlay_bdev_create(env, bdev, &c->fs.bdev) : 0;
+	if (!err)
+		err = sb_read(env, c->fs.bdev, &c->log, &c->fs.sb);
+	if (!err && c->fs.sb->read_only && !opts->read_only) {
+		log_err(&c->log, "%s: has features that this program can only read: mount it "
+				 "read-only (-o ro)",
+			bdev->name);
+		err = -BCFS_ERR_core_ro_features;
+	}
+	err = err ?: core_alloc_layers(c) ?: core_recover(c) ?: core_start_layers(c);
+	/* Unfinished business of a crash. */
+	if (!err && !opts->read_only)
+		err = logged_ops_resume(&c->fs) ?: deleted_inodes_reap_all(&c->fs);
+	if (!err && c->fs.error && !opts->for_check)
+		err = c->fs.error;
+	if (err) {
+		if (c->last_err[0])
+			core_msg(msg, msg_size, "%s", c->last_err);
+		else
+			core_msg(msg, msg_size, "%s: cannot be opened: %s", bdev->name,
+				 err_str(err));
+		core_abort(c);
+		return err;
+	}
+	c->opening = false;
+	*ret = c;
+	return 0;
+}
+
+int core_close(struct core *c)
+{
+	struct journal_carried *carried = &c->carried;
+	u64 seq = 0;
+	int ret;
+
+	if (c->opts.read_only) {
+		core_abort(c);
+		return 0;
+	}
+	ret = fs_stop(&c->fs);
+	alloc_fs_stop(c->fs.alloc);
+	btree_fs_stop(c->fs.btree);
+	int err = journal_stop(c->fs.journal, carried, &seq);
+	ret = err ?: ret;
+	if (!err && !c->fs.error) {
+		err = core_mark_clean(c, carried, seq);
+		ret = err ?: ret;
+	} else if (!ret) {
+		ret = c->fs.error;
+	}
+	if (err)
+		log_err(&c->log, "%s: not everything could be written: %s", c->fs.bdev->name,
+			err_str(err));
+	core_free_layers(c);
+	return ret;
+}
+
+/* ---- by path ---- */
+
+struct wait_log {
+	bcfs_log_fn fn;
+	void *arg;
+};
+
+static void on_wait(void *ctx, const char *line)
+{
+	struct wait_log *w = ctx;
+
+	if (w->fn)
+		w->fn(w->arg, BCFS_LOG_NOTICE, line);
+}
+
+int core_open_device(const char *path, bool read_only, bool unlocked, u8 io, u8 direct,
+		     u32 wait_lock_ms, u32 nr_threads, bcfs_log_fn log, void *log_arg,
+		     struct env **ret_env, struct bdev **ret, char *msg, size_t msg_size)
+{
+	struct wait_log w = {log, log_arg};
+	struct bdev_opts bo = {
+		.read_only = read_only,
+		.unlocked = unlocked,
+		.engine = io == BCFS_IO_URING	  ? BDEV_ENGINE_URING
+			  : io == BCFS_IO_THREADS ? BDEV_ENGINE_THREADS
+						  : BDEV_ENGINE_AUTO,
+		.direct = direct == BCFS_OFF ? BDEV_DIRECT_OFF : BDEV_DIRECT_AUTO,
+		.nr_threads = nr_threads,
+		.wait_lock_ms = wait_lock_ms,
+		.on_wait = on_wait,
+		.on_wait_ctx = &w,
+	};
+	int err = env_real_create(ret_env);
+
+	if (err) {
+		core_msg(msg, msg_size, "%s: %s", path, err_str(err));
+		return err;
+	}
+	err = bdev_open(*ret_env, path, &bo, ret, msg, msg_size);
+	if (err)
+		env_real_destroy(*ret_env);
+	return err;
+}
+
+int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs **ret, char *msg,
+	      size_t msg_size)
+{
+	struct bcfs_open_opts o = {0};
+	struct env *env;
+	struct bdev *bdev;
+	struct core *c;
+
+	if (opts)
+		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
+	struct core_opts co = {
+		.read_only = o.read_only,
+		.norecovery = o.norecovery && o.read_only,
+		.on_error = o.on_error,
+		.discard = o.discard,
+		.noatime = o.noatime,
+		.cache_bytes = o.cache_bytes,
+		.journal_flush_delay_ms = o.journal_flush_delay_ms,
+	};
+	int err = core_open_device(path, o.read_only, false, o.io, o.direct, o.wait_lock_ms,
+				   o.nr_threads, o.log, o.log_arg, &env, &bdev, msg, msg_size);
+	if (err)
+		return err;
+	err = core_open_on(env, bdev, &co, o.log, o.log_arg, &c, msg, msg_size);
+	if (err) {
+		bdev_close(bdev);
+		env_real_destroy(env);
+		return err;
+	}
+	c->owns_env = true;
+	*ret = &c->fs;
+	return 0;
+}
+
+static void close_device(struct env *env, struct bdev *bdev)
+{
+	bdev_close(bdev);
+	env_real_destroy(env);
+}
+
+int bcfs_close(struct bcfs *fs)
+{
+	struct core *c = to_core(fs);
+	struct env *env = fs->env;
+	struct bdev *bdev = c->real_bdev;
+	bool owns = c->owns_env;
+	int ret = core_close(c);
+
+	if (owns)
+		close_device(env, bdev);
+	return ret;
+}
+
+void bcfs_abort(struct bcfs *fs)
+{
+	struct core *c = to_core(fs);
+	struct env *env = fs->env;
+	struct bdev *bdev = c->real_bdev;
+	bool owns = c->owns_env;
+
+	core_abort(c);
+	if (owns)
+		close_device(env, bdev);
+}
+
+int bcfs_is_read_only(const struct bcfs *fs)
+{
+	return fs_may_write(fs) != 0;
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * From superblock and journal to whole btrees.
+ *
+ * The base is the clean section (always there: mkfs closes what it makes). Entries up to its seq are history and
+ * are kept from journal_read() as if blacklisted. If there is a flush entry behind it, that one's
+ * roots and counters count, and its keys are replayed; if not, nothing happened since.
+ */
+#include "core/core.h"
+
+#include "btree/btree.h"
+
+#include <string.h>
+
+#define CLEAN_MAX_U64s 4096
+
+/* Roots and counters out of a list of jset entries. */
+static int carried_from_entries(struct core *c, const u64 *start, u32 u64s,
+				struct journal_carried *ret)
+{
+	const u64 *end = start + u64s;
+
+	memset(ret, 0, sizeof(*ret));
+	for (const u64 *p = start; p < end;) {
+		const struct jset_entry *e = (const void *)p;
+
+		if (end - p < 1 || e->u64s > end - p - 1)
+			return -BCFS_ERR_core_clean_invalid;
+		if (e->type == BCFS_JSET_ENTRY_btree_root && e->btree_id < BTREE_ID_NR &&
+		    e->u64s >= BKEY_U64s && e->u64s <= ARRAY_SIZE(ret->roots[0].buf)) {
+			struct journal_root *r = &ret->roots[e->btree_id];
+
+			memcpy(r->buf, e->data, e->u64s * 8UL);
+			if (r->k.k.u64s != e->u64s)
+				return -BCFS_ERR_core_clean_invalid;
+			r->alive = true;
+			r->level = e->level;
+		} else if (e->type == BCFS_JSET_ENTRY_usage) {
+			const struct bcfs_jset_usage *u = (const void *)e->data;
+
+			for (unsigned i = 0; i + 1 < e->u64s; i += 2, u++)
+				if (u->type < BCFS_ACCOUNTING_NR)
+					ret->usage[u->type] = u->v;
+		}
+		p += 1 + e->u64s;
+	}
+	return 0;
+}
+
+static u32 carried_to_entries(const struct journal_carried *carried, u64 *out)
+{
+	u64 *p = out;
+
+	for (unsigned i = 0; i < BTREE_ID_NR; i++) {
+		const struct journal_root *r = &carried->roots[i];
+		struct jset_entry *e = (void *)p;
+
+		if (!r->alive)
+			continue;
+		*e = (struct jset_entry){.u64s = r->k.k.u64s,
+					 .btree_id = i,
+					 .level = r->level,
+					 .type = BCFS_JSET_ENTRY_btree_root};
+		memcpy(e->data, r->buf, r->k.k.u64s * 8UL);
+		p += 1 + e->u64s;
+	}
+	struct jset_entry *e = (void *)p;
+	struct bcfs_jset_usage *u = (void *)e->data;
+
+	*e = (struct jset_entry){.type = BCFS_JSET_ENTRY_usage};
+	for (unsigned i = 0; i < BCFS_ACCOUNTING_NR; i++)
+		if (carried->usage[i])
+			*u++ = (struct bcfs_jset_usage){.type = i, .v = carried->usage[i]};
+	e->u64s = (u64 *)u - e->data;
+	p += 1 + e->u64s;
+	return p - out;
+}
+
+int core_mark_clean(struct core *c, const struct journal_carried *carried, u64 seq)
+{
+	struct sb_handle *sb = c->fs.sb;
+	u64 *buf = env_zalloc(c->fs.env, CLEAN_MAX_U64s * 8);
+
+	if (!buf)
+		return -BCFS_ERR_nomem;
+	u32 u64s = carried_to_entries(carried, buf);
+	int ret = bdev_flush(c->fs.bdev);
+
+	if (!ret) {
+		sb_lock(sb);
+		/* What is before the last crash's range can never be met again. */
+		if (c->nr_bl > 1)
+			sb_blacklist_drop_below(sb, c->bl[c->nr_bl - 1].start);
+		ret = sb_clean_set(sb, seq, buf, u64s) ?: sb_write(sb);
+		sb_unlock(sb);
+	}
+	env_free(c->fs.env, buf);
+	return ret;
+}
+
+/* The superblock's ranges, and room for two more. */
+static int load_blacklist(struct core *c)
+{
+	const struct bcfs_sb *sb = c->fs.sb->sb;
+
+	c->nr_bl = sb_blacklist_nr(sb);
+	c->bl = env_zalloc(c->fs.env, (c->nr_bl + 2) * sizeof(*c->bl));
+	if (!c->bl)
+		return -BCFS_ERR_nomem;
+	for (unsigned i = 0; i < c->nr_bl; i++) {
+		struct bcfs_blacklist_range r = sb_blacklist_range(sb, i);
+
+		c->bl[i] = (struct journal_blacklist_range){r.start, r.end};
+	}
+	return 0;
+}
+
+static const struct bcfs_sb_field_clean *clean_field(const struct core *c, u32 *u64s)
+{
+	const struct bcfs_sb_field_clean *f =
+		(const void *)sb_field_get(c->fs.sb->sb, BCFS_SB_FIELD_clean);
+
+	if (!f || f->field.u64s < sizeof(*f) / 8)
+		return NULL;
+	*u64s = f->field.u64s - sizeof(*f) / 8;
+	return f;
+}
+
+/* The mount goes on behind everything a lost entry may have numbered. */
+static int blacklist_lost(struct core *c, u64 start, u64 end)
+{
+	struct sb_handle *sb = c->fs.sb;
+	int ret;
+
+	c->bl[c->nr_bl++] = (struct journal_blacklist_range){start, end};
+	sb_lock(sb);
+	ret = sb_blacklist_add(sb, start, end);
+	sb_unlock(sb);
+	return ret;
+}
+
+/* The flag goes, the section stays; with it, what was blacklisted. Before the journal writes. */
+static int mark_dirty(struct core *c)
+{
+	struct sb_handle *sb = c->fs.sb;
+	int ret;
+
+	sb_lock(sb);
+	sb->sb->flags[0] &= ~BCFS_SB_FLAG_CLEAN;
+	struct bcfs_member m = sb_member_get(sb->sb, 0);
+	m.last_mount = fs_now(&c->fs);
+	ret = sb_member_set(sb, 0, &m) ?: sb_write(sb);
+	sb_unlock(sb);
+	return ret;
+}
+
+/* What recovery goes on with. */
+struct recovery {
+	struct journal_replay r;
+	bool replay;
+	u64 cur_seq;
+	u64 suspect;
+};
+
+static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
+{
+	struct journal *j = c->fs.journal;
+	unsigned nr = c->nr_bl;
+	int ret;
+
+	/* Entries up to the clean section's are history. */
+	c->bl[nr] = (struct journal_blacklist_range){0, clean_seq};
+	ret = journal_read(j, c->bl, nr + 1, &rec->r);
+	if (ret && ret != -BCFS_ERR_journal_empty)
+		return ret;
+	rec->replay = !ret && rec->r.seq > clean_seq;
+
+	u64 last = rec->replay ? rec->r.seq : clean_seq;
+	u64 max_seen = max(max(rec->r.max_seen, last), clean_seq);
+
+	rec->cur_seq = max_seen + JOURNAL_SEQ_AHEAD + 1;
+	rec->suspect = rec->cur_seq - 1;
+	if (rec->replay)
+		c->carried = rec->r.carried;
+	if (rec->replay)
+		log_info(&c->log, "%s: not closed cleanly: replaying journal entries %llu to %llu",
+			 c->fs.bdev->name, (unsigned long long)rec->r.last_seq,
+			 (unsigned long long)rec->r.seq);
+	else
+		log_info(&c->log, "%s: not closed cleanly: nothing to replay", c->fs.bdev->name);
+	return blacklist_lost(c, last + 1, rec->cur_seq - 1);
+}
+
+int core_recover(struct core *c)
+{
+	struct recovery rec = {0};
+	const struct bcfs_sb *sb = c->fs.sb->sb;
+	u32 u64s;
+	const struct bcfs_sb_field_clean *clean = clean_field(c, &u64s);
+	int ret = load_blacklist(c);
+
+	if (ret)
+		return ret;
+	if (!clean) {
+		log_err(&c->log,
+			"%s: the superblock has no record of the btrees: mkfs was interrupted; "
+			"make the filesystem again",
+			c->fs.bdev->name);
+		return -BCFS_ERR_core_no_clean;
+	}
+	ret = carried_from_entries(c, clean->start, u64s, &c->carried);
+	if (ret) {
+		log_err(&c->log, "%s: the superblock's clean section is damaged; run fsck.bcfs",
+			c->fs.bdev->name);
+		return ret;
+	}
+	c->was_clean = sb->flags[0] & BCFS_SB_FLAG_CLEAN;
+	rec.cur_seq = clean->journal_seq + 1;
+	rec.suspect = c->nr_bl ? c->bl[c->nr_bl - 1].end : 0;
+	if (!c->was_clean && !c->opts.norecovery)
+		ret = read_unclean(c, &rec, clean->journal_seq);
+	if (!ret)
+		ret = mark_dirty(c);
+	if (ret)
+		goto out;
+	ret = btree_fs_start(c->fs.btree, c->carried.roots, rec.suspect, c->bl, c->nr_bl) ?:
+	      journal_start(c->fs.journal, rec.cur_seq, rec.replay ? &rec.r : NULL, &c->carried);
+	if (ret)
+		goto out;
+	c->journal_started = true;
+	ret = alloc_fs_start(c->fs.alloc, c->carried.usage);
+	if (ret)
+		goto out;
+	if (rec.replay) {
+		ret = btree_replay(c->fs.btree, &rec.r);
+		if (!ret)
+			journal_replay_done(c->fs.journal);
+	} else {
+		btree_fs_replay_none(c->fs.btree);
+	}
+out:
+	journal_replay_free(c->fs.journal, &rec.r);
+	return ret;
+}
