@@ -264,7 +264,21 @@
 
 /* core: 1100.. */
 #define BCFS_ERRCODES_CORE(x)                                                                      \
-	x(erofs, 1100, EROFS, "the filesystem is read-only")
+	x(erofs, 1100, EROFS, "the filesystem is read-only")                                       \
+	x(core_clean_invalid, 1101, EUCLEAN, "the superblock's clean section is damaged")          \
+	x(core_no_clean, 1102, EUCLEAN, "the filesystem was never completely made")                \
+	x(core_ro_features, 1103, EROFS, "features that can only be read")                         \
+	x(mkfs_journal_small, 1110, EINVAL, "the journal is too small")                            \
+	x(mkfs_journal_big, 1111, EINVAL, "the journal is too big for the device")                 \
+	x(mkfs_bucket_size, 1112, EINVAL, "bad bucket size")                                       \
+	x(mkfs_node_size, 1113, EINVAL, "bad btree node size")                                     \
+	x(mkfs_chunk_size, 1114, EINVAL, "bad checksum chunk size")                                \
+	x(mkfs_exists, 1115, EEXIST, "the device holds a bcfs filesystem already")                 \
+	x(mkfs_size_of_device, 1116, EINVAL, "a size is for image files only")                     \
+	x(mkfs_image, 1117, EIO, "the image file cannot be made")                                  \
+	x(dump_bad_pos, 1120, EINVAL, "a position is inode[:offset[:snapshot]]")                   \
+	x(dump_bad_btree, 1121, EINVAL, "no such btree")                                           \
+	x(check_cancelled, 1122, ECANCELED, "the check was cancelled")
 
 /* clang-format on */
 

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Making a filesystem: a superblock in memory, empty btrees over it, the first keys through the
+ * ordinary transactions, and a clean shutdown, which writes the superblock for the first time. Until
+ * then the device has no valid superblock: an interrupted mkfs leaves nothing that mounts.
+ */
+#include "core/core.h"
+
+#include "btree/btree.h"
+#include "codec/codec.h"
+#include "dev/overlay_bdev.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define JOURNAL_DEFAULT_MAX (256ULL << 20)
+
+static int mkfs_csum(const char *name, unsigned dflt, unsigned *ret, char *msg, size_t msg_size)
+{
+	*ret = dflt;
+	if (!name)
+		return 0;
+	int type = csum_type_from_name(name);
+	struct printbuf err = PRINTBUF;
+	int bad = type < 0 ? type : csum_type_check(type, &err);
+
+	if (bad)
+		core_msg(msg, msg_size, "checksum type %s: %s; one of none, crc32c, crc64, xxh3, "
+					"blake2b",
+			 name, printbuf_str(&err)[0] ? printbuf_str(&err) : "unknown");
+	else
+		*ret = type;
+	printbuf_exit(&err);
+	return bad;
+}
+
+/* How many buckets the journal gets: as asked, or a sixty-fourth of the device within bounds. */
+static int journal_size(const struct bcfs_mkfs_opts *o, const struct bcfs_sb *sb,
+			const struct bcfs_member *m, const char *name, u64 *ret, char *msg,
+			size_t msg_size)
+{
+	u64 bucket = (u64)m->bucket_sectors * SECTOR_SIZE;
+	u64 least = journal_min_bytes(sb->block_sectors * SECTOR_SIZE, m->bucket_sectors);
+	u64 usable = m->nr_buckets - m->first_bucket;
+	u64 bytes = o->journal_bytes;
+
+	if (!bytes) {
+		bytes = min(m->nr_buckets * bucket / 64, JOURNAL_DEFAULT_MAX);
+		bytes = max(bytes, min(max(least, 1ULL << 20), usable / 4 * bucket));
+		bytes = max(bytes, least);
+	}
+	*ret = DIV_ROUND_UP(bytes, bucket);
+	if (bytes < least) {
+		core_msg(msg, msg_size, "%s: a journal of %llu bytes is too small: at least %llu",
+			 name, (unsigned long long)bytes, (unsigned long long)least);
+		return -BCFS_ERR_mkfs_journal_small;
+	}
+	if (*ret > usable / 2) {
+		core_msg(msg, msg_size,
+			 "%s: a journal of %llu bytes leaves too little of the device: at most %llu",
+			 name, (unsigned long long)bytes,
+			 (unsigned long long)(usable / 2 * bucket));
+		return -BCFS_ERR_mkfs_journal_big;
+	}
+	return 0;
+}
+
+static int mkfs_params(const struct bcfs_mkfs_opts *o, u64 dev_bytes, struct sb_params *p,
+		       char *msg, size_t msg_size)
+{
+	*p = SB_PARAMS_DEFAULT;
+	if (o->uuid)
+		memcpy(p->user_uuid.b, o->uuid, 16);
+	p->label = o->label;
+	if (o->block_bytes)
+		p->block_bytes = o->block_bytes;
+	if (o->bucket_bytes > UINT32_MAX) {
+		core_msg(msg, msg_size, "a bucket size of %llu bytes is too big",
+			 (unsigned long long)o->bucket_bytes);
+		return -BCFS_ERR_mkfs_bucket_size;
+	}
+	p->bucket_bytes = o->bucket_bytes;
+	if (o->node_bytes) {
+		p->node_bytes = o->node_bytes;
+	} else {
+		u32 bucket = p->bucket_bytes ?: sb_default_bucket_bytes(dev_bytes, 0);
+
+		p->node_bytes = min(p->node_bytes, bucket);
+	}
+	if (p->node_bytes < 4 * p->block_bytes) {
+		core_msg(msg, msg_size,
+			 "btree nodes of %u bytes are too small for blocks of %u: at least four blocks",
+			 p->node_bytes, p->block_bytes);
+		return -BCFS_ERR_mkfs_node_size;
+	}
+	if (o->csum_chunk_bytes) {
+		unsigned shift = 0;
+
+		while (shift < 12 && (SECTOR_SIZE << shift) < o->csum_chunk_bytes)
+			shift++;
+		p->chunk_shift = shift;
+		if ((SECTOR_SIZE << shift) != o->csum_chunk_bytes) {
+			core_msg(msg, msg_size, "a checksum chunk of %u bytes: not a power of two",
+				 o->csum_chunk_bytes);
+			return -BCFS_ERR_mkfs_chunk_size;
+		}
+	}
+	if (o->extent_max_bytes)
+		p->extent_max_sectors = o->extent_max_bytes / SECTOR_SIZE;
+	p->errors = o->on_error ? o->on_error - BCFS_ON_ERROR_RO : 0;
+	p->discard = o->discard == BCFS_ON;
+	return mkfs_csum(o->metadata_csum, p->meta_csum, &p->meta_csum, msg, msg_size) ?:
+	       mkfs_csum(o->data_csum, p->data_csum, &p->data_csum, msg, msg_size);
+}
+
+/* The journal's buckets: the first of the device. */
+static int mkfs_journal(struct core *c, const struct bcfs_mkfs_opts *o, char *msg, size_t msg_size)
+{
+	struct bcfs_member m = sb_member_get(c->fs.sb->sb, 0);
+	u64 nr;
+	int ret = journal_size(o, c->fs.sb->sb, &m, c->fs.bdev->name, &nr, msg, msg_size);
+
+	if (ret)
+		return ret;
+	struct bcfs_journal_run run = {.start = m.first_bucket, .nr = nr};
+
+	sb_lock(c->fs.sb);
+	ret = sb_journal_set(c->fs.sb, &run, 1);
+	sb_unlock(c->fs.sb);
+	return ret;
+}
+
+static int mkfs_populate(struct core *c, const struct bcfs_mkfs_opts *o)
+{
+	int ret = btree_fs_start(c->fs.btree, NULL, 0, NULL, 0) ?:
+		  journal_start(c->fs.journal, 1, NULL, &c->carried);
+
+	if (ret)
+		return ret;
+	c->journal_started = true;
+	btree_fs_replay_none(c->fs.btree);
+	ret = alloc_fs_start(c->fs.alloc, NULL) ?:
+	      alloc_init_device(c->fs.alloc, c->journal_buckets, c->nr_journal_buckets) ?:
+	      alloc_fs_start_threads(c->fs.alloc);
+	if (ret)
+		return ret;
+	c->threads_started = true;
+	return snapshots_init_fs(c->fs.snapshots, c->fs.btree, fs_now(&c->fs)) ?:
+	       fs_init_root(&c->fs, 0755, o->root_uid, o->root_gid);
+}
+
+static int mkfs_wipe(struct core *c, const struct bcfs_mkfs_opts *o)
+{
+	struct bdev *bdev = c->fs.bdev;
+
+	if (bdev->can_discard && o->discard != BCFS_OFF) {
+		int ret = bdev_discard(bdev, 0, bdev->size_bytes);
+
+		if (ret)
+			log_warn(&c->log, "%s: discard failed: %s", bdev->name, err_str(ret));
+	}
+	return sb_erase(bdev);
+}
+
+int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *o,
+		 struct bcfs_info *ret, char *msg, size_t msg_size)
+{
+	struct core_opts co = {.discard = o->discard == BCFS_ON ? BCFS_ON : BCFS_OFF,
+			       .cache_bytes = 16 << 20};
+	struct core *c = core_new(env, o->log, o->log_arg, &co);
+	struct sb_params p;
+	char own[CORE_MSG_SIZE] = "";
+
+	if (!c)
+		return -BCFS_ERR_nomem;
+	c->real_bdev = c->fs.bdev = bdev;
+	int err = mkfs_params(o, bdev->size_bytes, &p, own, sizeof(own)) ?:
+		  sb_init(env, bdev, &c->log, &p, &c->fs.sb) ?:
+		  mkfs_journal(c, o, own, sizeof(own)) ?:
+		  mkfs_wipe(c, o) ?:
+		  core_alloc_layers(c) ?:
+		  mkfs_populate(c, o);
+	if (err) {
+		if (own[0] || c->last_err[0])
+			core_msg(msg, msg_size, "%s", own[0] ? own : c->last_err);
+		else
+			core_msg(msg, msg_size, "%s: cannot be made: %s", bdev->name, err_str(err));
+		core_abort(c);
+		return err;
+	}
+	/* The superblock is written last, by the clean shutdown. */
+	struct bcfs_info info;
+	core_info(c->fs.sb->sb, &info);
+	info.clean = 1;
+	err = core_close(c);
+	if (err)
+		core_msg(msg, msg_size, "%s: cannot be written: %s", bdev->name, err_str(err));
+	else if (ret)
+		*ret = info;
+	return err;
+}
+
+/* An existing bcfs is only overwritten with force. */
+static int refuse_existing(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *o,
+			   char *msg, size_t msg_size)
+{
+	struct sb_handle *sb = NULL;
+
+	if (o->force)
+		return 0;
+	struct core_opts co = {0};
+	struct core *c = core_new(env, NULL, NULL, &co); /* its log swallows what sb_read says */
+	if (!c)
+		return -BCFS_ERR_nomem;
+	int err = sb_read_any(env, bdev, &c->log, &sb);
+
+	sb_free(sb);
+	env_free(env, c);
+	if (err == -BCFS_ERR_sb_not_bcfs)
+		return 0;
+	core_msg(msg, msg_size,
+		 "%s: already holds a bcfs filesystem; use -f to overwrite it", bdev->name);
+	return -BCFS_ERR_mkfs_exists;
+}
+
+/* ---- the image file ---- */
+
+struct image {
+	int fd;
+	bool created;
+	bool grown;
+	u64 old_size;
+	char path[64]; /* of the stand-in of a dry run */
+};
+
+/* Make or resize the file as asked; a dry run works on memory instead. */
+static int image_prepare(const char *path, const struct bcfs_mkfs_opts *o, struct image *im,
+			 char *msg, size_t msg_size)
+{
+	struct stat st;
+
+	im->fd = -1;
+	if (!o->size_bytes)
+		return 0;
+	bool exists = !stat(path, &st);
+	if (exists && !S_ISREG(st.st_mode)) {
+		core_msg(msg, msg_size, "%s: --size is for image files, this is not one", path);
+		return -BCFS_ERR_mkfs_size_of_device;
+	}
+	if (exists && (u64)st.st_size == o->size_bytes)
+		return 0;
+	if (o->dry_run) {
+		im->fd = memfd_create("bcfs", 0);
+		if (im->fd < 0 || ftruncate(im->fd, o->size_bytes)) {
+			core_msg(msg, msg_size, "%s: %s", path, strerror(errno));
+			return -BCFS_ERR_mkfs_image;
+		}
+		snprintf(im->path, sizeof(im->path), "/proc/self/fd/%d", im->fd);
+		return 0;
+	}
+	im->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | (exists ? 0 : O_EXCL), 0600);
+	if (im->fd < 0) {
+		core_msg(msg, msg_size, "%s: cannot be created: %s", path, strerror(errno));
+		return -BCFS_ERR_mkfs_image;
+	}
+	im->created = !exists;
+	im->old_size = exists ? st.st_size : 0;
+	if (!exists && ftruncate(im->fd, o->size_bytes)) {
+		core_msg(msg, msg_size, "%s: cannot be made %llu bytes long: %s", path,
+			 (unsigned long long)o->size_bytes, strerror(errno));
+		return -BCFS_ERR_mkfs_image;
+	}
+	return 0;
+}
+
+static void image_done(const char *path, struct image *im, bool failed)
+{
+	if (im->fd < 0)
+		return;
+	if (failed && im->created)
+		unlink(path);
+	else if (failed && im->grown && ftruncate(im->fd, im->old_size))
+		failed = true; /* nothing more to be done */
+	close(im->fd);
+}
+
+static int mkfs_open_device(const char *path, const struct bcfs_mkfs_opts *o, struct env **env,
+			    struct bdev **bdev, char *msg, size_t msg_size)
+{
+	return core_open_device(path, o->dry_run, false, BCFS_IO_AUTO, BCFS_DEFAULT, 0, 0, o->log,
+				o->log_arg, env, bdev, msg, msg_size);
+}
+
+/* What is there now, before an existing file is resized. */
+static int check_before_resize(const char *path, const struct bcfs_mkfs_opts *o, struct image *im,
+			       char *msg, size_t msg_size)
+{
+	struct env *env;
+	struct bdev *bdev;
+
+	if (im->fd < 0 || im->created || o->dry_run || !im->old_size)
+		goto resize;
+	int err = mkfs_open_device(path, o, &env, &bdev, msg, msg_size);
+	if (err)
+		return err;
+	err = refuse_existing(env, bdev, o, msg, msg_size);
+	bdev_close(bdev);
+	env_real_destroy(env);
+	if (err)
+		return err;
+resize:
+	if (im->fd >= 0 && !im->created && !o->dry_run) {
+		if (ftruncate(im->fd, o->size_bytes)) {
+			core_msg(msg, msg_size, "%s: cannot be made %llu bytes long: %s", path,
+				 (unsigned long long)o->size_bytes, strerror(errno));
+			return -BCFS_ERR_mkfs_image;
+		}
+		im->grown = true;
+	}
+	return 0;
+}
+
+int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_info *ret, char *msg,
+	      size_t msg_size)
+{
+	struct bcfs_mkfs_opts o = {0};
+	struct image im;
+	struct env *env;
+	struct bdev *bdev, *over = NULL;
+
+	if (opts)
+		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
+	int err = image_prepare(path, &o, &im, msg, msg_size) ?:
+		  check_before_resize(path, &o, &im, msg, msg_size);
+	const char *dev = o.dry_run && im.fd >= 0 ? im.path : path;
+
+	if (!err)
+		err = mkfs_open_device(dev, &o, &env, &bdev, msg, msg_size);
+	if (err) {
+		image_done(path, &im, true);
+		return err;
+	}
+	err = refuse_existing(env, bdev, &o, msg, msg_size);
+	if (!err && o.dry_run)
+		err = overlay_bdev_create(env, bdev, &over);
+	if (!err)
+		err = core_mkfs_on(env, over ?: bdev, &o, ret, msg, msg_size);
+	bdev_close(over);
+	bdev_close(bdev);
+	env_real_destroy(env);
+	image_done(path, &im, err);
+	return err;
+}
