@@ -100,8 +100,9 @@ struct alloc_sectors {
 int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret);
 void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s);
 
-/* Triggers, called from the key types' bkey_ops: @old and @new may be any type; pointers are found
- * in both. */
+/* Trigger for key types with pointers, to be called once per change (put it into bkey_ops as it is:
+ * the btree calls the same function once): @old and @new may be any type; pointers are found in
+ * both. */
 int alloc_trigger_pointers(struct btree_trans *trans, enum btree_id btree, unsigned level,
 			   struct bkey_s_c old, struct bkey_s_c new, unsigned flags);
 /* Counters changed by a commit (struct btree_fs_opts.accounted). May be called with locks held. */
@@ -109,6 +110,9 @@ void alloc_accounted(struct alloc_fs *a, const s64 deltas[BCFS_ACCOUNTING_NR]);
 
 extern const struct bkey_ops bkey_ops_alloc, bkey_ops_backpointer, bkey_ops_lru, bkey_ops_btree_ptr,
 	bkey_ops_accounting, bkey_ops_bucket_gens;
+
+/* For struct btree_fs_opts.accounted; arg: struct alloc_ops_arg. */
+void alloc_btree_accounted(void *arg, const s64 *deltas);
 
 /* Usage, in sectors */
 struct alloc_usage {
@@ -124,6 +128,9 @@ void alloc_usage(struct alloc_fs *a, struct alloc_usage *ret);
 /* mkfs: alloc keys for superblock buckets (below first_bucket) and the journal's, in bounded
  * commits. To be called before anything else is written; the rest of the device needs no keys. */
 int alloc_init_device(struct alloc_fs *a, const u64 *journal_buckets, unsigned nr_journal);
+
+/* The journal's buckets, so that alloc_check() can hold alloc keys against them; copied. */
+int alloc_set_journal_buckets(struct alloc_fs *a, const u64 *buckets, unsigned nr);
 
 /*
  * Mark and sweep: recompute bucket states, indexes, backpointers and counters from the keys that
@@ -151,5 +158,7 @@ struct alloc_counters {
 #undef x
 };
 void alloc_counters(struct alloc_fs *a, struct alloc_counters *ret);
+/* Usage, open buckets, write points. */
+void alloc_fs_to_text(struct printbuf *out, struct alloc_fs *a);
 
 #endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of this folder share: the allocator's state, the table of open buckets, the
+ * meaning of an alloc key.
+ *
+ * Open buckets. Every bucket that the allocator holds in memory has a row in the table (struct
+ * open_bucket), found by bucket number:
+ *
+ *	READY	found free, kept at hand; nothing is announced or written yet
+ *	OPEN	announced to the device as a new life, being handed out in pieces. Each piece and
+ *the write point that fills it hold a reference RETIRE	no references left, something was handed
+ *out, and no committed key ever led there: the worker gives it a new generation by a commit of its
+ *own
+ *
+ * `counted`: a commit has made its alloc key say that it is in use, so the counters have it. A row
+ * is dropped when the last reference goes and the bucket is counted.
+ *
+ * Invariants:
+ *  1. Only a bucket that is free by its alloc key and has no row becomes READY, and only under
+ *     fill_lock; the alloc key is read after the table was looked at. So a bucket without row
+ *     changes from free to anything else never.
+ *  2. Every bucket in [used_mark, unused_cursor) has an alloc key or a row; every bucket below
+ *     used_mark has an alloc key.
+ *  3. free buckets by the counters - nr_uncounted is what can still be opened.
+ *
+ * Locks, in order: write_point.lock -> fill_lock -> (btree locks) -> lock. `lock` is a leaf: it is
+ * taken inside commit hooks, and nothing that blocks is called with it held. discard_lock is taken
+ * with none of the others held and covers a round of discards.
+ */
+#ifndef BCFS_ALLOC_ALLOC_PRIVATE_H
+#define BCFS_ALLOC_ALLOC_PRIVATE_H
+
+#include "alloc/alloc.h"
+#include "dev/bdev.h"
+#include "env/env.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+#include "util/printbuf.h"
+
+#define ALLOC_OB_NR	  1024 /* rows; row 0 is "none" */
+#define ALLOC_OB_HASH	  512
+#define ALLOC_READY_MAX	  32
+#define ALLOC_WP_MAX	  32
+#define ALLOC_NODES_READY 16
+#define ALLOC_MARK_STEP	  32 /* used_mark follows in steps of so many buckets */
+
+BKEY_VAL_TYPE(alloc, struct bcfs_alloc);
+BKEY_VAL_TYPE(backpointer, struct bcfs_backpointer);
+BKEY_VAL_TYPE(lru, struct bcfs_lru);
+
+enum ob_state {
+	OB_UNUSED,
+	OB_READY,
+	OB_OPEN,
+	OB_RETIRE,
+};
+
+struct open_bucket {
+	u64 bucket;
+	u32 sectors_free; /* not handed out yet */
+	u32 refs;
+	u16 hash_next, list_next;
+	u8 dev;
+	u8 gen;
+	u8 data_type; /* enum bcfs_data_type that it was opened for */
+	u8 state;
+	bool counted;
+	bool written; /* some of it was handed out */
+};
+
+struct write_point {
+	struct env_mutex lock;
+	u16 ob; /* protected by lock; holds a reference */
+};
+
+/* How far an allocation may dig. */
+enum alloc_watermark {
+	ALLOC_WATERMARK_user,
+	ALLOC_WATERMARK_btree,
+	ALLOC_WATERMARK_reserve,
+	ALLOC_WATERMARK_NR,
+};
+
+struct alloc_fs {
+	struct env *env;
+	struct bdev *bdev;
+	struct log *log;
+	struct ratelimit log_limit;
+	struct alloc_opts opts;
+	u32 nodes_per_bucket;
+	u32 bucket_usable; /* sectors: whole blocks */
+	u32 nr_write_points;
+	u32 ready_batch;
+	u64 reserve_buckets;		   /* that reservations never count on */
+	u64 watermark[ALLOC_WATERMARK_NR]; /* buckets that stay free */
+	struct btree_fs *btree;
+	struct journal *journal;
+	u64 *journal_buckets; /* sorted; NULL if not told */
+	unsigned nr_journal_buckets;
+
+	s64 usage[BCFS_ACCOUNTING_NR];	/* atomic: as committed */
+	u64 reserved;			/* atomic: promised, in flight, sectors */
+	struct alloc_counters counters; /* atomic, relaxed */
+
+	struct env_mutex lock; /* protects what follows, up to the next lock */
+	struct env_cond freed; /* buckets became free, or a round of discards ended */
+	struct open_bucket ob[ALLOC_OB_NR];
+	u16 ob_hash[ALLOC_OB_HASH];
+	u16 ob_unused; /* list */
+	u16 ob_retire; /* list */
+	u32 nr_retire;
+	u16 ready[ALLOC_READY_MAX]; /* fifo */
+	u32 ready_head, nr_ready;
+	u32 nr_uncounted; /* rows OPEN or RETIRE that are not counted; read without lock */
+	u64 rest_user;	  /* sectors_free of OPEN user rows; read without lock */
+	struct bcfs_extent_ptr nodes[ALLOC_NODES_READY]; /* places for nodes, each with a ref */
+	u32 nr_nodes;
+	u64 unused_cursor;	  /* invariant 2 */
+	u64 rounds, rounds_freed; /* rounds of discards; buckets they freed */
+	u32 nr_waiting;		  /* allocations that wait for a round */
+	bool worker_stop, worker_kick;
+	struct env_cond worker_cond;
+
+	struct env_mutex fill_lock;
+	u64 fill_owner;	      /* thread; 0: none */
+	u64 freespace_cursor; /* protected by fill_lock */
+
+	struct env_mutex discard_lock;
+	u64 discard_owner;   /* thread; atomic */
+	u64 discard_flushed; /* flushed seq at the last round; protected by discard_lock */
+
+	struct env_thread *worker;
+	struct write_point btree_wp;
+	struct write_point wp[ALLOC_WP_MAX];
+};
+
+static inline void alloc_count(u64 *counter)
+{
+	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
+static inline s64 alloc_usage_get(const struct alloc_fs *a, enum bcfs_accounting_type t)
+{
+	return __atomic_load_n(&a->usage[t], __ATOMIC_RELAXED);
+}
+
+static inline struct alloc_fs *alloc_of_trans(struct btree_trans *trans)
+{
+	return ((struct alloc_ops_arg *)btree_trans_ops_arg(trans))->alloc;
+}
+
+static inline u64 alloc_mark(const struct alloc_fs *a)
+{
+	return max_t(s64, alloc_usage_get(a, BCFS_ACCOUNTING_used_mark), 0);
+}
+
+/* ---- alloc_key.c: the meaning of an alloc key ---- */
+
+/* The value of an alloc key; all zero (free, generation 0) for any other type. */
+struct bcfs_alloc alloc_val(struct bkey_s_c k);
+/* Entry of the fragmentation LRU, 0: none. */
+u32 alloc_fragmentation(const struct bcfs_alloc *v, u32 bucket_sectors);
+struct bpos alloc_lru_pos(u8 dev, u64 bucket, u32 fragmentation);
+const char *alloc_data_type_name(unsigned type);
+void alloc_val_to_text(struct printbuf *out, const struct bcfs_alloc *v);
+
+/* ---- triggers.c ---- */
+
+/*
+ * The alloc key of a bucket with intent, through the transaction's own updates; *iter is
+ * initialised in any case.
+ */
+int alloc_key_get(struct btree_trans *trans, struct btree_iter *iter, u8 dev, u64 bucket,
+		  struct bcfs_alloc *ret, bool *ret_exists);
+int alloc_key_put(struct btree_trans *trans, struct btree_iter *iter, const struct bcfs_alloc *v);
+/* What the backpointer of a pointer is. */
+void alloc_backpointer_of(struct bkey_s_c k, enum btree_id btree, unsigned level,
+			  const struct extent_ptr_decoded *p, struct bpos *pos,
+			  struct bcfs_backpointer *bp);
+/* 0 or -BCFS_ERR_alloc_ptr_*; *ret_bucket. */
+int alloc_ptr_check(const struct alloc_fs *a, const struct extent_ptr_decoded *p, u64 *ret_bucket);
+int alloc_trigger_key(struct btree_trans *trans, enum btree_id btree, unsigned level,
+		      struct bkey_s_c old, struct bkey_s_c new, unsigned flags);
+void alloc_commit_hook(struct btree_trans *trans, enum btree_id btree, unsigned level,
+		       struct bkey_s_c old, struct bkey_i *new, u64 seq);
+
+/* ---- open_bucket.c; lock is held unless said ---- */
+
+void ob_table_init(struct alloc_fs *a);
+/* Row number, 0: no row. */
+u16 ob_find(struct alloc_fs *a, u8 dev, u64 bucket);
+bool ob_held(struct alloc_fs *a, u8 dev, u64 bucket); /* takes lock */
+/* A new READY row; false if the table or the fifo is full or the bucket has a row. */
+bool ob_add_ready(struct alloc_fs *a, u8 dev, u64 bucket, u8 gen);
+/* The oldest READY row becomes OPEN, with one reference; 0: none. */
+u16 ob_open(struct alloc_fs *a, enum bcfs_data_type type);
+/* Hand out @sectors of an OPEN row, with a reference. */
+struct bcfs_extent_ptr ob_carve(struct alloc_fs *a, u16 idx, u32 sectors);
+void ob_put(struct alloc_fs *a, u16 idx);
+/* A commit changes the bucket's alloc key to a type other than free. True: the row is OPEN. */
+bool ob_note_commit(struct alloc_fs *a, u8 dev, u64 bucket, bool in_use);
+/* First RETIRE row, 0: none; and when it is done with. */
+u16 ob_retire_first(struct alloc_fs *a);
+void ob_retire_done(struct alloc_fs *a, u16 idx);
+/* The least bucket at or above @from whose row is not counted; U64_MAX. */
+u64 ob_first_uncounted(struct alloc_fs *a, u64 from);
+
+/* ---- foreground.c ---- */
+
+/* Buckets that could be opened now. */
+s64 alloc_free_buckets(struct alloc_fs *a);
+/* Make free buckets READY: *ret_found. No locks held. */
+int alloc_fill_ready(struct alloc_fs *a, u32 *ret_found);
+/* Wait for discards; false: nothing to be hoped for. No locks held. */
+bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush);
+/* An OPEN row for the write point (its lock held): 0, or what is missing. */
+enum alloc_take {
+	ALLOC_TAKE_OK,
+	ALLOC_TAKE_FILL,  /* nothing READY */
+	ALLOC_TAKE_SHORT, /* the watermark forbids it */
+};
+enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum bcfs_data_type type,
+			      enum alloc_watermark watermark);
+/* Give up the current buckets of all write points that hold @bucket only for themselves. */
+void alloc_wp_close_idle(struct alloc_fs *a, u64 bucket);
+void alloc_wp_close_all(struct alloc_fs *a);
+
+/* ---- discard.c ---- */
+
+/*
+ * One round: retire, bump generations, discard and free what is flushed. @force: also buckets that
+ * a write point holds with nothing in flight. *ret_need_seq: what the rest waits for, 0 if nothing.
+ */
+int alloc_discard_round(struct alloc_fs *a, bool force, u64 *ret_freed, u64 *ret_need_seq);
+void alloc_worker(void *arg);
+bool alloc_discards_pending(struct alloc_fs *a);
+/* Let used_mark follow unused_cursor if that is worth a commit. */
+int alloc_move_mark(struct alloc_fs *a, bool always);
+
+#endif

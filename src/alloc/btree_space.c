@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Places for btree nodes: node_sectors long, one after another in one bucket at a time. A place
+ * that comes back unwritten is kept at hand.
+ */
+#include "alloc/alloc_private.h"
+
+static bool node_take(struct alloc_fs *a, struct write_point *wp, struct bcfs_extent_ptr *ret)
+{
+	bool ok = false;
+
+	env_mutex_lock(&a->lock);
+	if (a->nr_nodes) {
+		*ret = a->nodes[--a->nr_nodes];
+		ok = true;
+	} else if (wp->ob) {
+		*ret = ob_carve(a, wp->ob, a->opts.node_sectors);
+		if (a->ob[wp->ob].sectors_free < a->opts.node_sectors) {
+			ob_put(a, wp->ob);
+			wp->ob = 0;
+		}
+		ok = true;
+	}
+	env_mutex_unlock(&a->lock);
+	return ok;
+}
+
+int alloc_btree_node_alloc(struct alloc_fs *a, unsigned flags, struct bcfs_extent_ptr *ret)
+{
+	bool reserve = flags & BTREE_SPACE_RESERVE ||
+		       __atomic_load_n(&a->discard_owner, __ATOMIC_RELAXED) ==
+			       env_thread_self_id(a->env) + 1;
+	enum alloc_watermark watermark = reserve ? ALLOC_WATERMARK_reserve : ALLOC_WATERMARK_btree;
+	struct write_point *wp = &a->btree_wp;
+
+	for (;;) {
+		enum alloc_take t = ALLOC_TAKE_OK;
+		u32 found = 0;
+		bool ok;
+		int err;
+
+		env_mutex_lock(&wp->lock);
+		ok = node_take(a, wp, ret);
+		if (!ok) {
+			t = alloc_wp_open(a, wp, BCFS_DATA_btree, watermark);
+			if (!t)
+				ok = node_take(a, wp, ret);
+		}
+		env_mutex_unlock(&wp->lock);
+		if (ok)
+			return 0;
+		if (t == ALLOC_TAKE_FILL) {
+			err = alloc_fill_ready(a, &found);
+			if (err)
+				return err;
+			if (found)
+				continue;
+		}
+		if (!alloc_wait_for_space(a, false))
+			break;
+	}
+	alloc_count(&a->counters.nospc);
+	return -BCFS_ERR_nospc;
+}
+
+void alloc_btree_node_used(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr)
+{
+	u16 idx;
+
+	env_mutex_lock(&a->lock);
+	idx = ob_find(a, ptr->dev, ptr->offset / a->opts.bucket_sectors);
+	assert(idx);
+	ob_put(a, idx);
+	env_mutex_unlock(&a->lock);
+}
+
+void alloc_btree_node_unused(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr, bool written)
+{
+	env_mutex_lock(&a->lock);
+	if (!written && a->nr_nodes < ALLOC_NODES_READY) {
+		a->nodes[a->nr_nodes++] = *ptr;
+	} else {
+		u16 idx = ob_find(a, ptr->dev, ptr->offset / a->opts.bucket_sectors);
+
+		assert(idx);
+		ob_put(a, idx);
+	}
+	env_mutex_unlock(&a->lock);
+}
+
+static int op_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret)
+{
+	return alloc_btree_node_alloc(((struct alloc_ops_arg *)arg)->alloc, flags, ret);
+}
+
+static void op_used(void *arg, const struct bcfs_extent_ptr *ptr)
+{
+	alloc_btree_node_used(((struct alloc_ops_arg *)arg)->alloc, ptr);
+}
+
+static void op_unused(void *arg, const struct bcfs_extent_ptr *ptr, bool written)
+{
+	alloc_btree_node_unused(((struct alloc_ops_arg *)arg)->alloc, ptr, written);
+}
+
+const struct btree_space_ops alloc_btree_space_ops = {
+	.alloc = op_alloc,
+	.used = op_used,
+	.unused = op_unused,
+};

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Finding free buckets and handing out their sectors. Free buckets come from the freespace btree
+ * behind a cursor that goes round, and from never-used space behind another that only grows; a
+ * batch at a time is kept READY, so that most allocations touch no btree.
+ */
+#include "alloc/alloc_private.h"
+
+struct candidate {
+	u64 bucket;
+	u8 gen;
+};
+
+struct candidates {
+	u32 nr;
+	struct candidate d[ALLOC_READY_MAX];
+	u64 cursor; /* where the search ended */
+};
+
+s64 alloc_free_buckets(struct alloc_fs *a)
+{
+	s64 fixed = alloc_usage_get(a, BCFS_ACCOUNTING_sb) +
+		    alloc_usage_get(a, BCFS_ACCOUNTING_journal);
+
+	return (s64)a->opts.nr_buckets - fixed / (s64)a->opts.bucket_sectors -
+	       alloc_usage_get(a, BCFS_ACCOUNTING_buckets_btree) -
+	       alloc_usage_get(a, BCFS_ACCOUNTING_buckets_user) -
+	       alloc_usage_get(a, BCFS_ACCOUNTING_buckets_need_discard) -
+	       __atomic_load_n(&a->nr_uncounted, __ATOMIC_RELAXED);
+}
+
+/* ---- filling ---- */
+
+/*
+ * Is @bucket free and without row? The table first, then the key: see invariant 1. @exists: has an
+ * alloc key. 0, a restart or an error.
+ */
+static int bucket_look(struct btree_trans *trans, struct alloc_fs *a, u64 bucket, bool *ret_free,
+		       bool *ret_exists, u8 *ret_gen)
+{
+	struct btree_iter iter;
+	struct bcfs_alloc v;
+	struct bkey_s_c k;
+	int ret;
+
+	*ret_free = *ret_exists = false;
+	if (ob_held(a, 0, bucket))
+		return 0;
+	btree_iter_init(trans, &iter, BTREE_ID_alloc, POS(0, bucket), 0);
+	k = btree_iter_peek_slot(&iter);
+	ret = bkey_err(k);
+	if (!ret) {
+		v = alloc_val(k);
+		*ret_exists = k.k->type == KEY_TYPE_alloc;
+		*ret_free = v.data_type == BCFS_DATA_free;
+		*ret_gen = v.gen;
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+static bool is_journal_bucket(const struct alloc_fs *a, u64 bucket)
+{
+	unsigned l = 0, r = a->nr_journal_buckets;
+
+	while (l < r) {
+		unsigned m = l + (r - l) / 2;
+
+		if (a->journal_buckets[m] < bucket)
+			l = m + 1;
+		else
+			r = m;
+	}
+	return l < a->nr_journal_buckets && a->journal_buckets[l] == bucket;
+}
+
+static int scan_freespace(struct btree_trans *trans, struct alloc_fs *a, u64 from, u64 to, u32 want,
+			  struct candidates *c)
+{
+	struct btree_iter iter;
+	struct bkey_s_c k;
+	int ret = 0;
+
+	btree_iter_init(trans, &iter, BTREE_ID_freespace, POS(0, from), 0);
+	while (c->nr < want) {
+		bool is_free, exists;
+		u64 bucket;
+		u8 gen = 0;
+
+		k = btree_iter_peek_max(&iter, POS(0, to));
+		ret = bkey_err(k);
+		if (ret || !k.k)
+			break;
+		bucket = k.k->p.offset;
+		c->cursor = bucket + 1;
+		if (bucket < a->opts.nr_buckets && bucket >= a->opts.first_bucket) {
+			ret = bucket_look(trans, a, bucket, &is_free, &exists, &gen);
+			if (ret)
+				break;
+			if (is_free)
+				c->d[c->nr++] = (struct candidate){bucket, gen};
+		}
+		if (!btree_iter_advance(&iter))
+			break;
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+static int fill_from_freespace(struct btree_trans *trans, struct alloc_fs *a, u32 want,
+			       struct candidates *c)
+{
+	u64 start = a->freespace_cursor;
+	int ret;
+
+	*c = (struct candidates){.cursor = start};
+	ret = scan_freespace(trans, a, start, a->opts.nr_buckets - 1, want, c);
+	if (!ret && c->nr < want && start)
+		ret = scan_freespace(trans, a, 0, start - 1, want, c);
+	return ret;
+}
+
+static int fill_from_unused(struct btree_trans *trans, struct alloc_fs *a, u32 want, u64 from,
+			    struct candidates *c)
+{
+	int ret = 0;
+	u64 b;
+
+	*c = (struct candidates){0};
+	for (b = from; b < a->opts.nr_buckets && c->nr < want; b++) {
+		bool is_free, exists;
+		u8 gen = 0;
+
+		if (is_journal_bucket(a, b))
+			continue;
+		ret = bucket_look(trans, a, b, &is_free, &exists, &gen);
+		if (ret)
+			break;
+		if (is_free && !exists)
+			c->d[c->nr++] = (struct candidate){b, 0};
+	}
+	c->cursor = b;
+	return ret;
+}
+
+static u32 candidates_add(struct alloc_fs *a, const struct candidates *c)
+{
+	u32 nr = 0;
+
+	env_mutex_lock(&a->lock);
+	for (u32 i = 0; i < c->nr; i++)
+		nr += ob_add_ready(a, 0, c->d[i].bucket, c->d[i].gen);
+	env_mutex_unlock(&a->lock);
+	return nr;
+}
+
+/* fill_lock is held. */
+static int fill_locked(struct alloc_fs *a, struct btree_trans *trans, u32 want, u32 *ret_found)
+{
+	struct candidates c;
+	u64 from;
+	int ret;
+
+	ret = lockrestart_do(trans, fill_from_freespace(trans, a, want, &c));
+	if (ret)
+		return ret;
+	a->freespace_cursor = c.cursor < a->opts.nr_buckets ? c.cursor : 0;
+	*ret_found = candidates_add(a, &c);
+	if (*ret_found >= want)
+		return 0;
+
+	from = max(__atomic_load_n(&a->unused_cursor, __ATOMIC_RELAXED), a->opts.first_bucket);
+	want -= *ret_found;
+	ret = lockrestart_do(trans, fill_from_unused(trans, a, want, from, &c));
+	if (ret)
+		return ret;
+	/* The cursor moves together with the rows: invariant 2. */
+	env_mutex_lock(&a->lock);
+	for (u32 i = 0; i < c.nr; i++) {
+		if (!ob_add_ready(a, 0, c.d[i].bucket, 0)) {
+			c.cursor = c.d[i].bucket;
+			break;
+		}
+		++*ret_found;
+	}
+	if (c.cursor > a->unused_cursor)
+		__atomic_store_n(&a->unused_cursor, c.cursor, __ATOMIC_RELAXED);
+	env_mutex_unlock(&a->lock);
+	return 0;
+}
+
+int alloc_fill_ready(struct alloc_fs *a, u32 *ret_found)
+{
+	u64 self = env_thread_self_id(a->env) + 1;
+	struct btree_trans *trans;
+	u32 want;
+	int ret = 0;
+
+	*ret_found = 0;
+	if (__atomic_load_n(&a->fill_owner, __ATOMIC_RELAXED) == self)
+		return 0; /* reading the btree led back here */
+	trans = btree_trans_get(a->btree);
+	env_mutex_lock(&a->fill_lock);
+	__atomic_store_n(&a->fill_owner, self, __ATOMIC_RELAXED);
+
+	env_mutex_lock(&a->lock);
+	*ret_found = a->nr_ready;
+	want = a->nr_ready < a->ready_batch ? a->ready_batch - a->nr_ready : 0;
+	env_mutex_unlock(&a->lock);
+	if (want) {
+		u32 found = 0;
+
+		ret = fill_locked(a, trans, want, &found);
+		*ret_found += found;
+	}
+
+	__atomic_store_n(&a->fill_owner, 0, __ATOMIC_RELAXED);
+	env_mutex_unlock(&a->fill_lock);
+	btree_trans_put(trans);
+	return ret;
+}
+
+/* ---- waiting ---- */
+
+bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush)
+{
+	u64 self = env_thread_self_id(a->env) + 1;
+	u64 round, freed, need;
+	bool hope;
+
+	if (__atomic_load_n(&a->discard_owner, __ATOMIC_RELAXED) == self ||
+	    !alloc_discards_pending(a) || journal_error(a->journal))
+		return false;
+	alloc_count(&a->counters.waits);
+	if (!a->worker) {
+		u64 nr_freed = 0;
+
+		if (!may_flush || journal_flush(a->journal))
+			return false;
+		/* The second round frees what the first one gave a new generation. */
+		for (int i = 0; i < 3 && !nr_freed; i++)
+			if (alloc_discard_round(a, true, &nr_freed, &need) ||
+			    journal_flush(a->journal))
+				return false;
+		return nr_freed;
+	}
+
+	env_mutex_lock(&a->lock);
+	round = a->rounds;
+	freed = a->rounds_freed;
+	a->nr_waiting++;
+	a->worker_kick = true;
+	env_cond_signal(&a->worker_cond);
+	/* Enough rounds to retire, flush, raise generations, flush and discard. */
+	while (a->rounds_freed == freed && a->rounds < round + 4 && !a->worker_stop)
+		env_cond_timedwait(&a->freed, &a->lock, 100 * ENV_NSEC_PER_MSEC);
+	a->nr_waiting--;
+	hope = a->rounds_freed != freed;
+	env_mutex_unlock(&a->lock);
+	return hope;
+}
+
+/* ---- write points ---- */
+
+enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum bcfs_data_type type,
+			      enum alloc_watermark watermark)
+{
+	enum alloc_take ret = ALLOC_TAKE_OK;
+	bool refill = false;
+	u64 bucket = 0;
+
+	env_mutex_lock(&a->lock);
+	if (alloc_free_buckets(a) <= (s64)a->watermark[watermark])
+		ret = ALLOC_TAKE_SHORT;
+	else if (!(wp->ob = ob_open(a, type)))
+		ret = ALLOC_TAKE_FILL;
+	else
+		bucket = a->ob[wp->ob].bucket;
+	if (a->nr_ready <= a->ready_batch / 2 && !a->worker_kick)
+		refill = a->worker_kick = true;
+	if (refill)
+		env_cond_signal(&a->worker_cond);
+	env_mutex_unlock(&a->lock);
+
+	if (!ret)
+		bdev_new_life(a->bdev, bucket * a->opts.bucket_sectors * SECTOR_SIZE,
+			      (u64)a->opts.bucket_sectors * SECTOR_SIZE);
+	return ret;
+}
+
+/* Take over another write point's bucket. */
+static bool wp_steal(struct alloc_fs *a, struct write_point *wp)
+{
+	for (unsigned i = 0; i < a->nr_write_points && !wp->ob; i++) {
+		struct write_point *o = &a->wp[i];
+
+		if (o == wp || !env_mutex_trylock(&o->lock))
+			continue;
+		swap(wp->ob, o->ob);
+		env_mutex_unlock(&o->lock);
+	}
+	if (wp->ob)
+		alloc_count(&a->counters.buckets_stolen);
+	return wp->ob;
+}
+
+/* The write point's lock is held. */
+static enum alloc_take wp_take(struct alloc_fs *a, struct write_point *wp, u32 sectors,
+			       struct alloc_sectors *ret)
+{
+	struct open_bucket *ob;
+	enum alloc_take t;
+
+	if (!wp->ob) {
+		t = alloc_wp_open(a, wp, BCFS_DATA_user, ALLOC_WATERMARK_user);
+		if (t == ALLOC_TAKE_FILL)
+			return t;
+		if (t && !wp_steal(a, wp))
+			return t;
+	}
+	env_mutex_lock(&a->lock);
+	ob = &a->ob[wp->ob];
+	ret->sectors = min(sectors, ob->sectors_free);
+	ret->ptr = ob_carve(a, wp->ob, ret->sectors);
+	ret->ob = wp->ob;
+	if (!ob->sectors_free) {
+		ob_put(a, wp->ob);
+		wp->ob = 0;
+	}
+	env_mutex_unlock(&a->lock);
+	return ALLOC_TAKE_OK;
+}
+
+int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret)
+{
+	u64 h = stream * 0x9e3779b97f4a7c15ULL >> 32;
+	struct write_point *wp = &a->wp[h % a->nr_write_points];
+	int err;
+
+	assert(sectors && sectors % a->opts.block_sectors == 0);
+	for (;;) {
+		enum alloc_take t;
+		u32 found = 0;
+
+		env_mutex_lock(&wp->lock);
+		t = wp_take(a, wp, sectors, ret);
+		if (t == ALLOC_TAKE_FILL) {
+			/* The lock goes: filling reads btrees. */
+			env_mutex_unlock(&wp->lock);
+			err = alloc_fill_ready(a, &found);
+			if (err)
+				return err;
+			if (found)
+				continue;
+			env_mutex_lock(&wp->lock);
+			if (!wp->ob)
+				wp_steal(a, wp);
+			if (wp->ob)
+				t = wp_take(a, wp, sectors, ret);
+		}
+		env_mutex_unlock(&wp->lock);
+		if (!t)
+			return 0;
+		if (!alloc_wait_for_space(a, true))
+			break;
+	}
+	alloc_count(&a->counters.nospc);
+	return -BCFS_ERR_nospc;
+}
+
+void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s)
+{
+	env_mutex_lock(&a->lock);
+	ob_put(a, s->ob);
+	env_mutex_unlock(&a->lock);
+	s->ob = 0;
+}
+
+static void wp_close(struct alloc_fs *a, struct write_point *wp)
+{
+	env_mutex_lock(&a->lock);
+	ob_put(a, wp->ob);
+	env_mutex_unlock(&a->lock);
+	wp->ob = 0;
+}
+
+static void wp_close_if_idle(struct alloc_fs *a, struct write_point *wp, u64 bucket)
+{
+	bool idle;
+
+	if (!env_mutex_trylock(&wp->lock))
+		return;
+	if (wp->ob) {
+		env_mutex_lock(&a->lock);
+		idle = a->ob[wp->ob].bucket == bucket && a->ob[wp->ob].refs == 1;
+		env_mutex_unlock(&a->lock);
+		/* Only the holder of wp->lock carves more. */
+		if (idle)
+			wp_close(a, wp);
+	}
+	env_mutex_unlock(&wp->lock);
+}
+
+void alloc_wp_close_idle(struct alloc_fs *a, u64 bucket)
+{
+	for (unsigned i = 0; i < a->nr_write_points; i++)
+		wp_close_if_idle(a, &a->wp[i], bucket);
+	wp_close_if_idle(a, &a->btree_wp, bucket);
+}
+
+void alloc_wp_close_all(struct alloc_fs *a)
+{
+	env_mutex_lock(&a->lock);
+	while (a->nr_nodes) {
+		const struct bcfs_extent_ptr *p = &a->nodes[--a->nr_nodes];
+
+		ob_put(a, ob_find(a, p->dev, p->offset / a->opts.bucket_sectors));
+	}
+	env_mutex_unlock(&a->lock);
+	for (unsigned i = 0; i <= a->nr_write_points; i++) {
+		struct write_point *wp = i < a->nr_write_points ? &a->wp[i] : &a->btree_wp;
+
+		env_mutex_lock(&wp->lock);
+		if (wp->ob)
+			wp_close(a, wp);
+		env_mutex_unlock(&wp->lock);
+	}
+}
