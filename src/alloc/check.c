@@ -2,7 +2,7 @@
 /* Mark and sweep, the first half: what the keys that point at space say. See check_private.h. */
 #include "alloc/check_private.h"
 
-void check_report(struct alloc_checker *c)
+void alloc_check_report(struct alloc_checker *c)
 {
 	c->errors++;
 	if (c->report)
@@ -46,7 +46,7 @@ static int mark_ptr(struct alloc_checker *c, struct bkey_s_c k, enum btree_id bt
 	if (ret) {
 		print_ptr(c, k, btree, level, p);
 		prt_printf(&c->buf, "%s", err_str(ret));
-		check_report(c);
+		alloc_check_report(c);
 		return 0;
 	}
 	s = check_bucket(c, bucket);
@@ -58,12 +58,12 @@ static int mark_ptr(struct alloc_checker *c, struct bkey_s_c k, enum btree_id bt
 	} else if (s->gen != p->ptr.gen) {
 		print_ptr(c, k, btree, level, p);
 		prt_printf(&c->buf, "other keys name generation %u of this bucket", s->gen);
-		check_report(c);
+		alloc_check_report(c);
 	}
 	if (s->type != BCFS_DATA_free && s->type != type) {
 		print_ptr(c, k, btree, level, p);
 		prt_printf(&c->buf, "data and btree nodes in one bucket");
-		check_report(c);
+		alloc_check_report(c);
 	}
 	s->type = type;
 	if (p->ptr.cached) {
@@ -116,7 +116,7 @@ static int mark_bad_node(void *arg, struct bkey_s_c ptr, unsigned level, int err
 
 	prt_printf(&c->buf, "btree node at level %u cannot be read (%s): ", level, err_str(err));
 	bkey_to_text(&c->buf, ptr.k);
-	check_report(c);
+	alloc_check_report(c);
 	return 0;
 }
 

@@ -71,7 +71,7 @@ static int check_alloc_key(struct alloc_checker *c, struct bkey_s_c k)
 	if (k.k->type != KEY_TYPE_alloc || k.k->p.inode || bucket >= c->a->opts.nr_buckets) {
 		prt_printf(&c->buf, "alloc: a key that belongs to no bucket: ");
 		bkey_to_text(&c->buf, k.k);
-		check_report(c);
+		alloc_check_report(c);
 		return 0;
 	}
 	s = check_bucket(c, bucket);
@@ -93,7 +93,7 @@ static int check_alloc_key(struct alloc_checker *c, struct bkey_s_c k)
 			   alloc_data_type_name(fixed ? fixed : s->type), dirty, s->cached);
 		if (s->pointed)
 			prt_printf(&c->buf, " gen %u", s->gen);
-		check_report(c);
+		alloc_check_report(c);
 	}
 	return 0;
 }
@@ -113,12 +113,12 @@ int check_alloc_keys(struct alloc_checker *c)
 		if (s && s->pointed) {
 			prt_printf(&c->buf, "alloc: bucket %llu has no key, should be %s dirty %u",
 				   (unsigned long long)b, alloc_data_type_name(s->type), s->dirty);
-			check_report(c);
+			alloc_check_report(c);
 		} else if (b < c->mark) {
 			prt_printf(&c->buf,
 				   "alloc: bucket %llu has no key, but lies below used_mark %llu",
 				   (unsigned long long)b, (unsigned long long)c->mark);
-			check_report(c);
+			alloc_check_report(c);
 		}
 	}
 	return 0;
@@ -131,14 +131,14 @@ static void index_unexpected(struct alloc_checker *c, enum btree_id id, struct b
 	prt_printf(&c->buf, "%s: ", btree_id_name(id));
 	bpos_to_text(&c->buf, pos);
 	prt_printf(&c->buf, " should not be there");
-	check_report(c);
+	alloc_check_report(c);
 }
 
 static void index_missing(struct alloc_checker *c, enum btree_id id, u64 bucket)
 {
 	prt_printf(&c->buf, "%s: bucket %llu is missing", btree_id_name(id),
 		   (unsigned long long)bucket);
-	check_report(c);
+	alloc_check_report(c);
 }
 
 static int check_freespace_key(struct alloc_checker *c, struct bkey_s_c k)
@@ -218,7 +218,7 @@ static void bp_missing(struct alloc_checker *c, const struct bp_want *w)
 	bpos_to_text(&c->buf, w->pos);
 	prt_printf(&c->buf, ": -> %s level %u ", btree_id_name(w->bp.btree_id), w->bp.level);
 	bpos_to_text(&c->buf, w->bp.pos);
-	check_report(c);
+	alloc_check_report(c);
 }
 
 static bool bp_equal(const struct bcfs_backpointer *l, const struct bcfs_backpointer *r)
@@ -251,7 +251,7 @@ static int check_bp_key(struct alloc_checker *c, struct bkey_s_c k, size_t *i)
 			   w->bp.level);
 		bpos_to_text(&c->buf, w->bp.pos);
 		prt_printf(&c->buf, " len %u gen %u", w->bp.bucket_len, w->bp.bucket_gen);
-		check_report(c);
+		alloc_check_report(c);
 	}
 	return 0;
 }
@@ -292,6 +292,6 @@ void check_counters(struct alloc_checker *c, const s64 *usage)
 			continue;
 		prt_printf(&c->buf, "counter %s is %lld, recount %lld", counted[i].name,
 			   (long long)usage[t], (long long)c->usage[t]);
-		check_report(c);
+		alloc_check_report(c);
 	}
 }

@@ -40,7 +40,7 @@ struct alloc_checker {
 };
 
 /* Reports what was printed into c->buf, and counts it. */
-void check_report(struct alloc_checker *c);
+void alloc_check_report(struct alloc_checker *c);
 /* The bucket's shadow; NULL if there is no memory. */
 struct shadow *check_bucket(struct alloc_checker *c, u64 bucket);
 

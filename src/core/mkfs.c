@@ -51,7 +51,10 @@ static int journal_size(const struct bcfs_mkfs_opts *o, const struct bcfs_sb *sb
 
 	if (!bytes) {
 		bytes = min(m->nr_buckets * bucket / 64, JOURNAL_DEFAULT_MAX);
-		bytes = max(bytes, min(max(least, 1ULL << 20), usable / 4 * bucket));
+		u64 floor = max(least, 1ULL << 20), quarter = usable / 4 * bucket;
+
+		floor = min(floor, quarter);
+		bytes = max(bytes, floor);
 		bytes = max(bytes, least);
 	}
 	*ret = DIV_ROUND_UP(bytes, bucket);

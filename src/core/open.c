@@ -134,7 +134,8 @@ static u64 default_cache_bytes(void)
 	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
 	u64 bytes = pages > 0 && size > 0 ? (u64)pages * size / 8 : 256ULL << 20;
 
-	return min(max(bytes, 64ULL << 20), 1ULL << 30);
+	bytes = max(bytes, 64ULL << 20);
+	return min(bytes, 1ULL << 30);
 }
 
 static int alloc_journal(struct core *c, const struct bcfs_sb *sb, const struct bcfs_member *m)

@@ -176,7 +176,7 @@ static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 	rec->replay = !ret && rec->r.seq > clean_seq;
 
 	u64 last = rec->replay ? rec->r.seq : clean_seq;
-	u64 max_seen = max(max(rec->r.max_seen, last), clean_seq);
+	u64 max_seen = max(rec->r.max_seen, last);
 
 	rec->cur_seq = max_seen + JOURNAL_SEQ_AHEAD + 1;
 	rec->suspect = rec->cur_seq - 1;
