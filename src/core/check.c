@@ -126,8 +126,8 @@ static int pass_btrees(struct check *k)
 {
 	for (unsigned id = 0; id < BTREE_ID_NR; id++) {
 		struct node_check n = {.k = k, .id = id};
-		int ret = btree_for_each_node(k->c->fs.btree, id, node_check_one, node_check_bad,
-					      &n);
+		int ret =
+			btree_for_each_node(k->c->fs.btree, id, node_check_one, node_check_bad, &n);
 
 		level_end(&n);
 		if (ret)
@@ -200,24 +200,25 @@ static int pass_count(struct check *k)
 	struct bcfs_check_result *r = k->ret;
 	struct alloc_usage u;
 	unsigned flags = BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_PREFETCH;
-	int ret = for_each_btree_key(trans, iter, BTREE_ID_inodes, POS_MIN, flags, key, ({
-		count_inode(r, key);
-		0;
-	}));
+	int ret = for_each_btree_key (trans, iter, BTREE_ID_inodes, POS_MIN, flags, key, ({
+					      count_inode(r, key);
+					      0;
+				      }));
 
-	ret = ret ?: for_each_btree_key(trans, iter, BTREE_ID_dirents, POS_MIN, flags, key, ({
-		r->dirents += key.k->type == KEY_TYPE_dirent;
-		0;
-	}));
-	ret = ret ?: for_each_btree_key(trans, iter, BTREE_ID_xattrs, POS_MIN, flags, key, ({
-		r->xattrs += key.k->type == KEY_TYPE_xattr;
-		0;
-	}));
-	ret = ret ?: for_each_btree_key(trans, iter, BTREE_ID_extents, POS_MIN,
-					flags | BTREE_ITER_NOT_EXTENTS, key, ({
-		r->extents += key.k->type == KEY_TYPE_extent;
-		0;
-	}));
+	ret = ret ?: for_each_btree_key (trans, iter, BTREE_ID_dirents, POS_MIN, flags, key, ({
+						 r->dirents += key.k->type == KEY_TYPE_dirent;
+						 0;
+					 }));
+	ret = ret ?: for_each_btree_key (trans, iter, BTREE_ID_xattrs, POS_MIN, flags, key, ({
+						 r->xattrs += key.k->type == KEY_TYPE_xattr;
+						 0;
+					 }));
+	ret = ret
+		      ?: for_each_btree_key (trans, iter, BTREE_ID_extents, POS_MIN,
+					     flags | BTREE_ITER_NOT_EXTENTS, key, ({
+						     r->extents += key.k->type == KEY_TYPE_extent;
+						     0;
+					     }));
 	btree_trans_put(trans);
 	alloc_usage(k->c->fs.alloc, &u);
 	r->data_bytes = (u64)u.counters[BCFS_ACCOUNTING_user] << SECTOR_SHIFT;
@@ -247,8 +248,8 @@ static const struct check_pass {
 
 static int progress(struct check *k, u64 done, u64 total)
 {
-	if (k->o->progress && k->o->progress(k->o->arg, k->pass, k->pass_nr + 1,
-					     ARRAY_SIZE(passes), done, total)) {
+	if (k->o->progress &&
+	    k->o->progress(k->o->arg, k->pass, k->pass_nr + 1, ARRAY_SIZE(passes), done, total)) {
 		k->cancelled = true;
 		return -BCFS_ERR_check_cancelled;
 	}

@@ -3,10 +3,10 @@
  * Opening, recovering, closing, making, checking and printing a filesystem: the one
  * layer that sees all others.
  *
- * Order of opening: device, superblock, objects of every layer, roots and counters (from the clean section
- * or the journal), replay, allocator, snapshots, fs; then what a crash left unfinished. Closing is the
- * reverse. A read-only open runs the same code on an overlay device (dev/overlay_bdev.h), so that
- * recovery happens in memory and nothing is written.
+ * Order of opening: device, superblock, objects of every layer, roots and counters (from the clean
+ * section or the journal), replay, allocator, snapshots, fs; then what a crash left unfinished.
+ * Closing is the reverse. A read-only open runs the same code on an overlay device
+ * (dev/overlay_bdev.h), so that recovery happens in memory and nothing is written.
  *
  * The clean section stays in the superblock while mounted, only its flag goes: it is the state
  * that counts until the first flush entry of this mount is durable.
@@ -62,11 +62,11 @@ static inline struct core *to_core(const struct bcfs *fs)
 void core_fill_key_ops(struct bkey_ops_table *t);
 
 /*
- * Open on a device that is open already (which stays the caller's): what bcfs_open(), bcfs_check() and the
- * simulation share. On failure *core is freed and c's last error line is in @msg.
+ * Open on a device that is open already (which stays the caller's): what bcfs_open(), bcfs_check()
+ * and the simulation share. On failure *core is freed and c's last error line is in @msg.
  */
-int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opts,
-		 bcfs_log_fn log, void *log_arg, struct core **ret, char *msg, size_t msg_size);
+int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opts, bcfs_log_fn log,
+		 void *log_arg, struct core **ret, char *msg, size_t msg_size);
 /* Clean shutdown; frees. */
 int core_close(struct core *c);
 /* Stop, writing nothing more; frees. */

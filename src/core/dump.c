@@ -85,8 +85,8 @@ static void dump_sb_copies(struct dump *d, const struct sb_handle *sb)
 					      .copy_sector = l->offset[i],
 					      .dev_sectors = d->bdev->size_bytes >> SECTOR_SHIFT,
 					      .any_incompat = true};
-		int ret = bdev_read(d->bdev, l->offset[i] << SECTOR_SHIFT, copy, area) ?:
-				  sb_validate(copy, &ctx, &err);
+		int ret = bdev_read(d->bdev, l->offset[i] << SECTOR_SHIFT, copy, area)
+				  ?: sb_validate(copy, &ctx, &err);
 
 		prt_printf(&d->buf, "\ncopy %u at sector %llu: ", i,
 			   (unsigned long long)l->offset[i]);
@@ -182,8 +182,7 @@ int bcfs_dump_journal(const char *path, const struct bcfs_dump_opts *opts, bcfs_
 		ret = sb_read(d.env, d.bdev, &c->log, &c->fs.sb) ?:
 		      core_alloc_layers(c) ?: dump_journal_entries(&d, c);
 		if (ret)
-			core_msg(msg, msg_size, "%s",
-				 c->last_err[0] ? c->last_err : err_str(ret));
+			core_msg(msg, msg_size, "%s", c->last_err[0] ? c->last_err : err_str(ret));
 		core_abort(c);
 	}
 	dump_end(&d);
@@ -371,25 +370,27 @@ int bcfs_dump_buckets(const char *path, const struct bcfs_dump_opts *opts, bcfs_
 		u64 nr_type[BCFS_DATA_NR] = {0}, nr = 0;
 		struct bcfs_member m = sb_member_get(d.c->fs.sb->sb, 0);
 
-		ret = for_each_btree_key(trans, iter, BTREE_ID_alloc, POS_MIN, 0, k, ({
-			const struct bcfs_alloc *a = (const void *)k.v;
-			bool show = d.o.all || a->data_type != BCFS_DATA_free;
+		ret = for_each_btree_key (
+			trans, iter, BTREE_ID_alloc, POS_MIN, 0, k, ({
+				const struct bcfs_alloc *a = (const void *)k.v;
+				bool show = d.o.all || a->data_type != BCFS_DATA_free;
 
-			if (k.k->type == KEY_TYPE_alloc && a->data_type < BCFS_DATA_NR)
-				nr_type[a->data_type]++;
-			nr++;
-			if (show && !dump_limit(&d)) {
-				prt_printf(&d.buf,
-					   "bucket %llu %s gen %u dirty %u cached %u sectors\n",
-					   (unsigned long long)k.k->p.offset,
-					   data_type_name(a->data_type), a->gen, a->dirty_sectors,
-					   a->cached_sectors);
-				d.nr++;
-			}
-			if (d.buf.pos > 32768)
-				dump_flush(&d);
-			0;
-		}));
+				if (k.k->type == KEY_TYPE_alloc && a->data_type < BCFS_DATA_NR)
+					nr_type[a->data_type]++;
+				nr++;
+				if (show && !dump_limit(&d)) {
+					prt_printf(&d.buf,
+						   "bucket %llu %s gen %u dirty %u cached %u "
+						   "sectors\n",
+						   (unsigned long long)k.k->p.offset,
+						   data_type_name(a->data_type), a->gen,
+						   a->dirty_sectors, a->cached_sectors);
+					d.nr++;
+				}
+				if (d.buf.pos > 32768)
+					dump_flush(&d);
+				0;
+			}));
 		btree_trans_put(trans);
 		for (unsigned i = 1; i < BCFS_DATA_NR; i++)
 			if (nr_type[i])

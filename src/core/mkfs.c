@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Making a filesystem: a superblock in memory, empty btrees over it, the first keys through the
- * ordinary transactions, and a clean shutdown, which writes the superblock for the first time. Until
- * then the device has no valid superblock: an interrupted mkfs leaves nothing that mounts.
+ * ordinary transactions, and a clean shutdown, which writes the superblock for the first time.
+ * Until then the device has no valid superblock: an interrupted mkfs leaves nothing that mounts.
  */
 #include "core/core.h"
 
@@ -30,8 +30,9 @@ static int mkfs_csum(const char *name, unsigned dflt, unsigned *ret, char *msg, 
 	int bad = type < 0 ? type : csum_type_check(type, &err);
 
 	if (bad)
-		core_msg(msg, msg_size, "checksum type %s: %s; one of none, crc32c, crc64, xxh3, "
-					"blake2b",
+		core_msg(msg, msg_size,
+			 "checksum type %s: %s; one of none, crc32c, crc64, xxh3, "
+			 "blake2b",
 			 name, printbuf_str(&err)[0] ? printbuf_str(&err) : "unknown");
 	else
 		*ret = type;
@@ -64,10 +65,10 @@ static int journal_size(const struct bcfs_mkfs_opts *o, const struct bcfs_sb *sb
 		return -BCFS_ERR_mkfs_journal_small;
 	}
 	if (*ret > usable / 2) {
-		core_msg(msg, msg_size,
-			 "%s: a journal of %llu bytes leaves too little of the device: at most %llu",
-			 name, (unsigned long long)bytes,
-			 (unsigned long long)(usable / 2 * bucket));
+		core_msg(
+			msg, msg_size,
+			"%s: a journal of %llu bytes leaves too little of the device: at most %llu",
+			name, (unsigned long long)bytes, (unsigned long long)(usable / 2 * bucket));
 		return -BCFS_ERR_mkfs_journal_big;
 	}
 	return 0;
@@ -97,7 +98,8 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, u64 dev_bytes, struct sb_
 	}
 	if (p->node_bytes < 4 * p->block_bytes) {
 		core_msg(msg, msg_size,
-			 "btree nodes of %u bytes are too small for blocks of %u: at least four blocks",
+			 "btree nodes of %u bytes are too small for blocks of %u: at least four "
+			 "blocks",
 			 p->node_bytes, p->block_bytes);
 		return -BCFS_ERR_mkfs_node_size;
 	}
@@ -117,8 +119,8 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, u64 dev_bytes, struct sb_
 		p->extent_max_sectors = o->extent_max_bytes / SECTOR_SIZE;
 	p->errors = o->on_error ? o->on_error - BCFS_ON_ERROR_RO : 0;
 	p->discard = o->discard == BCFS_ON;
-	return mkfs_csum(o->metadata_csum, p->meta_csum, &p->meta_csum, msg, msg_size) ?:
-	       mkfs_csum(o->data_csum, p->data_csum, &p->data_csum, msg, msg_size);
+	return mkfs_csum(o->metadata_csum, p->meta_csum, &p->meta_csum, msg, msg_size)
+		       ?: mkfs_csum(o->data_csum, p->data_csum, &p->data_csum, msg, msg_size);
 }
 
 /* The journal's buckets: the first of the device. */
@@ -140,8 +142,8 @@ static int mkfs_journal(struct core *c, const struct bcfs_mkfs_opts *o, char *ms
 
 static int mkfs_populate(struct core *c, const struct bcfs_mkfs_opts *o)
 {
-	int ret = btree_fs_start(c->fs.btree, NULL, 0, NULL, 0) ?:
-		  journal_start(c->fs.journal, 1, NULL, &c->carried);
+	int ret = btree_fs_start(c->fs.btree, NULL, 0, NULL, 0)
+			  ?: journal_start(c->fs.journal, 1, NULL, &c->carried);
 
 	if (ret)
 		return ret;
@@ -153,8 +155,8 @@ static int mkfs_populate(struct core *c, const struct bcfs_mkfs_opts *o)
 	if (ret)
 		return ret;
 	c->threads_started = true;
-	return snapshots_init_fs(c->fs.snapshots, c->fs.btree, fs_now(&c->fs)) ?:
-	       fs_init_root(&c->fs, 0755, o->root_uid, o->root_gid);
+	return snapshots_init_fs(c->fs.snapshots, c->fs.btree, fs_now(&c->fs))
+		       ?: fs_init_root(&c->fs, 0755, o->root_uid, o->root_gid);
 }
 
 static int mkfs_wipe(struct core *c, const struct bcfs_mkfs_opts *o)
@@ -226,8 +228,8 @@ static int refuse_existing(struct env *env, struct bdev *bdev, const struct bcfs
 	env_free(env, c);
 	if (err == -BCFS_ERR_sb_not_bcfs)
 		return 0;
-	core_msg(msg, msg_size,
-		 "%s: already holds a bcfs filesystem; use -f to overwrite it", bdev->name);
+	core_msg(msg, msg_size, "%s: already holds a bcfs filesystem; use -f to overwrite it",
+		 bdev->name);
 	return -BCFS_ERR_mkfs_exists;
 }
 
@@ -338,8 +340,8 @@ int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_i
 
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
-	int err = image_prepare(path, &o, &im, msg, msg_size) ?:
-		  check_before_resize(path, &o, &im, msg, msg_size);
+	int err = image_prepare(path, &o, &im, msg, msg_size)
+			  ?: check_before_resize(path, &o, &im, msg, msg_size);
 	const char *dev = o.dry_run && im.fd >= 0 ? im.path : path;
 
 	if (!err)

@@ -191,9 +191,8 @@ int core_alloc_layers(struct core *c)
 		.node_sectors = sb->btree_node_sectors,
 		.nr_buckets = m.nr_buckets,
 		.first_bucket = m.first_bucket,
-		.discard = c->opts.discard == BCFS_DEFAULT
-				   ? !!(sb->flags[0] & BCFS_SB_FLAG_DISCARD)
-				   : c->opts.discard == BCFS_ON,
+		.discard = c->opts.discard == BCFS_DEFAULT ? !!(sb->flags[0] & BCFS_SB_FLAG_DISCARD)
+							   : c->opts.discard == BCFS_ON,
 	};
 	struct data_opts dopt = {
 		.block_bytes = sb->block_sectors * SECTOR_SIZE,
@@ -283,8 +282,9 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 	if (!err)
 		err = sb_read(env, c->fs.bdev, &c->log, &c->fs.sb);
 	if (!err && c->fs.sb->read_only && !opts->read_only) {
-		log_err(&c->log, "%s: has features that this program can only read: mount it "
-				 "read-only (-o ro)",
+		log_err(&c->log,
+			"%s: has features that this program can only read: mount it "
+			"read-only (-o ro)",
 			bdev->name);
 		err = -BCFS_ERR_core_ro_features;
 	}

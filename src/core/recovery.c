@@ -2,9 +2,10 @@
 /*
  * From superblock and journal to whole btrees.
  *
- * The base is the clean section (always there: mkfs closes what it makes). Entries up to its seq are history and
- * are kept from journal_read() as if blacklisted. If there is a flush entry behind it, that one's
- * roots and counters count, and its keys are replayed; if not, nothing happened since.
+ * The base is the clean section (always there: mkfs closes what it makes). Entries up to its seq
+ * are history and are kept from journal_read() as if blacklisted. If there is a flush entry behind
+ * it, that one's roots and counters count, and its keys are replayed; if not, nothing happened
+ * since.
  */
 #include "core/core.h"
 
@@ -223,8 +224,9 @@ int core_recover(struct core *c)
 		ret = mark_dirty(c);
 	if (ret)
 		goto out;
-	ret = btree_fs_start(c->fs.btree, c->carried.roots, rec.suspect, c->bl, c->nr_bl) ?:
-	      journal_start(c->fs.journal, rec.cur_seq, rec.replay ? &rec.r : NULL, &c->carried);
+	ret = btree_fs_start(c->fs.btree, c->carried.roots, rec.suspect, c->bl, c->nr_bl)
+		      ?: journal_start(c->fs.journal, rec.cur_seq, rec.replay ? &rec.r : NULL,
+				       &c->carried);
 	if (ret)
 		goto out;
 	c->journal_started = true;
