@@ -55,6 +55,8 @@ void btree_fs_free(struct btree_fs *c)
 	if (!c)
 		return;
 	btree_fs_stop(c);
+	env_wq_destroy(c->interior_wq);
+	env_wq_destroy(c->read_wq);
 	while (c->trans_pool) {
 		struct btree_trans *t = c->trans_pool;
 
@@ -113,6 +115,7 @@ static int root_read(struct btree_fs *c, enum btree_id id, const struct journal_
 	six_unlock(&b->lock, SIX_WRITE);
 	six_unlock(&b->lock, SIX_INTENT);
 	c->roots[id].alive = true;
+	atomic_store(&c->roots[id].level, b->level);
 	atomic_store(&c->roots[id].b, b);
 out:
 	printbuf_exit(&err);
@@ -144,7 +147,7 @@ int btree_fs_start(struct btree_fs *c, const struct journal_root *roots, u64 sus
 
 void btree_fs_replay_none(struct btree_fs *c)
 {
-	c->started = true;
+	atomic_store(&c->started, true);
 }
 
 void btree_fs_stop(struct btree_fs *c)
@@ -152,10 +155,13 @@ void btree_fs_stop(struct btree_fs *c)
 	if (!atomic_load(&c->halted))
 		btree_interior_flush(c);
 	atomic_store(&c->stopping, true);
-	env_wq_destroy(c->interior_wq);
-	c->interior_wq = NULL;
-	env_wq_destroy(c->read_wq);
-	c->read_wq = NULL;
+	/*
+	 * The queues live on: the journal's reclaim, which is stopped after us, may just now be
+	 * queueing something; it will do nothing.
+	 */
+	btree_interior_flush(c);
+	if (c->read_wq)
+		env_wq_flush(c->read_wq);
 }
 
 void btree_fs_halt(struct btree_fs *c)
@@ -167,18 +173,24 @@ unsigned btree_depth(struct btree_fs *c, enum btree_id id)
 {
 	struct btree *b = atomic_load(&c->roots[id].b);
 
-	return b ? b->level + 1 : 0;
+	return b ? atomic_load(&c->roots[id].level) + 1U : 0;
 }
 
 bool btree_root_key(struct btree_fs *c, enum btree_id id, struct bkey_i *dst, unsigned dst_u64s,
 		    unsigned *level)
 {
-	struct btree *b = atomic_load(&c->roots[id].b);
+	struct btree *b;
 	bool found = false;
 
-	if (!b)
-		return false;
-	six_lock(&b->lock, SIX_INTENT);
+	while (1) {
+		b = atomic_load(&c->roots[id].b);
+		if (!b)
+			return false;
+		six_lock(&b->lock, SIX_INTENT);
+		if (atomic_load(&c->roots[id].b) == b)
+			break;
+		six_unlock(&b->lock, SIX_INTENT); /* replaced meanwhile, perhaps something else */
+	}
 	if (!btree_node_flag(b, BTREE_NODE_fake) && b->key.k.k.u64s &&
 	    b->key.k.k.u64s <= dst_u64s) {
 		bkey_copy(dst, &b->key.k);

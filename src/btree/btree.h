@@ -73,8 +73,9 @@ struct btree_fs_opts {
 
 int btree_fs_alloc(struct env *env, struct bdev *bdev, struct log *log, struct journal *journal,
 		   const struct btree_fs_opts *opts, struct btree_fs **ret);
-void btree_fs_free(
-	struct btree_fs *c); /* after everything is written, or to abandon all (halted) */
+/* After everything is written, or to abandon all (halted). The journal's threads have ended:
+ * after journal_stop(), also after journal_halt(). */
+void btree_fs_free(struct btree_fs *c);
 u64 btree_cache_min_bytes(u32 node_bytes);
 
 /* The journal calls this (struct journal_ops flush_pins). @arg: the btree_fs. */

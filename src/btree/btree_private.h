@@ -68,7 +68,8 @@ struct btree {
 	bool io_in_flight;		  /* c->write_lock: the device has an append of ours */
 	bool write_in_flight;		  /* ditto, or the parent's key is yet to be told */
 	bool free_pending;		  /* ditto: replaced meanwhile, memory to be freed after */
-	struct btree_handle *handle;	  /* cache.lock */
+	struct btree_handle *handle;	  /* in the table; write */
+	struct btree_handle *spare;	  /* for the next life; by whoever has allocated the node */
 	struct btree *free_next;	  /* cache.lock: on a free list */
 	struct btree_fs *c;
 	u32 idx; /* in cache.all */
@@ -102,6 +103,7 @@ struct btree_cache {
 
 struct btree_root {
 	struct btree *_Atomic b;
+	_Atomic u8 level; /* b's; the two are not read as one: look again with b locked */
 	bool alive;
 };
 
@@ -156,7 +158,8 @@ struct btree_trans {
 		u8 id, level;
 		u32 u64s;
 		struct bpos pos;
-	} room; /* the leaf without room that ended an interior update's commit */
+		bool in_new; /* it is one of the swap's own new nodes */
+	} room;		     /* the leaf without room that ended an interior update's commit */
 };
 
 struct btree_fs {
@@ -179,7 +182,7 @@ struct btree_fs {
 	struct env_workqueue *interior_wq; /* merges, rewrites, early splits */
 	struct env_workqueue *read_wq;	   /* prefetch */
 	_Atomic bool stopping, halted;
-	bool started;
+	_Atomic bool started; /* replay is done: nodes may be written, and space had for them */
 
 	u64 suspect_seq;
 	struct journal_blacklist_range *bl;
@@ -230,18 +233,30 @@ void btree_cache_exit(struct btree_fs *c);
  */
 struct btree *btree_cache_find(struct btree_trans *trans, u64 hash, enum btree_id id,
 			       unsigned level, enum six_type type, int *ret);
-/* Read in the node @k points at. Holds nothing before and after. 0 or an error. */
-int btree_cache_fill(struct btree_fs *c, enum btree_id id, unsigned level, const struct bkey_i *k);
-void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level,
-			  const struct bkey_i *k);
 /*
- * An unused node, intent and write locked, for filling. Evicts; no btree locks held by the
- * caller. @reserve: for interior updates, never fails but waits.
+ * Read in the node @k points at: a restart, or an error. @k comes from the parent, which the
+ * transaction still has locked, so it is what is true now: the node is made known in the table
+ * before the parent is let go, and from then on nobody can append to it or replace it without our
+ * lock. (A pointer kept over an unlock may be older than the node's last append.) All is unlocked
+ * on return.
+ */
+int btree_cache_fill(struct btree_trans *trans, enum btree_id id, unsigned level,
+		     const struct bkey_i *k);
+/* Have the node with @hash that ends at @max_key read in by another thread. */
+void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level, u64 hash,
+			  struct bpos max_key);
+/*
+ * An unused node, intent and write locked, with a handle in reserve, for filling. Evicts and
+ * writes others' nodes; no locks held by the caller. @reserve: for interior updates, never fails
+ * but waits.
  */
 struct btree *btree_node_mem_alloc(struct btree_fs *c, bool reserve, int *ret);
 /* Back to the free list: intent and write locked, unhashed. */
 void btree_node_mem_free(struct btree_fs *c, struct btree *b);
-/* Make reachable under @hash: write locked. -BCFS_ERR_btree_node_exists if another is there. */
+/*
+ * Make reachable under @hash: write locked. -BCFS_ERR_btree_node_exists if another is there. Takes
+ * no memory, so it never waits.
+ */
 int btree_node_hash_insert(struct btree_fs *c, struct btree *b, u64 hash);
 void btree_node_hash_remove(struct btree_fs *c, struct btree *b);
 
@@ -295,10 +310,11 @@ void btree_trans_unlock_reads(struct btree_trans *trans, struct btree *only);
 /* iter.c */
 int btree_iter_traverse_to(struct btree_iter *iter, struct bpos pos, unsigned locks_want);
 void btree_iter_clone_path(struct btree_iter *dst, struct btree_iter *src);
-struct btree *btree_root_get(struct btree_fs *c, enum btree_id id, int *ret);
 void btree_iters_node_changed(struct btree_trans *trans, struct btree *b);
 
 /* update.c */
+/* Would a key of an ancestor snapshot show through at @pos? 1, 0, or a negative code. */
+int btree_ancestor_shows(struct btree_trans *trans, enum btree_id id, struct bpos pos);
 struct btree_update *btree_trans_find_update(struct btree_trans *trans, unsigned id, unsigned level,
 					     struct bpos search);
 void btree_trans_reset_updates(struct btree_trans *trans);

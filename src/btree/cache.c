@@ -19,7 +19,10 @@ static unsigned long node_hash(u64 hash_val)
 
 static int handle_match(struct cds_lfht_node *node, const void *key)
 {
-	return container_of(node, struct btree_handle, node)->hash_val == *(const u64 *)key;
+	struct btree_handle *h = container_of(node, struct btree_handle, node);
+
+	ENV_TSAN_ACQUIRE(h); /* the table orders it, which the sanitizer does not see */
+	return h->hash_val == *(const u64 *)key;
 }
 
 static void handle_free_rcu(struct rcu_head *head)
@@ -114,6 +117,7 @@ void btree_cache_exit(struct btree_fs *c)
 	darray_for_each (bc->all, p) {
 		struct btree *b = *p;
 
+		env_free(c->env, b->spare);
 		env_free(c->env, b->keys.data);
 		env_free(c->env, b->keys.aux);
 		six_destroy(&b->lock);
@@ -131,23 +135,20 @@ void btree_cache_exit(struct btree_fs *c)
 
 int btree_node_hash_insert(struct btree_fs *c, struct btree *b, u64 hash)
 {
-	struct btree_handle *h;
+	struct btree_handle *h = b->spare;
 
-	while (!(h = env_zalloc(c->env, sizeof(*h))))
-		env_sleep_ns(c->env, ENV_NSEC_PER_MSEC);
+	assert(h && !b->handle && hash);
 	h->env = c->env;
 	h->hash_val = hash;
 	h->b = b;
-
-	assert(!b->handle && hash);
+	ENV_TSAN_RELEASE(h);
 	env_rcu_read_lock(c->env);
 	struct cds_lfht_node *n =
 		cds_lfht_add_unique(c->cache.table, node_hash(hash), handle_match, &hash, &h->node);
 	env_rcu_read_unlock(c->env);
-	if (n != &h->node) {
-		env_free(c->env, h);
+	if (n != &h->node)
 		return -BCFS_ERR_btree_node_exists;
-	}
+	b->spare = NULL;
 	b->handle = h;
 	atomic_store(&b->hash_val, hash);
 	return 0;
@@ -299,7 +300,7 @@ static struct btree *free_list_pop(struct btree_cache *bc)
 }
 
 /* One attempt without waiting. */
-static struct btree *node_mem_tryalloc(struct btree_fs *c, bool reserve)
+static struct btree *node_mem_take(struct btree_fs *c, bool reserve)
 {
 	struct btree_cache *bc = &c->cache;
 	struct btree *b = NULL;
@@ -313,11 +314,26 @@ static struct btree *node_mem_tryalloc(struct btree_fs *c, bool reserve)
 		six_lock(&b->lock, SIX_WRITE);
 		return b;
 	}
-	if (bc->all.nr < bc->limit || !c->started)
+	if (bc->all.nr < bc->limit || !atomic_load(&c->started))
 		b = node_new(c);
 	if (!b)
 		b = cache_evict_one(c, true) ?: cache_evict_one(c, true);
 	env_mutex_unlock(&bc->lock);
+	return b;
+}
+
+/* Ready to be filled and made known; else it goes back. */
+static struct btree *node_mem_prepare(struct btree_fs *c, struct btree *b)
+{
+	if (!b)
+		return NULL;
+	if (!b->spare)
+		b->spare = env_zalloc(c->env, sizeof(*b->spare));
+	if (!b->spare) {
+		btree_node_mem_free(c, b);
+		return NULL;
+	}
+	node_reset(b);
 	return b;
 }
 
@@ -359,10 +375,10 @@ static struct btree *node_mem_cannibalize(struct btree_fs *c)
 struct btree *btree_node_mem_alloc(struct btree_fs *c, bool reserve, int *ret)
 {
 	for (unsigned tries = 0;; tries++) {
-		struct btree *b = node_mem_tryalloc(c, reserve) ?: node_mem_cannibalize(c);
+		struct btree *b =
+			node_mem_prepare(c, node_mem_take(c, reserve) ?: node_mem_cannibalize(c));
 
 		if (b) {
-			node_reset(b);
 			*ret = 0;
 			return b;
 		}
@@ -390,17 +406,26 @@ void btree_node_mem_free(struct btree_fs *c, struct btree *b)
 
 /* ---- reading nodes in ---- */
 
-int btree_cache_fill(struct btree_fs *c, enum btree_id id, unsigned level, const struct bkey_i *k)
+int btree_cache_fill(struct btree_trans *trans, enum btree_id id, unsigned level,
+		     const struct bkey_i *k)
 {
+	struct btree_fs *c = trans->c;
 	u64 hash = btree_ptr_hash(bkey_i_to_s_c(k));
 	int ret;
 
 	if (!hash || k->k.u64s > BTREE_PTR_U64s_MAX)
 		return -BCFS_ERR_btree_node_bad_ptr;
 
-	struct btree *b = btree_node_mem_alloc(c, false, &ret);
-	if (!b)
-		return ret;
+	struct btree *b = node_mem_prepare(c, node_mem_take(c, false));
+	if (!b) {
+		/* Memory must be waited for: with nothing held, and then all is looked up again. */
+		btree_trans_unlock(trans);
+		b = btree_node_mem_alloc(c, false, &ret);
+		if (!b)
+			return ret;
+		btree_node_mem_free(c, b);
+		return btree_trans_restart(trans, -BCFS_ERR_restart_mem);
+	}
 	b->id = id;
 	b->level = level;
 	b->max_key = k->k.p;
@@ -408,8 +433,10 @@ int btree_cache_fill(struct btree_fs *c, enum btree_id id, unsigned level, const
 	bkey_copy(&b->key.k, k);
 	if (btree_node_hash_insert(c, b, hash)) {
 		btree_node_mem_free(c, b); /* somebody was faster */
-		return 0;
+		btree_trans_unlock(trans);
+		return btree_trans_restart(trans, -BCFS_ERR_restart_io);
 	}
+	btree_trans_unlock(trans);
 	ret = btree_node_read(c, b);
 	if (ret) {
 		btree_node_hash_remove(c, b);
@@ -419,30 +446,47 @@ int btree_cache_fill(struct btree_fs *c, enum btree_id id, unsigned level, const
 	btree_node_set(b, BTREE_NODE_accessed);
 	six_unlock(&b->lock, SIX_WRITE);
 	six_unlock(&b->lock, SIX_INTENT);
-	return 0;
+	return btree_trans_restart(trans, -BCFS_ERR_restart_io);
 }
 
 struct prefetch_work {
 	struct env_work work;
 	struct btree_fs *c;
 	u8 id, level;
-	union btree_ptr_key key;
+	struct bpos pos;
 };
 
+static int prefetch_trans(struct btree_trans *trans, const struct prefetch_work *p)
+{
+	struct btree_iter iter;
+	int ret;
+
+	btree_iter_init_level(trans, &iter, p->id, p->level, p->pos,
+			      BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+	btree_iter_peek_node(&iter, &ret);
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+/* Down from the root like anybody: the pointer that asked for it may be history by now. */
 static void prefetch_fn(struct env_work *work)
 {
 	struct prefetch_work *p = container_of(work, struct prefetch_work, work);
+	struct btree_fs *c = p->c;
 
-	if (!atomic_load(&p->c->stopping))
-		btree_cache_fill(p->c, p->id, p->level, &p->key.k);
-	env_free(p->c->env, p);
+	if (!atomic_load(&c->stopping) && !atomic_load(&c->halted)) {
+		struct btree_trans *trans = btree_trans_get(c);
+
+		(void)lockrestart_do(trans, prefetch_trans(trans, p));
+		btree_trans_put(trans);
+	}
+	env_free(c->env, p);
 }
 
-void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level,
-			  const struct bkey_i *k)
+void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level, u64 hash,
+			  struct bpos max_key)
 {
-	if (cache_lookup(c, btree_ptr_hash(bkey_i_to_s_c(k))) || !c->read_wq ||
-	    k->k.u64s > BTREE_PTR_U64s_MAX)
+	if (!hash || cache_lookup(c, hash) || !c->read_wq || atomic_load(&c->stopping))
 		return;
 	struct prefetch_work *p = env_zalloc(c->env, sizeof(*p));
 	if (!p)
@@ -451,7 +495,7 @@ void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level,
 	p->c = c;
 	p->id = id;
 	p->level = level;
-	bkey_copy(&p->key.k, k);
+	p->pos = max_key;
 	btree_count(c, prefetches);
 	env_wq_queue(c->read_wq, &p->work);
 }

@@ -132,8 +132,8 @@ static int check_room(struct btree_trans *trans, unsigned flags)
 			trans->room.level = first->level;
 			trans->room.pos = first->k->k.p;
 			trans->room.u64s = u64s;
-			return swap_is_new(trans->swap, b) ? -BCFS_ERR_btree_node_too_small
-							   : -BCFS_ERR_btree_need_room;
+			trans->room.in_new = swap_is_new(trans->swap, b);
+			return -BCFS_ERR_btree_need_room;
 		}
 
 		struct bpos pos = first->k->k.p;
@@ -194,7 +194,7 @@ static int check_reads(struct btree_trans *trans)
 	for (struct btree_iter *i = trans->iters; i; i = i->next) {
 		struct btree_path_level *l = &i->l[i->level];
 
-		if (!i->path_valid || l->locked || is_write_target(trans, l->b))
+		if (!i->path_valid || !i->read || l->locked || is_write_target(trans, l->b))
 			continue;
 		if (!btree_iter_relock_level(i, i->level, SIX_READ)) {
 			btree_count(trans->c, relock_fails);
@@ -307,6 +307,7 @@ static void publish_swap(struct btree_trans *trans)
 
 		btree_node_set(s->new_root, BTREE_NODE_root);
 		r->alive = true;
+		atomic_store(&r->level, s->new_root->level);
 		atomic_store(&r->b, s->new_root);
 	}
 	for (unsigned i = 0; i < s->nr_old; i++) {

@@ -56,6 +56,18 @@ static int extent_delete_at(struct extent_update *u, struct bpos pos, enum bkey_
 	return btree_trans_queue(u->trans, u->id, 0, &u->iter, d, u->flags);
 }
 
+/* Nothing of the writer's snapshot is at @pos any more, and nothing shows through there. */
+static int extent_remove(struct extent_update *u, struct bpos pos)
+{
+	int ret = 0;
+
+	if (btree_id_flags(u->id) & BTREE_HAS_SNAPSHOTS)
+		ret = btree_ancestor_shows(u->trans, u->id, pos);
+	if (ret < 0)
+		return ret;
+	return extent_delete_at(u, pos, ret ? KEY_TYPE_whiteout : KEY_TYPE_deleted);
+}
+
 /* One existing key that u->k overlaps. */
 static int extent_overlap(struct extent_update *u, struct bkey_s_c old)
 {
@@ -84,7 +96,7 @@ static int extent_overlap(struct extent_update *u, struct bkey_s_c old)
 	if (old_pos.offset == end && u->k->k.type != KEY_TYPE_deleted)
 		return 0; /* the new key itself takes this position */
 	if (ours)
-		return extent_delete_at(u, old_pos, KEY_TYPE_deleted);
+		return extent_remove(u, old_pos);
 	return extent_delete_at(u, SPOS(old_pos.inode, old_pos.offset, snapshot),
 				KEY_TYPE_whiteout);
 }
@@ -111,7 +123,10 @@ static int extent_try_merge(struct extent_update *u)
 		struct bkey_i *m = btree_trans_copy_key(u->trans, bkey_i_to_s_c(k), 0);
 
 		if (ops->merge(m, n)) {
-			/* It takes the neighbour's position. */
+			/* It takes the neighbour's position; what was at its own must still go. */
+			ret = extent_remove(u, k->k.p);
+			if (ret)
+				return ret;
 			u->k = k = m;
 		}
 	}
@@ -130,7 +145,7 @@ static int extent_try_merge(struct extent_update *u)
 		struct bkey_i *m = btree_trans_copy_key(u->trans, n, 0);
 
 		if (ops->merge(m, bkey_i_to_s_c(k))) {
-			ret = extent_delete_at(u, pos, KEY_TYPE_deleted);
+			ret = extent_remove(u, pos);
 			u->k = m;
 		}
 	}

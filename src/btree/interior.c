@@ -18,6 +18,7 @@
 
 #define OP_NODES_MAX   3
 #define OP_RETRIES_MAX 10000
+#define OP_WRITE_TRIES 3
 #define PTR_KEY_U64s   (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 1)
 #define OP_AGAIN       1 /* give up this attempt, wait for what op->wait says, try again */
 #define OP_DONE	       2 /* nothing (more) to do */
@@ -41,6 +42,9 @@ struct interior_op {
 	struct interior_swap swap;
 	struct btree *wait_write; /* a write in flight that is in the way */
 	bool parent_full;
+	int write_err;	       /* of a new node's write: tried again in another place */
+	unsigned write_errors; /* how often */
+	unsigned tight;	       /* the transaction's own updates did not fit the new nodes */
 	struct btree_iter iter, sibling; /* exited with all others when the attempt ends */
 };
 
@@ -119,14 +123,22 @@ static struct btree *op_new_node(struct interior_op *op, unsigned level, struct 
 	return b;
 }
 
+static int op_write_node(struct interior_op *op, unsigned i)
+{
+	op->written[i] = true;
+	int ret = btree_node_write_initial(op->c, op->mem[i], op->trans->scratch);
+
+	if (ret)
+		op->write_err = ret;
+	return ret;
+}
+
 static int op_write_nodes(struct interior_op *op)
 {
 	int ret = 0;
 
-	for (unsigned i = 0; i < op->nr_taken && !ret; i++) {
-		op->written[i] = true;
-		ret = btree_node_write_initial(op->c, op->mem[i], op->trans->scratch);
-	}
+	for (unsigned i = 0; i < op->nr_taken && !ret; i++)
+		ret = op_write_node(op, i);
 	return ret;
 }
 
@@ -218,8 +230,7 @@ static int op_grow_root(struct interior_op *op, struct btree *old, struct btree 
 
 	btree_keys_insert(&r->keys, &n1->key.k, seq, trans->scratch);
 	btree_keys_insert(&r->keys, &n2->key.k, seq, trans->scratch);
-	op->written[op->nr_taken - 1] = true;
-	int ret = btree_node_write_initial(op->c, r, trans->scratch);
+	int ret = op_write_node(op, op->nr_taken - 1);
 	if (ret)
 		return ret;
 	op->swap.new_root = r;
@@ -229,7 +240,7 @@ static int op_grow_root(struct interior_op *op, struct btree *old, struct btree 
 }
 
 /* Where to split: the last position of the left part. False if there are not two parts. */
-static bool split_point(const struct btree *b, struct bpos insert_pos, struct bpos *ret)
+static bool split_point(const struct btree *b, struct bpos insert_pos, bool even, struct bpos *ret)
 {
 	u32 total = btree_keys_live_u64s(&b->keys), acc = 0, want = total / 2;
 	struct btree_node_iter it;
@@ -240,7 +251,7 @@ static bool split_point(const struct btree *b, struct bpos insert_pos, struct bp
 	struct bkey_packed *tail;
 	btree_node_iter_init(&it, &b->keys, insert_pos);
 	tail = btree_node_iter_peek(&it, &b->keys);
-	if (!tail)
+	if (!tail && !even)
 		want = total - total / 8;
 
 	btree_node_iter_init_start(&it, &b->keys);
@@ -272,7 +283,8 @@ static int op_split(struct interior_op *op, struct btree *b, bool root)
 	struct bpos mid;
 	int ret;
 
-	if (!split_point(b, op->pos, &mid) || bpos_ge(mid, b->max_key))
+	if (!split_point(b, op->pos, op->tight, &mid) || bpos_ge(mid, b->max_key) ||
+	    (root && op->level + 1 >= BTREE_MAX_DEPTH))
 		return -BCFS_ERR_btree_node_too_small;
 	struct bpos mid_next = bpos_successor(mid);
 	struct bkey_format f1 = format_for(b, b->min_key, mid);
@@ -330,7 +342,7 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 			    min(cap / 8, 4 * block) <=
 		    c->opts.node_bytes / 8;
 
-	if (fits || op->kind == OP_REWRITE) {
+	if ((fits || op->kind == OP_REWRITE) && !op->tight) {
 		int ret = -BCFS_ERR_bset_too_big;
 
 		if (live <= cap)
@@ -376,7 +388,7 @@ static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct
 	u32 limit = min(ul, ur) <= cap / 16 ? cap - cap / 8 : cap / 3 * 2;
 
 	limit = min(limit, cap - 2 * c->opts.block_bytes / 8);
-	if (ul + ur > limit)
+	if (ul + ur > limit || op->tight)
 		return OP_DONE;
 	if (btree_node_room(parent, false) < 2 * PTR_KEY_U64s) {
 		op->parent_full = true;
@@ -505,6 +517,7 @@ static int op_attempt(struct interior_op *op)
 	op->nr_taken = 0;
 	op->wait_write = NULL;
 	op->parent_full = false;
+	op->write_err = 0;
 
 	int ret = op_lock(op, iter, op->pos, &b);
 	if (!ret) {
@@ -536,12 +549,21 @@ static int op_wait(struct interior_op *op, int why)
 
 	if (err_is_restart(why))
 		return 0;
+	/* A place that cannot be written is given up; another may do. */
+	if (why == op->write_err && !atomic_load(&c->halted) &&
+	    ++op->write_errors < OP_WRITE_TRIES) {
+		log_warn(c->log, "%s: btree %s level %u: a new node could not be written: %s",
+			 c->bdev->name, btree_id_name(op->id), op->level, err_str(why));
+		return 0;
+	}
 	switch (-why) {
 	case BCFS_ERR_journal_would_block:
 		return journal_res_wait(c->j, 1024, JOURNAL_RES_RECLAIM);
 	case BCFS_ERR_btree_need_room: {
 		struct btree_trans *t = op->trans;
 
+		if (t->room.in_new)
+			return ++op->tight > 2 ? -BCFS_ERR_btree_node_too_small : 0;
 		return btree_node_make_room(c, t->room.id, t->room.level, t->room.pos, t->room.u64s,
 					    true);
 	}
@@ -590,16 +612,13 @@ static int op_run(struct interior_op *op, unsigned nr_nodes)
 static void shrink_root_if_single(struct btree_fs *c, enum btree_id id)
 {
 	while (1) {
+		unsigned level = atomic_load(&c->roots[id].level);
 		int ret;
-		struct btree *r = btree_root_get(c, id, &ret);
 
-		if (ret || !r->level)
+		if (!level)
 			return;
-		struct interior_op op = {.c = c,
-					 .kind = OP_SHRINK,
-					 .id = id,
-					 .level = r->level - 1,
-					 .pos = SPOS_MAX};
+		struct interior_op op = {
+			.c = c, .kind = OP_SHRINK, .id = id, .level = level - 1, .pos = SPOS_MAX};
 		ret = op_run(&op, 0);
 		if (ret)
 			return;
@@ -686,7 +705,7 @@ static void interior_work_fn(struct env_work *work)
 
 static void queue_interior(struct btree_fs *c, struct btree *b, enum op_kind kind)
 {
-	if (!c->interior_wq || btree_node_flag(b, BTREE_NODE_queued))
+	if (!c->interior_wq || atomic_load(&c->stopping) || btree_node_flag(b, BTREE_NODE_queued))
 		return;
 	struct interior_work *w = env_zalloc(c->env, sizeof(*w));
 	if (!w)

@@ -6,44 +6,38 @@
 
 /* ---- roots ---- */
 
-/* A leaf in memory that stands for an empty btree until something is written. */
+/*
+ * A leaf in memory that stands for an empty btree until something is written. Nothing is held: to
+ * have the memory other nodes may have to be written, which may end up here again.
+ */
 static int root_make_fake(struct btree_fs *c, enum btree_id id)
 {
 	struct btree_root *r = &c->roots[id];
-	static const struct bkey_format *const f = &bkey_format_current;
 	int ret = 0;
+	struct btree *b = btree_node_mem_alloc(c, true, &ret);
 
+	if (!b)
+		return ret;
 	env_mutex_lock(&c->root_lock[id]);
-	if (!atomic_load(&r->b)) {
-		struct btree *b = btree_node_mem_alloc(c, true, &ret);
-
-		if (b) {
-			b->id = id;
-			b->level = 0;
-			b->min_key = POS_MIN;
-			b->max_key = SPOS_MAX;
-			btree_keys_init(&b->keys, b->keys.data, b->keys.aux, c->opts.node_bytes / 8,
-					f);
-			atomic_store(&b->flags, BTREE_NODE_fake | BTREE_NODE_root);
-			atomic_store(&b->hash_val, ((u64)b->idx + 1) << 8);
-			six_unlock(&b->lock, SIX_WRITE);
-			six_unlock(&b->lock, SIX_INTENT);
-			atomic_store(&r->b, b);
-		}
+	if (atomic_load(&r->b)) {
+		env_mutex_unlock(&c->root_lock[id]);
+		btree_node_mem_free(c, b);
+		return 0;
 	}
+	b->id = id;
+	b->level = 0;
+	b->min_key = POS_MIN;
+	b->max_key = SPOS_MAX;
+	btree_keys_init(&b->keys, b->keys.data, b->keys.aux, c->opts.node_bytes / 8,
+			&bkey_format_current);
+	atomic_store(&b->flags, BTREE_NODE_fake | BTREE_NODE_root);
+	atomic_store(&b->hash_val, ((u64)b->idx + 1) << 8);
+	six_unlock(&b->lock, SIX_WRITE);
+	six_unlock(&b->lock, SIX_INTENT);
+	atomic_store(&r->level, 0);
+	atomic_store(&r->b, b);
 	env_mutex_unlock(&c->root_lock[id]);
-	return ret;
-}
-
-struct btree *btree_root_get(struct btree_fs *c, enum btree_id id, int *ret)
-{
-	struct btree *b = atomic_load_explicit(&c->roots[id].b, memory_order_acquire);
-
-	*ret = 0;
-	if (likely(b))
-		return b;
-	*ret = root_make_fake(c, id);
-	return atomic_load(&c->roots[id].b);
+	return 0;
 }
 
 /* ---- paths ---- */
@@ -81,14 +75,16 @@ static int path_lock_root(struct btree_iter *iter)
 	int ret;
 
 	btree_iter_unlock(iter);
-	struct btree *b = btree_root_get(c, iter->btree_id, &ret);
-	if (ret)
-		return ret;
-	/* Not a lock: the level may change under us, which is seen below. */
-	unsigned level = b->level;
+	struct btree_root *r = &c->roots[iter->btree_id];
+	struct btree *b = atomic_load_explicit(&r->b, memory_order_acquire);
+	if (unlikely(!b)) {
+		btree_trans_unlock(trans);
+		ret = root_make_fake(c, iter->btree_id);
+		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_lock);
+	}
+	/* Not locked: it may change under us, which is seen below. */
+	unsigned level = atomic_load(&r->level);
 
-	if (level >= BTREE_MAX_DEPTH)
-		return btree_trans_restart(trans, -BCFS_ERR_restart_lock);
 	iter->root_level = level;
 	if (level < iter->level)
 		return -BCFS_ERR_btree_no_such_level;
@@ -116,13 +112,25 @@ static void path_prefetch(struct btree_iter *iter, struct btree *parent, struct 
 	for (unsigned i = 0; i < 4; i++) {
 		btree_node_iter_advance(&it, &parent->keys);
 		struct bkey_s_c k = btree_node_iter_peek_unpack(&it, &parent->keys, &u);
-		union btree_ptr_key key;
 
-		if (!k.k || k.k->type != KEY_TYPE_btree_ptr || k.k->u64s > BTREE_PTR_U64s_MAX)
+		if (!k.k)
 			return;
-		bkey_reassemble(&key.k, k);
-		btree_cache_prefetch(c, iter->btree_id, parent->level - 1, &key.k);
+		btree_cache_prefetch(c, iter->btree_id, parent->level - 1, btree_ptr_hash(k),
+				     k.k->p);
 	}
+}
+
+static int bad_topology(struct btree_iter *iter, unsigned level, struct bpos pos, const char *what)
+{
+	struct btree_fs *c = iter->trans->c;
+	struct printbuf buf = PRINTBUF;
+	int ret;
+
+	bpos_to_text(&buf, pos);
+	ret = btree_error(c, -BCFS_ERR_btree_topology, "%s: btree %s level %u %s %s", c->bdev->name,
+			  btree_id_name(iter->btree_id), level, what, printbuf_str(&buf));
+	printbuf_exit(&buf);
+	return ret;
 }
 
 /* From the locked node at @level to its child that covers @pos. */
@@ -138,16 +146,12 @@ static int path_down(struct btree_iter *iter, unsigned level, struct bpos pos)
 	struct bkey_s_c k = btree_node_iter_peek_unpack(&it, &parent->keys, &u);
 	u64 hash = k.k ? btree_ptr_hash(k) : 0;
 
-	if (unlikely(!hash)) {
-		struct printbuf buf = PRINTBUF;
-
-		bpos_to_text(&buf, pos);
-		ret = btree_error(trans->c, -BCFS_ERR_btree_topology,
-				  "%s: btree %s level %u has no child for %s", trans->c->bdev->name,
-				  btree_id_name(iter->btree_id), level, printbuf_str(&buf));
-		printbuf_exit(&buf);
-		return ret;
-	}
+	if (unlikely(!hash))
+		return bad_topology(iter, level, pos, "has no child for");
+	/* A tree with holes or overlaps must not send a walk backwards. */
+	struct bpos min_key = ((const struct bcfs_btree_ptr *)k.v)->min_key;
+	if (unlikely(bpos_gt(min_key, pos)))
+		return bad_topology(iter, level, pos, "has a hole at");
 	enum six_type type = level_lock_type(iter, level - 1);
 	struct btree *b = btree_cache_find(trans, hash, iter->btree_id, level - 1, type, &ret);
 
@@ -161,9 +165,12 @@ static int path_down(struct btree_iter *iter, unsigned level, struct bpos pos)
 		bkey_reassemble(&key.k, k);
 		if (iter->flags & BTREE_ITER_PREFETCH && level - 1 == iter->level)
 			path_prefetch(iter, parent, it);
-		btree_trans_unlock(trans);
-		ret = btree_cache_fill(trans->c, iter->btree_id, level - 1, &key.k);
-		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_io);
+		return btree_cache_fill(trans, iter->btree_id, level - 1, &key.k);
+	}
+	if (unlikely(!bpos_eq(b->max_key, k.k->p) || !bpos_eq(b->min_key, min_key))) {
+		/* Two pointers to one node. */
+		six_unlock(&b->lock, type);
+		return bad_topology(iter, level, pos, "shares a child with another at");
 	}
 	path_set(iter, level - 1, b, type);
 	if (iter->flags & BTREE_ITER_PREFETCH && level - 1 == iter->level)
@@ -219,6 +226,7 @@ int btree_iter_traverse_to(struct btree_iter *iter, struct bpos pos, unsigned lo
 		level--;
 	}
 	iter->path_valid = true;
+	iter->read = true;
 	iter->path_pos = pos;
 	return 0;
 }
@@ -237,6 +245,7 @@ static inline int iter_seek(struct btree_iter *iter, struct bpos search)
 		for (unsigned i = 0; i < 8; i++) {
 			k = btree_node_iter_peek(&iter->node_iter, &l->b->keys);
 			if (!k || bkey_cmp_left_packed(&l->b->keys.f, k, search) >= 0) {
+				iter->read = true;
 				iter->path_pos = search;
 				return 0;
 			}
@@ -249,6 +258,7 @@ static inline int iter_seek(struct btree_iter *iter, struct bpos search)
 			return ret;
 	}
 	btree_node_iter_init(&iter->node_iter, &l->b->keys, search);
+	iter->read = true;
 	iter->path_pos = search;
 	iter->node_iter_valid = true;
 	return 0;
@@ -269,10 +279,13 @@ static inline bool iter_filters(const struct btree_iter *iter)
 	return !(iter->flags & BTREE_ITER_ALL_SNAPSHOTS) &&
 	       (btree_id_flags(iter->btree_id) & BTREE_HAS_SNAPSHOTS);
 }
+/* Extents of different snapshots overlap: seen all at once they are plain keys. */
 static inline bool iter_extents(const struct btree_iter *iter)
 {
-	return !(iter->flags & BTREE_ITER_NOT_EXTENTS) &&
-	       (btree_id_flags(iter->btree_id) & BTREE_IS_EXTENTS);
+	unsigned f = btree_id_flags(iter->btree_id);
+
+	return !(iter->flags & BTREE_ITER_NOT_EXTENTS) && (f & BTREE_IS_EXTENTS) &&
+	       !((iter->flags & BTREE_ITER_ALL_SNAPSHOTS) && (f & BTREE_HAS_SNAPSHOTS));
 }
 
 void btree_iter_init_level(struct btree_trans *trans, struct btree_iter *iter, enum btree_id id,
@@ -286,6 +299,7 @@ void btree_iter_init_level(struct btree_trans *trans, struct btree_iter *iter, e
 	iter->flags = flags;
 	iter->pos = pos;
 	iter->path_valid = false;
+	iter->read = false;
 	iter->node_iter_valid = false;
 	for (unsigned l = 0; l < BTREE_MAX_DEPTH; l++) {
 		iter->l[l].b = NULL;
@@ -327,6 +341,7 @@ void btree_iter_clone_path(struct btree_iter *dst, struct btree_iter *src)
 	dst->l[dst->level] = *l;
 	dst->root_level = src->level; /* levels above are not held */
 	dst->path_valid = true;
+	dst->read = true;
 	dst->path_pos = src->path_pos;
 }
 
@@ -427,7 +442,7 @@ static bool iter_beyond(const struct btree_iter *iter, const struct bkey *k, str
 static struct bpos iter_raw_end(const struct btree_iter *iter, struct bpos end)
 {
 	if (iter_extents(iter))
-		return SPOS_MAX;
+		return SPOS(end.inode, UINT64_MAX, UINT32_MAX);
 	if (iter_filters(iter))
 		end.snapshot = UINT32_MAX;
 	return end;
@@ -443,7 +458,8 @@ struct bkey_s_c btree_iter_peek_max(struct btree_iter *iter, struct bpos end)
 
 		if (!k.k || bkey_err(k))
 			return k;
-		if (iter_beyond(iter, k.k, end))
+		/* An extent that is not seen says nothing about where those behind it begin. */
+		if (iter_extents(iter) ? k.k->p.inode > end.inode : iter_beyond(iter, k.k, end))
 			return bkey_s_c_null;
 		if (filter) {
 			if (!iter_sees_snapshot(iter, k.k->p.snapshot)) {
@@ -461,6 +477,8 @@ struct bkey_s_c btree_iter_peek_max(struct btree_iter *iter, struct bpos end)
 				continue;
 			}
 		}
+		if (iter_extents(iter) && iter_beyond(iter, k.k, end))
+			return bkey_s_c_null;
 		struct bpos p = iter_extents(iter) ? bkey_start_pos(k.k) : k.k->p;
 
 		if (filter)
@@ -476,7 +494,13 @@ bool btree_iter_advance(struct btree_iter *iter)
 	const struct bkey *k = &iter->k;
 	struct bpos p = k->p;
 
-	if (iter_extents(iter) && k->size) {
+	if (iter_extents(iter)) {
+		/* What ends behind here is next. */
+		if (p.offset == UINT64_MAX) {
+			if (p.inode == UINT64_MAX)
+				return false;
+			p = POS(p.inode + 1, 0);
+		}
 		iter->pos.inode = p.inode;
 		iter->pos.offset = p.offset;
 		return true;
@@ -586,11 +610,34 @@ static struct bkey_s_c iter_peek_prev_raw(struct btree_iter *iter, struct bpos b
 	return bkey_s_c_null;
 }
 
+/* The extent that begins before iter->pos and reaches up to it or beyond; a hole if none. */
+static struct bkey_s_c iter_peek_prev_here(struct btree_iter *iter)
+{
+	struct bpos saved = iter->pos;
+
+	iter->pos.offset--;
+	struct bkey_s_c k = btree_iter_peek_slot(iter);
+	iter->pos = saved;
+	return k;
+}
+
 struct bkey_s_c btree_iter_peek_prev_min(struct btree_iter *iter, struct bpos start)
 {
 	struct bpos before = iter->pos;
 	bool filter = iter_filters(iter);
 
+	if (iter_extents(iter) && before.offset) {
+		struct bkey_s_c k = iter_peek_prev_here(iter);
+
+		if (bkey_err(k))
+			return k;
+		if (k.k->type != KEY_TYPE_deleted) {
+			if (bkey_cmp_pos(k.k->p, start) <= 0)
+				return bkey_s_c_null;
+			iter->pos.offset = bkey_start_offset(k.k);
+			return k;
+		}
+	}
 	if (filter)
 		before.snapshot = 0;
 	if (filter)

@@ -45,7 +45,8 @@ struct printbuf;
 /* Iterator flags. */
 #define BTREE_ITER_INTENT (1U << 0) /* will be updated: intent lock on the leaf */
 #define BTREE_ITER_ALL_SNAPSHOTS                                                                   \
-	(1U << 1) /* every key; default in btrees with snapshots: filter by pos.snapshot */
+	(1U << 1) /* every key, extents too as plain keys; default in btrees with snapshots:       \
+		     filter by pos.snapshot */
 #define BTREE_ITER_PREFETCH    (1U << 2) /* read ahead the next leaves */
 #define BTREE_ITER_NOT_EXTENTS (1U << 3) /* treat an extents btree as plain keys */
 #define BTREE_ITER_NOUPDATES   (1U << 4) /* do not see the transaction's own updates */
@@ -68,6 +69,7 @@ struct btree_iter {
 	struct bpos pos;      /* where peek starts */
 	struct bpos path_pos; /* what the path was traversed to */
 	bool path_valid;      /* l[] leads to path_pos (perhaps unlocked) */
+	bool read;	      /* since the transaction began: what was seen must hold at commit */
 	bool node_iter_valid; /* node_iter is at path_pos in l[level].b, locked since */
 	struct btree_node_iter node_iter;
 	struct bkey k; /* the key last returned, unpacked */
@@ -95,8 +97,8 @@ void btree_trans_begin(struct btree_trans *trans);
 void btree_trans_unlock(struct btree_trans *trans);
 /* Retake them now: 0 or a restart. */
 int btree_trans_relock(struct btree_trans *trans);
-/* Memory that lives until the next begin or put; zeroed. Never NULL: -ENOMEM is a restart after
- * waiting. */
+/* Memory that lives until the next begin or put; zeroed. Never NULL: waits for memory, and keeps
+ * the locks meanwhile, so that keys looked at stay in place. */
 void *btree_trans_kmalloc(struct btree_trans *trans, size_t bytes);
 struct btree_fs *btree_trans_fs(struct btree_trans *trans);
 /* The argument given to btree_fs_alloc() for triggers and space ops. */
@@ -150,7 +152,11 @@ static inline struct bkey_s_c btree_iter_peek(struct btree_iter *iter)
 {
 	return btree_iter_peek_max(iter, SPOS_MAX);
 }
-/* Last key before iter->pos (exclusive), not before @start (inclusive). iter->pos moves to it. */
+/*
+ * Last key before iter->pos (exclusive), not before @start (inclusive). iter->pos moves to it.
+ * Extents: the last that begins before iter->pos (and ends behind @start); iter->pos moves to its
+ * start.
+ */
 struct bkey_s_c btree_iter_peek_prev_min(struct btree_iter *iter, struct bpos start);
 /* What is exactly at iter->pos: the key there (extents: that covers it), or a key of type deleted
  * standing for the hole (extents: up to the next key, at most 2^31 sectors). Never NULL. */

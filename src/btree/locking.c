@@ -104,7 +104,7 @@ void btree_trans_unlock_reads(struct btree_trans *trans, struct btree *only)
 int btree_trans_relock(struct btree_trans *trans)
 {
 	for (struct btree_iter *i = trans->iters; i; i = i->next) {
-		if (!i->path_valid)
+		if (!i->path_valid || !i->read)
 			continue;
 		enum six_type type = i->flags & BTREE_ITER_INTENT ? SIX_INTENT : SIX_READ;
 

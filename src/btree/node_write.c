@@ -131,8 +131,13 @@ int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_wri
 	env_mutex_unlock(&c->write_lock);
 	if (busy)
 		return -BCFS_ERR_btree_write_in_flight;
-	if (!btree_node_dirty(b))
-		return 1;
+	if (!btree_node_dirty(b)) {
+		/* An append failed, and so did the rewrite after it: the pins are still there. */
+		bool again = btree_node_flag(b, BTREE_NODE_need_rewrite) &&
+			     (journal_pin_active(&b->pins[0]) || journal_pin_active(&b->pins[1]));
+
+		return again ? -BCFS_ERR_btree_need_rewrite : 1;
+	}
 	if (btree_node_flag(b, BTREE_NODE_need_rewrite | BTREE_NODE_fake))
 		return -BCFS_ERR_btree_need_rewrite;
 
@@ -177,9 +182,9 @@ int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_wri
 	b->io_in_flight = true;
 	env_mutex_unlock(&c->write_lock);
 
+	six_lock(&b->lock, SIX_WRITE);
 	b->written += w->sectors;
 	b->w ^= 1;
-	six_lock(&b->lock, SIX_WRITE);
 	btree_keys_mark_written(&b->keys, scratch);
 	if (!btree_node_flag(b,
 			     BTREE_NODE_root)) /* a root's goes into the journal when it is true */
@@ -302,6 +307,8 @@ int btree_node_write_finish(struct btree_fs *c, struct btree_write *w)
 		btree_node_set(b, BTREE_NODE_need_rewrite);
 	} else {
 		ret = write_done(c, w);
+		if (ret) /* the parent does not know of it: only another place helps */
+			btree_node_set(b, BTREE_NODE_need_rewrite);
 	}
 	if (!ret)
 		journal_pin_drop(c->j, &b->pins[w->w]);
@@ -389,8 +396,12 @@ int btree_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u6
 	struct btree_write w[JOURNAL_MAX_PINS_BATCH];
 	struct btree *later[JOURNAL_MAX_PINS_BATCH];
 	unsigned nr_w = 0, nr_later = 0;
-	struct btree_trans *trans = btree_trans_get(c);
 	int ret = 0;
+
+	/* Before replay is done nobody can say what space is free. */
+	if (!atomic_load(&c->started))
+		return 0;
+	struct btree_trans *trans = btree_trans_get(c);
 
 	for (unsigned i = 0; i < nr; i++) {
 		struct btree *b = container_of(pins[i] - pins[i]->kind, struct btree, pins[0]);

@@ -129,6 +129,6 @@ int btree_replay(struct btree_fs *c, const struct journal_replay *r)
 	btree_trans_put(trans);
 	darray_exit(&keys);
 	if (!ret)
-		c->started = true;
+		atomic_store(&c->started, true);
 	return ret;
 }

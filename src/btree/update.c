@@ -96,6 +96,12 @@ void btree_trans_reset_updates(struct btree_trans *trans)
 void btree_trans_begin(struct btree_trans *trans)
 {
 	btree_trans_reset_updates(trans);
+	/*
+	 * What iterators of an outer loop have seen is not this run's: nothing would ever
+	 * make them true again, and the commit would restart for ever.
+	 */
+	for (struct btree_iter *i = trans->iters; i; i = i->next)
+		i->read = false;
 }
 
 int btree_trans_restart(struct btree_trans *trans, int restart)
@@ -123,12 +129,12 @@ void *btree_trans_kmalloc(struct btree_trans *trans, size_t bytes)
 	if (!k || k->size - k->used < bytes) {
 		size_t size = max_t(size_t, bytes, TRANS_CHUNK_BYTES);
 
-		while (!(k = env_malloc(trans->c->env, sizeof(*k) + size))) {
-			/* Let others give memory back: holding locks here would keep them from it.
-			 */
-			btree_trans_unlock(trans);
+		/*
+		 * The locks are kept: keys that were peeked at must stay in place. Nobody needs
+		 * them to give memory back.
+		 */
+		while (!(k = env_malloc(trans->c->env, sizeof(*k) + size)))
 			env_sleep_ns(trans->c->env, ENV_NSEC_PER_MSEC);
-		}
 		k->size = size;
 		k->used = 0;
 		k->next = trans->chunks;
@@ -275,8 +281,9 @@ int btree_trans_queue(struct btree_trans *trans, unsigned id, unsigned level,
 	struct btree_update *u = at < trans->updates.nr ? trans->updates.data[at] : NULL;
 
 	if (u && !update_cmp(u, id, level, k->k.p)) {
-		if (u->trig_done)
+		if (u->trig_done || u->no_triggers)
 			u->trig_old = u->k;
+		u->no_triggers &= !!(flags & BTREE_UPDATE_NOTRIGGERS);
 		u->trig_done = false;
 		u->k = k;
 		u->reserve |= !!(flags & BTREE_UPDATE_RESERVE);
@@ -304,8 +311,7 @@ int btree_trans_queue(struct btree_trans *trans, unsigned id, unsigned level,
 
 /* ---- what callers use ---- */
 
-/* Would a key of an ancestor snapshot show through at @pos? 1, 0, or a negative code. */
-static int ancestor_shows(struct btree_trans *trans, enum btree_id id, struct bpos pos)
+int btree_ancestor_shows(struct btree_trans *trans, enum btree_id id, struct bpos pos)
 {
 	struct btree_fs *c = trans->c;
 	struct btree_iter iter;
@@ -347,7 +353,7 @@ int btree_trans_update(struct btree_trans *trans, struct btree_iter *iter, struc
 
 	if (!iter->level && (id_flags & BTREE_HAS_SNAPSHOTS) && k->k.type == KEY_TYPE_deleted &&
 	    !(flags & BTREE_UPDATE_INTERNAL_SNAPSHOT)) {
-		int ret = ancestor_shows(trans, iter->btree_id, k->k.p);
+		int ret = btree_ancestor_shows(trans, iter->btree_id, k->k.p);
 
 		if (ret < 0)
 			return ret;
