@@ -36,12 +36,12 @@ struct daemon {
 	struct loops *loops;
 
 	bool mounted;
-	dev_t st_dev;	      /* of the mount, once it is live */
-	int event_fd;	      /* written when the loops have ended */
-	bool selinux;	      /* runs on this machine */
-	bool enosys_flush;    /* the kernel writes dirty pages before FLUSH: 5.16 */
-	uint64_t unique_init; /* of the INIT request, while its reply is awaited */
-	bool killpriv_v2;     /* offered by the kernel */
+	dev_t st_dev;			   /* of the mount, once it is live */
+	int event_fd;			   /* written when the loops have ended */
+	bool selinux;			   /* runs on this machine */
+	bool enosys_flush;		   /* the kernel writes dirty pages before FLUSH: 5.16 */
+	uint64_t unique_init;		   /* of the INIT request, while its reply is awaited */
+	bool killpriv_v2, parallel_dirops; /* offered by the kernel */
 };
 
 /* ---- numbers ---- */

@@ -167,6 +167,7 @@ static void note_request(struct worker *w, const struct fuse_in_header *in, size
 
 		d->unique_init = in->unique;
 		d->killpriv_v2 = init_in->flags & FUSE_HANDLE_KILLPRIV_V2;
+		d->parallel_dirops = init_in->flags & FUSE_PARALLEL_DIROPS;
 	}
 }
 
@@ -197,7 +198,9 @@ static void read_loop(struct worker *w)
 
 	for (;;) {
 		len = read(l->d->fd, buf, BUF_BYTES - PAGE + WRITE_HEAD);
-		if (len >= 0) {
+		if (!len)
+			return;
+		if (len > 0) {
 			run_request(w, buf, (size_t)len);
 			if (w->req.opcode == UINT32_MAX && !take_place(l))
 				return;
@@ -238,8 +241,9 @@ static void *worker_main(void *arg)
 /* ---- replies ---- */
 
 /*
- * libfuse 3.14 cannot ask for HANDLE_KILLPRIV_V2; without it every write(2) to
- * the cache costs a GETXATTR of security.capability.
+ * What libfuse 3.14 cannot ask for: HANDLE_KILLPRIV_V2, without which every
+ * write(2) to the cache costs a GETXATTR of security.capability, and
+ * PARALLEL_DIROPS, which it knows but forgets.
  */
 static ssize_t patch_init(struct daemon *d, int fd, const struct iovec *iov, int count)
 {
@@ -257,6 +261,8 @@ static ssize_t patch_init(struct daemon *d, int fd, const struct iovec *iov, int
 		out.flags |= FUSE_HANDLE_KILLPRIV_V2;
 		out.flags &= ~(uint32_t)FUSE_HANDLE_KILLPRIV;
 	}
+	if (d->parallel_dirops)
+		out.flags |= FUSE_PARALLEL_DIROPS;
 	copy[0] = iov[0];
 	copy[1] = (struct iovec){.iov_base = &out, .iov_len = iov[1].iov_len};
 	return writev(fd, copy, 2);

@@ -57,6 +57,18 @@ static uint32_t set_mask(int to_set)
 	return mask;
 }
 
+/*
+ * The kernel leaves it to us to clear set-user-ID: always at chown, else where it
+ * says so. Before write(2) and fallocate(2) by the unprivileged it says so by a
+ * SETATTR of nothing, whose reply then tells it the new mode.
+ */
+static bool wants_kill_priv(uint32_t mask)
+{
+	bool chown = mask & (BCFS_SET_UID | BCFS_SET_GID) && !(mask & BCFS_SET_MODE);
+
+	return chown || !mask || request_current()->kill_priv;
+}
+
 void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,
 		struct fuse_file_info *fi)
 {
@@ -75,9 +87,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,
 	struct stat reply;
 	int ret;
 
-	/* The kernel leaves it to us: always at chown, else where it says so. */
-	if (d->killpriv_v2 && ((mask & (BCFS_SET_UID | BCFS_SET_GID) && !(mask & BCFS_SET_MODE)) ||
-			       request_current()->kill_priv))
+	if (d->killpriv_v2 && wants_kill_priv(mask))
 		mask |= BCFS_SET_KILL_PRIV;
 
 	ret = bcfs_setattr(d->fs, ino_of(d, node), &st, mask, &got);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Data of files. */
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fuse_bcfs.h"
@@ -33,6 +34,15 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fus
 		fuse_reply_buf(req, buf, (size_t)len);
 }
 
+/* Does this write take set-user-ID or set-group-ID away, unseen by the kernel? */
+static bool kills_priv(struct daemon *d, fuse_ino_t node)
+{
+	struct bcfs_stat st;
+
+	return request_current()->kill_priv && !bcfs_getattr(d->fs, ino_of(d, node), &st) &&
+	       st.mode & (S_ISUID | S_ISGID);
+}
+
 /*
  * A short write is an answer to write(2) only. For pages from the cache the
  * kernel looks at the error alone, so there the reason must be the reply.
@@ -42,6 +52,7 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off
 {
 	struct daemon *d = req_daemon(req);
 	const struct request *r = request_current();
+	bool kills = kills_priv(d, node);
 	uint32_t flags = 0;
 	size_t done = 0;
 	int64_t len;
@@ -65,6 +76,9 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off
 		fuse_reply_err(req, EIO);
 	else
 		fuse_reply_write(req, done);
+	/* Attributes only: that takes no lock which a request may hold. */
+	if (kills)
+		fuse_lowlevel_notify_inval_inode(d->se, node, -1, 0);
 }
 
 /* Nothing to do: the kernel has sent the dirty pages before. */

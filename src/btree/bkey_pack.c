@@ -213,6 +213,20 @@ static inline void put_field(u64 *w, const struct bkey_format_fast *f, unsigned 
 	w[lo / 64 + 1] |= v >> 1 >> (63 - lo % 64);
 }
 
+/* @nr is 1 .. BKEY_U64s: not worth a call to memcpy. */
+static inline void copy_words(void *dst, const u64 *w, unsigned nr)
+{
+	u64 *out = dst;
+
+	out[0] = w[0];
+	if (nr > 1)
+		out[1] = w[1];
+	if (unlikely(nr > 2))
+		out[2] = w[2];
+	if (unlikely(nr > 3))
+		out[3] = w[3];
+}
+
 bool bkey_pack_key(struct bkey_packed *out, const struct bkey *in, const struct bkey_format_fast *f)
 {
 	const u64 v[BKEY_NR_FIELDS] = {
@@ -234,7 +248,7 @@ bool bkey_pack_key(struct bkey_packed *out, const struct bkey *in, const struct 
 
 	w[0] |= (u64)(in->u64s - BKEY_U64s + f->f.key_u64s) | (u64)BKEY_FORMAT_LOCAL << 8 |
 		(u64)in->needs_whiteout << 15 | (u64)in->type << 16;
-	memcpy(out, w, f->f.key_u64s * 8);
+	copy_words(out, w, f->f.key_u64s);
 	return true;
 }
 
@@ -346,7 +360,7 @@ enum bkey_pack_pos_ret bkey_pack_pos_lossy(struct bkey_packed *out, struct bpos 
 	for (unsigned i = 0; i < 3; i++)
 		put_field(w, f, i, v[i]);
 	w[0] |= (u64)f->f.key_u64s | (u64)BKEY_FORMAT_LOCAL << 8;
-	memcpy(out, w, f->f.key_u64s * 8);
+	copy_words(out, w, f->f.key_u64s);
 	return ret;
 }
 

@@ -40,6 +40,8 @@ void btree_node_iter_init(struct btree_node_iter *it, const struct btree_keys *b
 	struct bset_search_key s;
 	unsigned nr = 0;
 
+	for (unsigned i = 0; i < b->nsets; i++)
+		bset_prefetch(b, &b->set[i]);
 	bset_search_key_init(&s, b, search);
 	*it = (struct btree_node_iter){0};
 	for (unsigned i = 0; i < b->nsets; i++) {
@@ -136,6 +138,8 @@ struct bkey_packed *btree_keys_lookup(const struct btree_keys *b, struct bpos po
 {
 	struct bset_search_key s;
 
+	for (unsigned i = 0; i < b->nsets; i++)
+		bset_prefetch(b, &b->set[i]);
 	bset_search_key_init(&s, b, pos);
 	for (int i = b->nsets - 1; i >= 0; i--) {
 		const struct bset_tree *t = &b->set[i];

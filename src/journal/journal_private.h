@@ -61,9 +61,10 @@
 #define JOURNAL_BUCKETS_MIN	 8
 #define JOURNAL_BUCKET_BYTES_MIN (8U << 10)
 /* Free buckets that must be left behind an entry, by who opens it. */
-#define JOURNAL_KEEP_RESTART 1 /* so that the next mount finds a place to begin */
-#define JOURNAL_WRITE_TRIES  5
-#define JOURNAL_DIRTY_AGE_NS (30 * ENV_NSEC_PER_SEC)
+#define JOURNAL_KEEP_RESTART   1 /* so that the next mount finds a place to begin */
+#define JOURNAL_WRITE_TRIES    5
+#define JOURNAL_NOMEM_RETRY_NS (10 * ENV_NSEC_PER_MSEC)
+#define JOURNAL_DIRTY_AGE_NS   (30 * ENV_NSEC_PER_SEC)
 /* Widest span of seqs that a start accepts: more is a crafted image. */
 #define JOURNAL_SPAN_MAX (1U << 20)
 /* No journal lives to see it. */
@@ -250,7 +251,7 @@ static inline u64 journal_bucket_offset(const struct journal *j, u32 idx)
 void journal_reclaim_thread(void *arg);
 void journal_reclaim_kick(struct journal *j); /* lock held */
 int journal_pins_init(struct journal *j, u64 last_seq, u64 cur_seq);
-/* A list for a new entry, with its own reference. -BCFS_ERR_nomem. */
+/* A list for a new entry, with its own reference. -BCFS_ERR_nomem, rarely. */
 int journal_pin_push(struct journal *j, u64 seq);
 /* Drop the entry's own reference. */
 void journal_pin_put_own(struct journal *j, u64 seq);

@@ -88,8 +88,11 @@ int journal_pin_push(struct journal *j, u64 seq)
 
 	env_mutex_lock(&j->pin_lock);
 	assert(seq == j->pin_back);
-	if (j->pin_back - j->last_seq > j->pin_mask)
-		ret = pins_resize(j, j->pin_back - j->last_seq + 1);
+	/* In good time, so that it may fail once. */
+	if ((j->pin_back - j->last_seq) * 2 > j->pin_mask)
+		ret = pins_resize(j, (j->pin_mask + 1) * 2);
+	if (j->pin_back - j->last_seq <= j->pin_mask)
+		ret = 0;
 	if (!ret) {
 		j->pin_back++;
 		*list_at(j, seq) = (struct journal_pin_list){

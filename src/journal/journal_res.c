@@ -51,7 +51,8 @@ static void buf_grow(struct journal *j, struct journal_buf *buf)
 /*
  * Open the entry cur_seq with room for a reservation of @u64s at least.
  * -BCFS_ERR_journal_full: no space; -BCFS_ERR_journal_would_block: no buffer, or
- * too far ahead of the last flush. The lock is held, no entry is open.
+ * too far ahead of the last flush; -BCFS_ERR_nomem: try again later. The lock is held, no
+ * entry is open.
  */
 int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
 {
@@ -61,6 +62,7 @@ int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
 	u32 fixed = sizeof(struct jset) + JOURNAL_CARRIED_U64s * sizeof(u64);
 	u32 least = round_up(fixed + u64s * (u32)sizeof(u64), j->opts.block_bytes);
 	u32 bytes;
+	int ret;
 
 	assert(!journal_is_open(j));
 	if (buf->state != BUF_FREE)
@@ -73,8 +75,9 @@ int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
 	bytes = journal_room_for(j, least, min(buf->buf_bytes, j->entry_bytes), dig);
 	if (!bytes)
 		return -BCFS_ERR_journal_full;
-	if (journal_pin_push(j, seq))
-		return -BCFS_ERR_journal_full;
+	ret = journal_pin_push(j, seq);
+	if (ret)
+		return ret;
 
 	buf->seq = seq;
 	buf->cap = min_t(u32, (bytes - fixed) / sizeof(u64), ST_LEFT);
@@ -137,7 +140,7 @@ void journal_entry_close(struct journal *j, bool full)
 
 /*
  * One step of the slow path: 0 when the reservation was had; would_block (a
- * buffer) or full (space) when only waiting helps.
+ * buffer), full (space) or nomem when only waiting helps.
  */
 static int res_step(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags)
 {
@@ -170,25 +173,36 @@ static int res_step(struct journal *j, struct journal_res *res, u32 u64s, unsign
 	}
 }
 
+static bool worth_waiting(int ret)
+{
+	return ret == -BCFS_ERR_journal_full || ret == -BCFS_ERR_journal_would_block ||
+	       ret == -BCFS_ERR_nomem;
+}
+
+static void res_sleep(struct journal *j, int why)
+{
+	if (why == -BCFS_ERR_nomem) /* nobody will wake us */
+		env_cond_timedwait(&j->wait, &j->lock, JOURNAL_NOMEM_RETRY_NS);
+	else
+		env_cond_wait(&j->wait, &j->lock);
+}
+
 static int res_get_slow(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags)
 {
 	bool counted = false;
 	int ret;
 
 	env_mutex_lock(&j->lock);
-	while ((ret = res_step(j, res, u64s, flags)) == -BCFS_ERR_journal_full ||
-	       ret == -BCFS_ERR_journal_would_block) {
+	while (worth_waiting(ret = res_step(j, res, u64s, flags))) {
 		bool full = ret == -BCFS_ERR_journal_full;
 
-		if (!counted) {
-			j->counters.waits++;
-			counted = true;
-		}
+		j->counters.waits += !counted;
+		counted = true;
 		j->nr_waiting += full;
 		if (full)
 			journal_reclaim_kick(j);
 		if (!(flags & JOURNAL_RES_NONBLOCK))
-			env_cond_wait(&j->wait, &j->lock);
+			res_sleep(j, ret);
 		j->nr_waiting -= full;
 		if (flags & JOURNAL_RES_NONBLOCK) {
 			ret = -BCFS_ERR_journal_would_block;

@@ -227,21 +227,32 @@ static bool should_close(struct journal *j)
 	return (buf->must_flush || j->flush_only) && j->seq_ondisk + 1 == buf->seq;
 }
 
-/* Something to close or open? The lock is held. */
-static bool writer_step(struct journal *j)
+/* Close or open what is due: 0 if there was something, else how long to wait at most, in ns. */
+static u64 writer_step(struct journal *j)
 {
-	if (journal_is_open(j)) {
-		if (!should_close(j))
-			return false;
+	u64 now, deadline;
+	int ret = 0;
+
+	if (journal_is_open(j) && should_close(j)) {
 		journal_entry_close(j, false);
-		return true;
+		return 0;
 	}
-	if (!j->flush_empty && j->flush_issued < j->cur_seq - 1 && flush_due(j))
-		j->flush_empty = true;
-	/* No buffer, no room: the writes under way will wake us. */
-	return j->flush_empty && !journal_entry_open(j, 0,
-						     journal_freeable(j) ? JOURNAL_DIG_internal
-									 : JOURNAL_DIG_reclaim);
+	if (!journal_is_open(j)) {
+		if (j->flush_issued < j->cur_seq - 1 && flush_due(j))
+			j->flush_empty = true;
+		if (j->flush_empty)
+			ret = journal_entry_open(j, 0,
+						 journal_freeable(j) ? JOURNAL_DIG_internal
+								     : JOURNAL_DIG_reclaim);
+		if (j->flush_empty && ret == -BCFS_ERR_nomem)
+			return JOURNAL_NOMEM_RETRY_NS;
+		if (journal_is_open(j))
+			return 0;
+	}
+	/* A deadline that has passed waits for a write under way, which will wake us. */
+	now = env_mono_ns(j->env);
+	deadline = flush_deadline(j);
+	return deadline > now ? deadline - now : UINT64_MAX;
 }
 
 void journal_writer_thread(void *arg)
@@ -250,26 +261,21 @@ void journal_writer_thread(void *arg)
 
 	env_mutex_lock(&j->lock);
 	while (!j->stopping) {
-		struct journal_buf *buf = journal_buf_at(j, j->seq_prepared + 1);
-		u64 now, deadline;
+		u64 seq = j->seq_prepared + 1, wait_ns = UINT64_MAX;
+		struct journal_buf *buf = journal_buf_at(j, seq);
 
-		if (j->err || j->run != JOURNAL_RUNNING) {
-			env_cond_wait(&j->writer_wait, &j->lock);
-			continue;
+		if (!j->err && j->run == JOURNAL_RUNNING) {
+			if (buf->state == BUF_CLOSED &&
+			    !st_count(j->state, seq & (JOURNAL_BUFS - 1))) {
+				write_one(j, buf);
+				continue;
+			}
+			wait_ns = writer_step(j);
 		}
-		if (buf->state == BUF_CLOSED &&
-		    !st_count(atomic_load(&j->state), (j->seq_prepared + 1) & (JOURNAL_BUFS - 1))) {
-			write_one(j, buf);
-			continue;
-		}
-		if (writer_step(j))
-			continue;
-		now = env_mono_ns(j->env);
-		deadline = flush_deadline(j);
-		if (deadline > now)
-			env_cond_timedwait(&j->writer_wait, &j->lock, deadline - now);
-		else
+		if (wait_ns == UINT64_MAX)
 			env_cond_wait(&j->writer_wait, &j->lock);
+		else if (wait_ns)
+			env_cond_timedwait(&j->writer_wait, &j->lock, wait_ns);
 	}
 	env_mutex_unlock(&j->lock);
 }

@@ -236,7 +236,7 @@ static inline int jt_node_root(struct jt *t, unsigned node, u64 nr_ops)
 
 static inline int jt_node_write_locked(struct jt *t, struct jt_node *node)
 {
-	struct jt_sector *s = env_malloc_aligned(t->env, 4096, 4096);
+	struct jt_sector *s = aligned_alloc(4096, 4096); /* not env's: see alloc_faults */
 	unsigned idx = node - t->nodes;
 	u64 off = jt_nodes_offset(t) + (u64)idx * JT_NODE_BYTES;
 	u64 n;
@@ -250,7 +250,7 @@ static inline int jt_node_write_locked(struct jt *t, struct jt_node *node)
 	env_mutex_unlock(&node->lock);
 
 	ret = n ? bdev_write(t->bdev, off, s, SECTOR_SIZE, 0) : 0;
-	env_free(t->env, s);
+	free(s);
 	if (!ret && n)
 		ret = jt_node_root(t, idx, n);
 	if (ret)

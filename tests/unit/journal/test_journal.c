@@ -561,6 +561,52 @@ Test(journal, empty_and_geometry)
 	jt_sim_close(&t);
 }
 
+/* The k-th allocation fails, once, for every k: an error before the start, else nothing but delay.
+ */
+Test(journal, alloc_faults)
+{
+	for (unsigned k = 1; k < 60; k++) {
+		struct journal_carried c = {0};
+		struct journal_replay r;
+		struct journal *j;
+		struct worker w;
+		struct jt t;
+		u64 bytes;
+		int ret;
+
+		jt_sim_open(&t, trand_seed(14), &geometries[3]);
+		start(&t);
+		env_sim_fail_alloc(t.env, k, false);
+		w = (struct worker){.t = &t, .rnd = k, .nr_ops = 150, .nodes = JT_NODES};
+		worker(&w);
+		cr_assert_eq(w.ret, 0);
+		cr_assert_eq(journal_flush(t.j), 0);
+		env_sim_fail_alloc(t.env, 0, false);
+		journal_free(t.j);
+		bdev_drain(t.bdev);
+		for (unsigned i = 0; i < JT_NODES; i++)
+			t.nodes[i].pin = (struct journal_entry_pin){0};
+
+		env_sim_fail_alloc(t.env, k, false);
+		ret = jt_journal(&t, t.bdev, t.env, &j);
+		if (!ret) {
+			ret = journal_read(j, NULL, 0, &r);
+			c = r.carried;
+			if (!ret)
+				ret = journal_start(j, journal_blacklist_end(&r, NULL, 0) + 1, &r,
+						    &c);
+			env_sim_fail_alloc(t.env, 0, false);
+			journal_replay_free(j, &r);
+			journal_free(j);
+		}
+		cr_assert(!ret || ret == -BCFS_ERR_nomem || ret == -BCFS_ERR_thread_start, "%s",
+			  err_str(ret));
+		cr_assert(ret || k > 5);
+		cr_assert_leq(env_sim_live_allocs(t.env, &bytes), 16);
+		jt_sim_close(&t);
+	}
+}
+
 /* A pre_flush that never succeeds must not let the seqs run away: the journal stops. */
 Test(journal, seq_ahead)
 {
