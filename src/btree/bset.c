@@ -517,7 +517,7 @@ descend(const struct btree_keys *b, const struct bset_tree *t, const struct bset
 		n = descend_one(b, t, aux, s, words, n);
 	rank = eytzinger1_to_inorder_(n, nr, t->aux_extra);
 	line = (const char *)(b->data + (t->start / LINE_U64S + rank) * LINE_U64S);
-	for (int i = -4; i < 4; i += 2)
+	for (int i = -3; i < 4; i++)
 		__builtin_prefetch(line + i * BSET_CACHELINE);
 	while (n <= nr)
 		n = descend_one(b, t, aux, s, words, n);
