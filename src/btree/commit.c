@@ -140,8 +140,8 @@ static int check_room(struct btree_trans *trans, unsigned flags)
 		u8 id = first->id, level = first->level;
 
 		btree_trans_unlock(trans);
-		int ret = btree_node_make_room(trans->c, id, level, pos, u64s,
-					       reserve || (flags & BTREE_COMMIT_RESERVE));
+		/* The same @reserve as above, or it sees room where we saw none, for ever. */
+		int ret = btree_node_make_room(trans->c, id, level, pos, u64s, reserve);
 		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_split);
 	}
 	return 0;

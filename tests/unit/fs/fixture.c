@@ -265,21 +265,29 @@ static void run_main(void *arg)
 	fx->fn(fx, fx->arg);
 }
 
+void fsx_free_bdev(struct fsx *fx)
+{
+	bdev_close(fx->bdev);
+	env_sim_destroy(fx->env);
+}
+
 void fsx_run(struct fsx *fx, u64 seed, void (*fn)(struct fsx *fx, void *arg), void *arg)
 {
-	struct sim_bdev_opts o = {.size_bytes = DEV_BYTES, .no_log = true};
+	struct sim_bdev_opts o = {.size_bytes = DEV_BYTES, .no_log = !fx->keep_bdev};
+	int ret;
 
 	fx->fn = fn;
 	fx->arg = arg;
 	fx->node_bytes = fx->node_bytes ?: 16384;
-	fx->next_node = NODES_START;
+	fx->next_node = fx->next_node ?: NODES_START;
 	fx->env = env_sim_create(seed);
-	fsx_assert(!sim_bdev_create(fx->env, "sim", &o, &fx->bdev), "no device");
+	ret = fx->image ? sim_bdev_create_from(fx->env, "sim", &o, fx->image, &fx->bdev)
+			: sim_bdev_create(fx->env, "sim", &o, &fx->bdev);
+	fsx_assert(!ret, "no device");
 
-	int ret = env_sim_run(fx->env, run_main, fx);
-
+	ret = env_sim_run(fx->env, run_main, fx);
 	fsx_assert(!ret, "the simulation ended with %s", err_str(ret));
 	fsx_assert(!sim_bdev_violations(fx->bdev), "%s", sim_bdev_first_violation(fx->bdev));
-	bdev_close(fx->bdev);
-	env_sim_destroy(fx->env);
+	if (!fx->keep_bdev)
+		fsx_free_bdev(fx);
 }

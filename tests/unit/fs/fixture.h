@@ -31,12 +31,19 @@ struct fsx {
 	struct journal_blacklist_range bl[FSX_MAX_BL];
 	unsigned nr_bl;
 
+	/* Given: the device begins with it. */
+	struct sim_image *image;
+	/* The device, with its log, stays after fsx_run() until fsx_free_bdev(). */
+	bool keep_bdev;
+
 	void (*fn)(struct fsx *fx, void *arg);
 	void *arg;
 };
 
 /* A new environment and device, and fn as a fiber in it; everything is freed behind it. */
 void fsx_run(struct fsx *fx, u64 seed, void (*fn)(struct fsx *fx, void *arg), void *arg);
+
+void fsx_free_bdev(struct fsx *fx);
 
 /* Made (mkfs) at the first open. */
 int fsx_open(struct fsx *fx);
