@@ -77,7 +77,9 @@ struct write_point {
 enum alloc_watermark {
 	ALLOC_WATERMARK_user,
 	ALLOC_WATERMARK_btree,
-	ALLOC_WATERMARK_reserve,
+	ALLOC_WATERMARK_reserve, /* interior updates */
+	ALLOC_WATERMARK_last,	 /* what discards need to make progress; interior updates that
+				    waited in vain */
 	ALLOC_WATERMARK_NR,
 };
 
@@ -209,6 +211,8 @@ u64 ob_first_uncounted(struct alloc_fs *a, u64 from);
 
 /* Buckets that could be opened now. */
 s64 alloc_free_buckets(struct alloc_fs *a);
+/* Few are free, and some could be. */
+bool alloc_short_of_space(struct alloc_fs *a);
 /* Make free buckets READY: *ret_found. No locks held. */
 int alloc_fill_ready(struct alloc_fs *a, u32 *ret_found);
 /* Wait for discards; false: nothing to be hoped for. No locks held. */

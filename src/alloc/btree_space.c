@@ -27,12 +27,13 @@ static bool node_take(struct alloc_fs *a, struct write_point *wp, struct bcfs_ex
 
 int alloc_btree_node_alloc(struct alloc_fs *a, unsigned flags, struct bcfs_extent_ptr *ret)
 {
-	bool reserve = flags & BTREE_SPACE_RESERVE ||
-		       __atomic_load_n(&a->discard_owner, __ATOMIC_RELAXED) ==
-			       env_thread_self_id(a->env) + 1;
+	bool reserve = flags & BTREE_SPACE_RESERVE;
 	enum alloc_watermark watermark = reserve ? ALLOC_WATERMARK_reserve : ALLOC_WATERMARK_btree;
 	struct write_point *wp = &a->btree_wp;
 
+	/* What frees space is never kept from it. */
+	if (__atomic_load_n(&a->discard_owner, __ATOMIC_RELAXED) == env_thread_self_id(a->env) + 1)
+		watermark = ALLOC_WATERMARK_last;
 	for (;;) {
 		enum alloc_take t = ALLOC_TAKE_OK;
 		u32 found = 0;
@@ -56,8 +57,11 @@ int alloc_btree_node_alloc(struct alloc_fs *a, unsigned flags, struct bcfs_exten
 			if (found)
 				continue;
 		}
-		if (!alloc_wait_for_space(a, false))
+		if (alloc_wait_for_space(a, false))
+			continue;
+		if (!reserve || watermark == ALLOC_WATERMARK_last)
 			break;
+		watermark = ALLOC_WATERMARK_last;
 	}
 	alloc_count(&a->counters.nospc);
 	return -BCFS_ERR_nospc;

@@ -57,8 +57,7 @@ static int retire_all(struct alloc_fs *a, struct btree_trans *trans)
 		env_mutex_unlock(&a->lock);
 		if (!idx)
 			return 0;
-		ret = commit_do(trans, NULL, BTREE_COMMIT_RESERVE,
-				retire_in_trans(trans, dev, bucket));
+		ret = commit_do(trans, NULL, 0, retire_in_trans(trans, dev, bucket));
 		if (ret)
 			return ret;
 		env_mutex_lock(&a->lock);
@@ -206,7 +205,7 @@ static int discard_all(struct alloc_fs *a, struct btree_trans *trans, bool force
 		if (ret || !b.nr)
 			continue;
 		discard_on_device(a, &b);
-		ret = commit_do(trans, &seq, BTREE_COMMIT_RESERVE, update_batch(trans, &b));
+		ret = commit_do(trans, &seq, 0, update_batch(trans, &b));
 		if (ret)
 			break;
 		for (u32 i = 0; i < b.nr; i++) {
@@ -290,7 +289,7 @@ int alloc_move_mark(struct alloc_fs *a, bool always)
 	env_mutex_unlock(&a->lock);
 	if (to > from && (always || to - from >= ALLOC_MARK_STEP)) {
 		trans = btree_trans_get(a->btree);
-		ret = commit_do(trans, NULL, BTREE_COMMIT_RESERVE, move_mark(trans, from, to));
+		ret = commit_do(trans, NULL, 0, move_mark(trans, from, to));
 		btree_trans_put(trans);
 	}
 	__atomic_store_n(&a->discard_owner, 0, __ATOMIC_RELAXED);
@@ -326,8 +325,9 @@ void alloc_worker(void *arg)
 	u32 found;
 
 	while (!__atomic_load_n(&a->worker_stop, __ATOMIC_RELAXED)) {
-		u64 flushed = journal_flushed_seq(a->journal), freed, need = 0;
-		bool waiting = __atomic_load_n(&a->nr_waiting, __ATOMIC_RELAXED);
+		u64 flushed = journal_flushed_seq(a->journal), freed = 0, need = 0;
+		bool waiting = __atomic_load_n(&a->nr_waiting, __ATOMIC_RELAXED) ||
+			       alloc_short_of_space(a);
 		int ret = journal_error(a->journal);
 
 		if (!ret && (waiting || __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED) ||
@@ -350,6 +350,6 @@ void alloc_worker(void *arg)
 			env_cond_broadcast(&a->freed);
 			env_mutex_unlock(&a->lock);
 		}
-		worker_wait(a, ret || !waiting ? ROUND_IDLE_NS : ROUND_SHORT_NS);
+		worker_wait(a, ret || !(freed || need) ? ROUND_IDLE_NS : ROUND_SHORT_NS);
 	}
 }

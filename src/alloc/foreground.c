@@ -6,6 +6,9 @@
  */
 #include "alloc/alloc_private.h"
 
+#define WAIT_STEPS   20
+#define WAIT_STEP_NS (100 * ENV_NSEC_PER_MSEC)
+
 struct candidate {
 	u64 bucket;
 	u8 gen;
@@ -27,6 +30,11 @@ s64 alloc_free_buckets(struct alloc_fs *a)
 	       alloc_usage_get(a, BCFS_ACCOUNTING_buckets_user) -
 	       alloc_usage_get(a, BCFS_ACCOUNTING_buckets_need_discard) -
 	       __atomic_load_n(&a->nr_uncounted, __ATOMIC_RELAXED);
+}
+
+bool alloc_short_of_space(struct alloc_fs *a)
+{
+	return alloc_discards_pending(a) && alloc_free_buckets(a) <= (s64)a->reserve_buckets;
 }
 
 /* ---- filling ---- */
@@ -251,9 +259,14 @@ bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush)
 	a->nr_waiting++;
 	a->worker_kick = true;
 	env_cond_signal(&a->worker_cond);
-	/* Enough rounds to retire, flush, raise generations, flush and discard. */
-	while (a->rounds_freed == freed && a->rounds < round + 4 && !a->worker_stop)
-		env_cond_timedwait(&a->freed, &a->lock, 100 * ENV_NSEC_PER_MSEC);
+	/*
+	 * Enough rounds to retire, flush, raise generations, flush and discard; but not for ever:
+	 * the worker may itself be waiting for journal space that the caller is to make.
+	 */
+	for (unsigned i = 0;
+	     i < WAIT_STEPS && a->rounds_freed == freed && a->rounds < round + 4 && !a->worker_stop;
+	     i++)
+		env_cond_timedwait(&a->freed, &a->lock, WAIT_STEP_NS);
 	a->nr_waiting--;
 	hope = a->rounds_freed != freed;
 	env_mutex_unlock(&a->lock);
@@ -276,7 +289,8 @@ enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum b
 		ret = ALLOC_TAKE_FILL;
 	else
 		bucket = a->ob[wp->ob].bucket;
-	if (a->nr_ready <= a->ready_batch / 2 && !a->worker_kick)
+	/* Time to find more, or to free what is empty? */
+	if ((a->nr_ready <= a->ready_batch / 2 || alloc_short_of_space(a)) && !a->worker_kick)
 		refill = a->worker_kick = true;
 	if (refill)
 		env_cond_signal(&a->worker_cond);

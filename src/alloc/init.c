@@ -22,8 +22,9 @@ static void set_watermarks(struct alloc_fs *a)
 	reserve = min(reserve, nr / 4);
 	a->reserve_buckets = reserve;
 	a->watermark[ALLOC_WATERMARK_user] = reserve * 3 / 4;
-	a->watermark[ALLOC_WATERMARK_btree] = reserve / 4;
-	a->watermark[ALLOC_WATERMARK_reserve] = 0;
+	a->watermark[ALLOC_WATERMARK_btree] = reserve / 2;
+	a->watermark[ALLOC_WATERMARK_reserve] = reserve / 4;
+	a->watermark[ALLOC_WATERMARK_last] = 0;
 	a->nr_write_points = max_t(u64, min_t(u64, nr / 64, ALLOC_WP_MAX), 1);
 	a->ready_batch = max_t(u64, min_t(u64, nr / 32, ALLOC_READY_MAX / 2), 2);
 }
@@ -175,7 +176,7 @@ static int mark_fixed_all(struct alloc_fs *a, const u64 *buckets, u64 nr, u8 typ
 
 	for (u64 i = 0; i < nr && !ret; i += INIT_BATCH)
 		ret = commit_do(
-			trans, NULL, BTREE_COMMIT_RESERVE,
+			trans, NULL, 0,
 			mark_fixed(trans, a, buckets, i, min_t(u64, INIT_BATCH, nr - i), type));
 	btree_trans_put(trans);
 	return ret;

@@ -34,7 +34,7 @@ int alloc_key_put(struct btree_trans *trans, struct btree_iter *iter, const stru
 	struct bkey_i *k = btree_trans_alloc_key(trans, KEY_TYPE_alloc, iter->pos, sizeof(*v));
 
 	bkey_i_to_alloc(k)->v = *v;
-	return btree_trans_update(trans, iter, k, BTREE_UPDATE_RESERVE);
+	return btree_trans_update(trans, iter, k, 0);
 }
 
 /* A KEY_TYPE_set (or @lru) at @pos, or nothing. */
@@ -49,7 +49,7 @@ static int index_mod(struct btree_trans *trans, enum btree_id id, struct bpos po
 				  type == KEY_TYPE_lru ? sizeof(struct bcfs_lru) : 0);
 	if (type == KEY_TYPE_lru)
 		bkey_i_to_lru(k)->v.idx = pos.offset;
-	return btree_trans_insert(trans, id, k, BTREE_UPDATE_RESERVE);
+	return btree_trans_insert(trans, id, k, 0);
 }
 
 /* ---- pointers ---- */
@@ -193,7 +193,7 @@ static int backpointer_mod(struct btree_trans *trans, struct bkey_s_c k, enum bt
 			goto out;
 		new = btree_trans_alloc_key(trans, KEY_TYPE_deleted, pos, 0);
 	}
-	ret = btree_trans_update(trans, &iter, new, BTREE_UPDATE_RESERVE);
+	ret = btree_trans_update(trans, &iter, new, 0);
 out:
 	btree_iter_exit(&iter);
 	return ret;
