@@ -65,7 +65,7 @@ static int update_trigger(struct btree_trans *trans, struct btree_update *u)
 	return btree_run_trigger(trans, u->id, u->level, u->old, bkey_i_to_s_c(u->k));
 }
 
-static int run_triggers(struct btree_trans *trans)
+int btree_trans_run_triggers(struct btree_trans *trans)
 {
 	for (unsigned pass = 0; pass < 2; pass++) {
 		bool again;
@@ -399,7 +399,7 @@ int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq)
 	if (!trans->updates.nr && !trans->swap && !trans->usage_dirty && !trans->log)
 		return 0;
 
-	ret = run_triggers(trans);
+	ret = btree_trans_run_triggers(trans);
 	if (ret)
 		return ret;
 	if (env_inject(trans->c->env, "trans_restart_commit")) {

@@ -133,12 +133,20 @@ static int op_write_node(struct interior_op *op, unsigned i)
 	return ret;
 }
 
+/* All new nodes; a root that grows last, since it holds the others' pointers as written. */
 static int op_write_nodes(struct interior_op *op)
 {
+	struct btree *root = op->swap.root_grows ? op->swap.new_root : NULL;
+	u64 seq = journal_cur_seq(op->c->j);
 	int ret = 0;
 
-	for (unsigned i = 0; i < op->nr_taken && !ret; i++)
+	for (unsigned i = 0; i < op->nr_taken && !ret; i++) {
+		struct btree *b = op->mem[i];
+
+		for (unsigned j = 0; b == root && j < i; j++)
+			btree_keys_insert(&b->keys, &op->mem[j]->key.k, seq, op->trans->scratch);
 		ret = op_write_node(op, i);
+	}
 	return ret;
 }
 
@@ -220,19 +228,12 @@ static int op_grow_root(struct interior_op *op, struct btree *old, struct btree 
 			struct btree *n2)
 {
 	struct bkey_format_state s;
-	struct btree_trans *trans = op->trans;
 
 	bkey_format_state_init(&s);
 	bkey_format_add_key(&s, &n1->key.k.k);
 	struct bkey_format fmt = bkey_format_done(&s);
 	struct btree *r = op_new_node(op, op->level + 1, POS_MIN, SPOS_MAX, &fmt);
-	u64 seq = journal_cur_seq(op->c->j);
 
-	btree_keys_insert(&r->keys, &n1->key.k, seq, trans->scratch);
-	btree_keys_insert(&r->keys, &n2->key.k, seq, trans->scratch);
-	int ret = op_write_node(op, op->nr_taken - 1);
-	if (ret)
-		return ret;
 	op->swap.new_root = r;
 	op->swap.root_grows = true;
 	return op_root_trigger(op, old, n1) ?: op_root_trigger(op, NULL, n2) ?:
@@ -292,9 +293,8 @@ static int op_split(struct interior_op *op, struct btree *b, bool root)
 	struct btree *n1 = op_new_node(op, op->level, b->min_key, mid, &f1);
 	struct btree *n2 = op_new_node(op, op->level, mid_next, b->max_key, &f2);
 
-	ret = btree_keys_sort_into(&n1->keys, &b->keys, b->min_key, mid) ?:
-		      btree_keys_sort_into(&n2->keys, &b->keys, mid_next, b->max_key) ?:
-		      op_write_nodes(op);
+	ret = btree_keys_sort_into(&n1->keys, &b->keys, b->min_key, mid)
+		      ?: btree_keys_sort_into(&n2->keys, &b->keys, mid_next, b->max_key);
 	if (ret)
 		return ret;
 	op->swap.old[op->swap.nr_old++] = b;
@@ -306,8 +306,7 @@ static int op_compact(struct interior_op *op, struct btree *b, bool root,
 		      const struct bkey_format *fmt)
 {
 	struct btree *n = op_new_node(op, op->level, b->min_key, b->max_key, fmt);
-	int ret = btree_keys_sort_into(&n->keys, &b->keys, b->min_key, b->max_key)
-			  ?: op_write_nodes(op);
+	int ret = btree_keys_sort_into(&n->keys, &b->keys, b->min_key, b->max_key);
 
 	if (ret)
 		return ret;
@@ -395,9 +394,8 @@ static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct
 		return OP_AGAIN;
 	}
 	struct btree *n = op_new_node(op, op->level, l->min_key, r->max_key, &fmt);
-	int ret = btree_keys_sort_into(&n->keys, &l->keys, l->min_key, l->max_key) ?:
-			  btree_keys_sort_into(&n->keys, &r->keys, r->min_key, r->max_key) ?:
-			  op_write_nodes(op);
+	int ret = btree_keys_sort_into(&n->keys, &l->keys, l->min_key, l->max_key)
+			  ?: btree_keys_sort_into(&n->keys, &r->keys, r->min_key, r->max_key);
 	if (ret)
 		return ret;
 	op->swap.old[op->swap.nr_old++] = l;
@@ -534,9 +532,18 @@ static int op_attempt(struct interior_op *op)
 			break;
 		}
 	}
+	/*
+	 * The triggers first: they lock what the commit needs, and may restart. Only then is
+	 * anything written: a place that was written cannot be used again.
+	 */
 	if (!ret) {
 		trans->swap = &op->swap;
-		ret = btree_trans_commit(trans, BTREE_COMMIT_RECLAIM | BTREE_COMMIT_RESERVE, NULL);
+		ret = btree_trans_run_triggers(trans);
+		if (!ret)
+			ret = op_write_nodes(op);
+		if (!ret)
+			ret = btree_trans_commit(trans, BTREE_COMMIT_RECLAIM | BTREE_COMMIT_RESERVE,
+						 NULL);
 		trans->swap = NULL;
 	}
 	return ret;

@@ -17,8 +17,20 @@ u32 btree_node_room(const struct btree *b, bool reserve)
 	const struct btree_fs *c = b->c;
 	s64 bytes = c->opts.node_bytes;
 
-	if (!reserve)
-		bytes -= c->opts.block_bytes;
+	/*
+	 * The reserve is room in memory: a node that has no more on the device is rewritten instead
+	 * of appended to. So the keys that an interior update makes in the allocation btrees
+	 * fit, whatever state their leaves are in, and making room for them does not
+	 * need room in another full leaf.
+	 */
+	if (reserve) {
+		s64 u64s = (s64)b->keys.capacity_u64s - btree_keys_live_u64s(&b->keys) -
+			   btree_keys_unwritten_u64s(&b->keys) -
+			   (s64)sizeof(struct btree_node) / 8 * 2;
+
+		return u64s > 0 ? u64s : 0;
+	}
+	bytes -= c->opts.block_bytes;
 	bytes -= b->written ? (s64)b->written * SECTOR_SIZE + (s64)sizeof(struct btree_node_entry)
 			    : (s64)sizeof(struct btree_node);
 	bytes -= btree_keys_unwritten_u64s(&b->keys) * 8LL;
