@@ -19,6 +19,7 @@
 #define FUSE_USE_VERSION 314
 
 #include <fuse_lowlevel.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -37,7 +38,9 @@ struct daemon {
 
 	bool mounted;
 	dev_t st_dev;			   /* of the mount, once it is live */
-	int event_fd;			   /* written when the loops have ended */
+	int event_fd;			   /* wakes main: one of the next two has changed */
+	atomic_bool ended;		   /* the loops have */
+	atomic_bool went_ro;		   /* an error has made the filesystem read-only */
 	bool selinux;			   /* runs on this machine */
 	bool enosys_flush;		   /* the kernel writes dirty pages before FLUSH: 5.16 */
 	uint64_t unique_init;		   /* of the INIT request, while its reply is awaited */
@@ -61,6 +64,9 @@ static inline struct daemon *req_daemon(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
 }
+
+/* Wakes main. */
+void daemon_signal(struct daemon *d);
 
 /* ---- ops ---- */
 
@@ -135,6 +141,8 @@ bool session_mount(struct daemon *d, char *msg, size_t size);
 void session_destroy(struct daemon *d);
 /* Waits until the mount answers. */
 bool session_wait_live(struct daemon *d, char *msg, size_t size);
+/* As root: the kernel refuses writes too, from here on. False: busy; last: say so. */
+bool session_remount_ro(const struct daemon *d, bool last);
 /* As root: read-ahead and dirty limit of our own backing device. */
 void session_tune_bdi(const struct daemon *d);
 
@@ -142,8 +150,6 @@ void session_tune_bdi(const struct daemon *d);
 
 /* Starts the thread that syncs and unmounts. */
 void shutdown_start(struct daemon *d);
-/* Cuts the connection: what the kernel still holds is lost. */
-void shutdown_abort(struct daemon *d);
 
 /* ---- log ---- */
 

@@ -114,16 +114,22 @@ static bool take_place(struct loops *l)
 	return go_on;
 }
 
-static void stop_all(struct loops *l)
+void daemon_signal(struct daemon *d)
 {
 	uint64_t one = 1;
 
+	if (write(d->event_fd, &one, sizeof(one)) < 0)
+		log_fmt(BCFS_LOG_ERR, "cannot wake the main thread: %s", strerror(errno));
+}
+
+static void stop_all(struct loops *l)
+{
 	pthread_mutex_lock(&l->lock);
 	l->stop = true;
 	pthread_cond_broadcast(&l->wake);
 	pthread_mutex_unlock(&l->lock);
-	if (write(l->d->event_fd, &one, sizeof(one)) < 0)
-		log_fmt(BCFS_LOG_ERR, "cannot signal the end of the mount: %s", strerror(errno));
+	l->d->ended = true;
+	daemon_signal(l->d);
 }
 
 /* ---- requests ---- */

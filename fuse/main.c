@@ -34,6 +34,31 @@ static void block_signals(sigset_t *set)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* True: the mount has ended. */
+static bool handle_event(struct daemon *d)
+{
+	uint64_t count;
+
+	if (read(d->event_fd, &count, sizeof(count)) < 0)
+		return errno != EINTR;
+	return d->ended;
+}
+
+/*
+ * Milliseconds until the next try to make the mount read-only, -1: none. A call
+ * that is still writing in the kernel makes it busy.
+ */
+static int remount_wait(struct daemon *d, unsigned int *tries)
+{
+	const unsigned int max_tries = 20;
+
+	if (!d->went_ro || *tries >= max_tries)
+		return -1;
+	if (session_remount_ro(d, ++*tries == max_tries))
+		*tries = max_tries;
+	return *tries < max_tries ? 250 : -1;
+}
+
 /* Serves until the kernel has let go of the mount. */
 static void wait_for_end(struct daemon *d, int signal_fd)
 {
@@ -42,12 +67,16 @@ static void wait_for_end(struct daemon *d, int signal_fd)
 		{.fd = signal_fd, .events = POLLIN},
 	};
 	struct signalfd_siginfo info;
+	unsigned int tries = 0;
 	bool leaving = false;
 
 	for (;;) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return;
-		if (fds[0].revents)
+		if (poll(fds, 2, leaving ? -1 : remount_wait(d, &tries)) < 0) {
+			if (errno != EINTR)
+				return;
+			continue;
+		}
+		if (fds[0].revents && handle_event(d))
 			return;
 		if (!(fds[1].revents & POLLIN) ||
 		    read(signal_fd, &info, sizeof(info)) != sizeof(info))

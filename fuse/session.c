@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
@@ -264,6 +265,21 @@ bool session_wait_live(struct daemon *d, char *msg, size_t size)
 		return say(msg, size, d->opts, "the mount was gone before it was live");
 	d->st_dev = st.st_dev;
 	return true;
+}
+
+bool session_remount_ro(const struct daemon *d, bool last)
+{
+	if (geteuid())
+		return true;
+	if (!mount(NULL, d->opts->mountpoint, NULL, MS_REMOUNT | MS_RDONLY, NULL)) {
+		log_fmt(BCFS_LOG_NOTICE, "%s: %s is read-only now", d->opts->device,
+			d->opts->mountpoint);
+		return true;
+	}
+	if (last)
+		log_fmt(BCFS_LOG_WARNING, "%s: cannot remount %s read-only: %s", d->opts->device,
+			d->opts->mountpoint, strerror(errno));
+	return false;
 }
 
 static void write_number(const char *path, uint64_t number)

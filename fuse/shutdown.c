@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,17 +99,4 @@ void shutdown_start(struct daemon *d)
 		log_fmt(BCFS_LOG_ERR, "no thread for the unmount: %s", strerror(ret));
 	else
 		pthread_detach(thread);
-}
-
-void shutdown_abort(struct daemon *d)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", minor(d->st_dev));
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "1", 1) != 1)
-		log_fmt(BCFS_LOG_ERR, "cannot cut the connection: %s", strerror(errno));
-	if (fd >= 0)
-		close(fd);
 }
