@@ -4,6 +4,7 @@
  * by libblkid for others' data and by libbcfs for its own; nothing is written
  * before every check has passed.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,6 +226,10 @@ static bool check_foreign(const struct args *a)
 
 	if (stat(a->path, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
 		return true; /* not there yet, or for libbcfs to refuse */
+	if (!a->mkfs.dry_run && access(a->path, W_OK) && errno == EROFS) {
+		tool_error("%s: is read-only: make it writable, or choose another", a->path);
+		return false;
+	}
 	ret = signatures_find(a->path, text, sizeof(text));
 	if (ret < 0) {
 		tool_error("%s: cannot look for existing data: %s", a->path, strerror(-ret));

@@ -42,13 +42,13 @@ by_all()
 }
 
 # ---- no filesystem ----
-truncate -s 64M "$T/zero"
+truncate -s 16M "$T/zero"
 by_all "zeros" "$T/zero" "$T/zero.*bcfs"
-head -c 64M /dev/urandom >"$T/random"
+head -c 16M /dev/urandom >"$T/random"
 by_all "random bytes" "$T/random" "$T/random.*bcfs"
 : >"$T/empty"
 by_all "an empty file" "$T/empty" "$T/empty"
-truncate -s 64M "$T/ext4"
+truncate -s 16M "$T/ext4"
 mkfs.ext4 -q "$T/ext4"
 by_all "ext4" "$T/ext4" "$T/ext4"
 refused "no such device: mount" - "$T/none" "$fuse" "$T/none" "$T/mnt"
@@ -56,7 +56,7 @@ refused "no such device: fsck" - "$T/none" "$fsck" "$T/none"
 refused "a directory: mount" - "$T/mnt2" "$fuse" "$T/mnt2" "$T/mnt"
 
 # ---- a filesystem of another kind, or time ----
-make_image "$T/img" 128M
+make_image "$T/img" 32M
 cp --sparse=always "$T/img" "$T/newer"
 python3 "$here/sbedit.py" "$T/newer" version 0x8000 || bail_out "sbedit"
 by_all "newer version" "$T/newer" "$T/newer.*version"
@@ -67,14 +67,14 @@ refused "unknown feature: fsck" "$T/feature" "$T/feature.*38" "$fsck" "$T/featur
 
 # ---- truncated ----
 cp --sparse=always "$T/img" "$T/half"
-truncate -s 64M "$T/half"
+truncate -s 16M "$T/half"
 refused "truncated image: mount" "$T/half" "$T/half" "$fuse" "$T/half" "$T/mnt"
 refused "truncated image: fsck" "$T/half" "$T/half" "$fsck" "$T/half"
 
 # ---- mount points ----
 refused "mount point missing" "$T/img" "$T/img.*$T/nowhere.*create" "$fuse" "$T/img" "$T/nowhere"
 refused "mount point a file" "$T/img" "$T/img.*not a directory" "$fuse" "$T/img" "$T/zero"
-make_image "$T/other" 64M
+make_image "$T/other" 32M
 mount_image "$T/other" "$T/mnt2"
 refused "mount point busy" "$T/img" "$T/img.*$T/mnt2.*busy" "$fuse" "$T/img" "$T/mnt2"
 
