@@ -142,7 +142,7 @@ static void recover_main(struct fsx *fx, void *arg)
 	expect(m, fsx_open(fx), 0, "open after the crash");
 	check(m, !fsx_check(fx), "fsck after a crash at %llu, %s", (unsigned long long)cr->pos,
 	      cr->rule);
-	h = tree_hash(&fx->c);
+	h = tree_hash(fx->c);
 	for (unsigned i = 0; i <= OPS && cr->log_pos[i] <= cr->pos; i++)
 		least = cr->synced[i];
 	cr->found = least;

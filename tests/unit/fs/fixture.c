@@ -52,7 +52,7 @@ static const struct btree_snapshot_ops fsx_snapshots = {fsx_is_ancestor};
 
 static int space_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret)
 {
-	struct fsx *fx = container_of((struct bcfs *)arg, struct fsx, c);
+	struct fsx *fx = container_of((struct bcfs *)arg, struct fsx, own);
 	u64 at = fx->next_node;
 
 	if (at + fx->node_bytes > DEV_BYTES)
@@ -70,7 +70,7 @@ static const struct btree_space_ops fsx_space = {space_alloc, space_used, space_
 
 static int flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u64 seq)
 {
-	return btree_flush_pins(((struct fsx *)arg)->c.btree, pins, nr, seq);
+	return btree_flush_pins(((struct fsx *)arg)->own.btree, pins, nr, seq);
 }
 
 static void journal_failed(void *arg, int err)
@@ -81,7 +81,7 @@ static const struct journal_ops fsx_jops = {.flush_pins = flush_pins, .error = j
 
 static void btree_failed(void *arg, int err, const char *msg)
 {
-	struct fsx *fx = container_of((struct bcfs *)arg, struct fsx, c);
+	struct fsx *fx = container_of((struct bcfs *)arg, struct fsx, own);
 
 	fprintf(stderr, "btree: %s\n", msg);
 	fx->error = err;
@@ -89,7 +89,7 @@ static void btree_failed(void *arg, int err, const char *msg)
 
 static void accounted(void *arg, const s64 *deltas)
 {
-	struct fsx *fx = container_of((struct bcfs *)arg, struct fsx, c);
+	struct fsx *fx = container_of((struct bcfs *)arg, struct fsx, own);
 
 	for (unsigned i = 0; i < BCFS_ACCOUNTING_NR; i++)
 		fx->usage[i] += deltas[i];
@@ -113,10 +113,10 @@ static int alloc_layers(struct fsx *fx)
 				   .ops = &fsx_ops,
 				   .space = &fsx_space,
 				   .snapshots = &fsx_snapshots,
-				   .arg = &fx->c,
+				   .arg = &fx->own,
 				   .accounted = accounted,
 				   .error = btree_failed};
-	struct bcfs *c = &fx->c;
+	struct bcfs *c = fx->c = &fx->own;
 	u64 buckets[JOURNAL_BUCKETS];
 
 	for (unsigned i = 0; i < JOURNAL_BUCKETS; i++)
@@ -138,7 +138,7 @@ static int alloc_layers(struct fsx *fx)
 
 static int recover(struct fsx *fx)
 {
-	struct bcfs *c = &fx->c;
+	struct bcfs *c = fx->c;
 	struct journal_replay r = {0};
 	u64 base, next;
 	int ret = journal_read(c->journal, fx->bl, fx->nr_bl, &r);
@@ -162,7 +162,7 @@ static int recover(struct fsx *fx)
 
 static int start_clean(struct fsx *fx)
 {
-	struct bcfs *c = &fx->c;
+	struct bcfs *c = fx->c;
 	u64 suspect = fx->nr_bl ? fx->bl[fx->nr_bl - 1].end : 0;
 	int ret = btree_fs_start(c->btree, fx->carried.roots, suspect, fx->bl, fx->nr_bl)
 			  ?: journal_start(c->journal, fx->clean_seq + 1, NULL, &fx->carried);
@@ -175,7 +175,7 @@ static int start_clean(struct fsx *fx)
 
 static int make(struct fsx *fx)
 {
-	struct bcfs *c = &fx->c;
+	struct bcfs *c = fx->c;
 
 	fx->made = true;
 	return snapshots_init_fs(c->snapshots, c->btree, fs_now(c))
@@ -185,7 +185,7 @@ static int make(struct fsx *fx)
 
 int fsx_open(struct fsx *fx)
 {
-	struct bcfs *c = &fx->c;
+	struct bcfs *c = &fx->own;
 	int ret;
 
 	memcpy(fx->usage, fx->carried.usage, sizeof(fx->usage));
@@ -202,18 +202,19 @@ int fsx_open(struct fsx *fx)
 
 static void free_layers(struct fsx *fx)
 {
-	struct bcfs *c = &fx->c;
+	struct bcfs *c = fx->c;
 
 	fs_exit(c);
 	btree_fs_free(c->btree);
 	journal_free(c->journal);
 	snapshots_free(c->snapshots);
 	memset(c, 0, sizeof(*c));
+	fx->c = NULL;
 }
 
 int fsx_close(struct fsx *fx)
 {
-	struct bcfs *c = &fx->c;
+	struct bcfs *c = fx->c;
 	int ret = fs_stop(c), err;
 
 	btree_fs_stop(c->btree);
@@ -225,10 +226,10 @@ int fsx_close(struct fsx *fx)
 
 void fsx_abandon(struct fsx *fx)
 {
-	btree_fs_halt(fx->c.btree);
-	journal_halt(fx->c.journal);
+	btree_fs_halt(fx->own.btree);
+	journal_halt(fx->own.journal);
 	/* Its threads may still be in the btree. */
-	journal_stop(fx->c.journal, NULL, NULL);
+	journal_stop(fx->own.journal, NULL, NULL);
 	free_layers(fx);
 }
 
@@ -240,7 +241,7 @@ static void report(void *arg, const char *text)
 u64 fsx_check(struct fsx *fx)
 {
 	struct fs_check chk = {.report = report};
-	struct bcfs *c = &fx->c;
+	struct bcfs *c = fx->c;
 	u64 snaps = 0;
 	int ret = check_snapshots(c->snapshots, c->btree, &snaps, report, NULL)
 			  ?: check_inodes(c, &chk)

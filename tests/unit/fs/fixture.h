@@ -17,9 +17,12 @@ struct fsx {
 	struct env *env;
 	struct bdev *bdev;
 	struct log log;
-	struct bcfs c;
+	struct bcfs own;
+	struct bcfs *c; /* while open */
 	u32 node_bytes;
+	void *core;
 	u8 hash_bits;
+	u64 cache_bytes;
 	u64 next_node; /* bytes */
 	int error;
 	s64 usage[BCFS_ACCOUNTING_NR];

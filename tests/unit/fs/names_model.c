@@ -488,6 +488,7 @@ void model_reopen(struct model *m, bool crash)
 		expect(m, fsx_close(m->fx), 0, "close");
 	}
 	expect(m, fsx_open(m->fx), 0, "open");
+	m->c = m->fx->c;
 	for (int i = 0; i < NODES; i++) {
 		m->n[i].refs = 0;
 		if (m->n[i].used)
@@ -500,7 +501,7 @@ void model_init(struct model *m, struct fsx *fx)
 	struct bcfs_stat st = {.ino = {1, BCFS_ROOT_INO}, .mode = S_IFDIR | 0755};
 
 	m->fx = fx;
-	m->c = &fx->c;
+	m->c = fx->c;
 	node_init(m, 0, S_IFDIR | 0755, &st, 0);
 	for (unsigned i = 0; i < NAMES; i++) {
 		memset(m->names[i], 'a' + i, 255);

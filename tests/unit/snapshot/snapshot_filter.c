@@ -57,7 +57,7 @@ static void make_tree(struct test *t)
 	struct snapshot_node nodes[NR_SNAPS];
 	struct subvol_node subvol = {
 		.id = BCFS_ROOT_SUBVOL, .snapshot = UINT32_MAX, .root_inum = BCFS_ROOT_INO};
-	struct snapshot_table *table = t->fx->c.snapshots;
+	struct snapshot_table *table = t->fx->c->snapshots;
 
 	for (unsigned i = 0; i < NR_SNAPS; i++)
 		nodes[i] = (struct snapshot_node){
@@ -89,7 +89,7 @@ static int change(struct btree_trans *trans, unsigned pos, int s, u64 val)
 
 static void one_change(struct test *t)
 {
-	struct btree_trans *trans = btree_trans_get(t->fx->c.btree);
+	struct btree_trans *trans = btree_trans_get(t->fx->c->btree);
 	unsigned pos = trand_below(&t->rng, NR_POS), s = trand_below(&t->rng, NR_SNAPS);
 	u64 val = trand_below(&t->rng, 5) < 3 ? 1 + trand_below(&t->rng, 1000000) : 0;
 
@@ -193,7 +193,7 @@ static int compare_raw(struct btree_trans *trans, struct test *t)
 
 static void compare(struct test *t)
 {
-	struct btree_trans *trans = btree_trans_get(t->fx->c.btree);
+	struct btree_trans *trans = btree_trans_get(t->fx->c->btree);
 
 	for (unsigned s = 0; s < NR_SNAPS; s++)
 		check(t,
