@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Goal: file operations from many threads at once neither race nor deadlock, and leave a clean
+ * filesystem. Method: threads with files and directories of their own and common ones
+ * (renames between the same directories, links and unlinks of the same names) on an image
+ * file in the real environment; then every checker. A plain program, for ThreadSanitizer.
+ * Arguments: operations a thread (default 1500).
+ */
+#include "core/core.h"
+#include "dev/bdev.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../test_rand.h"
+
+#define THREADS 6
+#define DIRS	4
+
+struct worker {
+	struct bcfs *fs;
+	struct bcfs_ino dirs[DIRS];
+	u64 rng;
+	unsigned ops, id;
+	pthread_t thread;
+	u64 done;
+};
+
+static const struct bcfs_cred cred = {.uid = 1, .gid = 1, .umask = 022};
+
+/* What racing threads may meet; anything else is an error. */
+static void expect_any(int64_t ret, const char *what)
+{
+	switch (ret < 0 ? bcfs_errno(ret) : 0) {
+	case 0:
+	case ENOENT:
+	case EEXIST:
+	case ENOTEMPTY:
+	case EISDIR:
+	case ENOTDIR:
+	case EINVAL:
+	case ENODATA:
+	case EPERM:
+		return;
+	default:
+		fprintf(stderr, "%s: %s\n", what, bcfs_strerror(ret));
+		exit(1);
+	}
+}
+
+static void file_work(struct worker *w, struct bcfs_ino dir, const char *name)
+{
+	char *buf = calloc(1, 70000);
+	char back[2000] = {0};
+	struct bcfs_stat st, st2;
+	int ret = bcfs_lookup(w->fs, dir, name, &st);
+
+	expect_any(ret, "lookup");
+	if (ret)
+		goto out;
+	if (S_ISREG(st.mode)) {
+		u64 off = trand_below(&w->rng, 100000), len = trand_below(&w->rng, 70000);
+
+		switch (trand_below(&w->rng, 5)) {
+		case 0:
+			st2.size = off;
+			expect_any(bcfs_setattr(w->fs, st.ino, &st2, BCFS_SET_SIZE, &st2),
+				   "truncate");
+			break;
+		case 1:
+			expect_any(bcfs_read(w->fs, st.ino, off, back, sizeof(back)), "read");
+			break;
+		case 2:
+			expect_any(bcfs_fallocate(w->fs, st.ino, 0, off, len + 1), "fallocate");
+			break;
+		default:
+			expect_any(bcfs_write(w->fs, st.ino, off, buf, len, 0), "write");
+			break;
+		}
+	}
+	expect_any(bcfs_setxattr(w->fs, st.ino, "user.x", back, trand_below(&w->rng, 1000), 0),
+		   "setxattr");
+	if (trand_below(&w->rng, 100) == 0)
+		expect_any(bcfs_fsync(w->fs, st.ino, 0), "fsync");
+	bcfs_forget(w->fs, st.ino, 1);
+out:
+	free(buf);
+}
+
+static int count_entry(void *arg, const struct bcfs_dir_entry *e)
+{
+	struct worker *w = arg;
+
+	if (e->stat)
+		bcfs_forget(w->fs, e->ino, 1);
+	return 0;
+}
+
+static void one_op(struct worker *w)
+{
+	struct bcfs_ino dir = w->dirs[trand_below(&w->rng, DIRS)],
+			dir2 = w->dirs[trand_below(&w->rng, DIRS)];
+	char name[16], name2[16];
+	struct bcfs_stat st;
+	int ret;
+
+	snprintf(name, sizeof(name), "n%u", (unsigned)trand_below(&w->rng, 12));
+	snprintf(name2, sizeof(name2), "n%u", (unsigned)trand_below(&w->rng, 12));
+	switch (trand_below(&w->rng, 9)) {
+	case 0:
+	case 1:
+		ret = bcfs_mknod(w->fs, dir, name, S_IFREG | 0644, 0, 0, &cred, &st);
+		break;
+	case 2:
+		ret = bcfs_mkdir(w->fs, dir, name, 0755, &cred, &st);
+		break;
+	case 3:
+		ret = bcfs_lookup(w->fs, dir2, name2, &st);
+		if (ret)
+			return;
+		bcfs_forget(w->fs, st.ino, 1);
+		ret = bcfs_link(w->fs, st.ino, dir, name, &st);
+		break;
+	case 4:
+		expect_any(bcfs_unlink(w->fs, dir, name), "unlink");
+		return;
+	case 5:
+		expect_any(bcfs_rmdir(w->fs, dir, name), "rmdir");
+		return;
+	case 6:
+		expect_any(bcfs_rename(w->fs, dir, name, dir2, name2,
+				       trand_below(&w->rng, 4) ? 0 : BCFS_RENAME_EXCHANGE),
+			   "rename");
+		return;
+	case 7:
+		expect_any(bcfs_readdir(w->fs, dir, 0, BCFS_READDIR_PLUS, count_entry, w),
+			   "readdir");
+		return;
+	default:
+		file_work(w, dir, name);
+		return;
+	}
+	expect_any(ret, "create");
+	if (!ret)
+		bcfs_forget(w->fs, st.ino, 1);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	for (unsigned i = 0; i < w->ops; i++)
+		one_op(w);
+	return NULL;
+}
+
+static void report(void *arg, enum bcfs_check_level level, const char *pass, const char *text)
+{
+	fprintf(stderr, "check: %s: %s\n", pass, text);
+}
+
+static void run(struct bcfs *fs, unsigned ops)
+{
+	struct worker w[THREADS] = {0};
+	struct bcfs_stat st;
+	char name[16];
+
+	for (unsigned i = 0; i < DIRS; i++) {
+		snprintf(name, sizeof(name), "dir%u", i);
+		if (bcfs_mkdir(fs, bcfs_root(fs), name, 0755, &cred, &st))
+			exit(1);
+		for (unsigned t = 0; t < THREADS; t++)
+			w[t].dirs[i] = st.ino;
+	}
+	for (unsigned t = 0; t < THREADS; t++) {
+		w[t].fs = fs;
+		w[t].rng = trand_seed(7) + t;
+		w[t].ops = ops;
+		w[t].id = t;
+		pthread_create(&w[t].thread, NULL, worker_main, &w[t]);
+	}
+	for (unsigned t = 0; t < THREADS; t++)
+		pthread_join(w[t].thread, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	char path[] = "/tmp/bcfs-threads-XXXXXX", msg[256] = "";
+	struct bcfs_mkfs_opts mo = {.struct_size = sizeof(mo),
+				    .node_bytes = 16384,
+				    .bucket_bytes = 256 << 10,
+				    .journal_bytes = 8 << 20,
+				    .size_bytes = 256 << 20};
+	struct bcfs_open_opts oo = {.struct_size = sizeof(oo), .cache_bytes = 16 << 20};
+	struct bcfs_check_opts co = {.struct_size = sizeof(co), .report = report};
+	struct bcfs_check_result r = {0};
+	unsigned ops = argc > 1 ? atoi(argv[1]) : 1500;
+	struct bcfs *fs;
+	int fd = mkstemp(path), ret;
+
+	if (fd < 0)
+		return 77;
+	close(fd);
+	ret = bcfs_mkfs(path, &mo, NULL, msg, sizeof(msg));
+	if (!ret)
+		ret = bcfs_open(path, &oo, &fs, msg, sizeof(msg));
+	if (ret) {
+		fprintf(stderr, "%s\n", msg);
+		unlink(path);
+		return 1;
+	}
+	run(fs, ops);
+	ret = bcfs_close(fs);
+	if (ret)
+		fprintf(stderr, "close: %s\n", bcfs_strerror(ret));
+	if (!ret)
+		ret = bcfs_check(path, &co, &r, msg, sizeof(msg));
+	printf("%llu inodes, %llu errors\n", (unsigned long long)r.inodes,
+	       (unsigned long long)r.errors);
+	unlink(path);
+	return ret || r.errors;
+}
