@@ -259,8 +259,11 @@ void core_abort(struct core *c)
 {
 	if (c->fs.btree)
 		btree_fs_halt(c->fs.btree);
-	if (c->fs.journal)
+	if (c->fs.journal) {
 		journal_halt(c->fs.journal);
+		/* Ends its threads, which may be writing nodes: before the btree is freed. */
+		journal_stop(c->fs.journal, NULL, NULL);
+	}
 	__atomic_store_n(&c->fs.error, -BCFS_ERR_btree_halted, __ATOMIC_RELEASE);
 	if (c->fs.alloc && c->threads_started)
 		alloc_fs_stop(c->fs.alloc);
