@@ -152,7 +152,7 @@ struct btree_trans {
 	bool usage_dirty;
 	bool in_use;
 	s64 usage[BCFS_ACCOUNTING_NR];
-	u64 *scratch; /* node_bytes */
+	u64 *scratch; /* btree_node_mem_bytes() */
 	struct interior_swap *swap;
 	struct {
 		u8 id, level;
@@ -213,8 +213,28 @@ static inline u64 btree_ptr_hash(struct bkey_s_c k)
 		       : 0;
 }
 
-/* Room on disk for unwritten keys, in u64s; @reserve: the last block too. */
-u32 btree_node_room(const struct btree *b, bool reserve);
+/*
+ * In memory a node has more room than on the device, for keys of interior updates: half of it for
+ * any of them, all of it for those that make room in an allocation btree. So two full
+ * leaves of allocation btrees never need room in each other without end.
+ */
+static inline u32 btree_node_mem_bytes(const struct btree_fs *c)
+{
+	u32 slack = c->opts.node_bytes / 4;
+
+	return c->opts.node_bytes + min(max(slack, 2048U), 16384U);
+}
+static inline void btree_node_raise_capacity(struct btree *b)
+{
+	b->keys.capacity_u64s = btree_node_mem_bytes(b->c) / 8;
+}
+enum btree_room {
+	BTREE_ROOM_normal,
+	BTREE_ROOM_interior,
+	BTREE_ROOM_alloc_interior,
+};
+/* Room for unwritten keys, in u64s: on the device, or in memory. */
+u32 btree_node_room(const struct btree *b, enum btree_room which);
 static inline bool btree_node_dirty(const struct btree *b)
 {
 	return b->keys.nr_written < b->keys.nsets;

@@ -35,7 +35,7 @@ static void handle_free_rcu(struct rcu_head *head)
 /* Buffers for @b; false if there is no memory. */
 static bool node_buffers_alloc(struct btree_fs *c, struct btree *b)
 {
-	size_t bytes = c->opts.node_bytes;
+	size_t bytes = btree_node_mem_bytes(c);
 
 	b->keys.data = env_malloc_aligned(c->env, 4096, bytes + BSET_CACHELINE);
 	b->keys.aux = env_malloc_aligned(c->env, 64, btree_keys_aux_bytes(bytes));
@@ -73,7 +73,7 @@ static struct btree *node_new(struct btree_fs *c)
 int btree_cache_init(struct btree_fs *c)
 {
 	struct btree_cache *bc = &c->cache;
-	u64 per_node = c->opts.node_bytes + btree_keys_aux_bytes(c->opts.node_bytes);
+	u64 per_node = btree_node_mem_bytes(c) + btree_keys_aux_bytes(btree_node_mem_bytes(c));
 
 	bc->limit = max_t(u64, c->opts.cache_bytes / per_node, CACHE_MIN_NODES);
 	bc->reserve = CACHE_RESERVE_NODES;
@@ -503,7 +503,7 @@ void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level, 
 void btree_cache_stats(struct btree_fs *c, struct btree_cache_stats *ret)
 {
 	struct btree_cache *bc = &c->cache;
-	u64 per_node = c->opts.node_bytes + btree_keys_aux_bytes(c->opts.node_bytes);
+	u64 per_node = btree_node_mem_bytes(c) + btree_keys_aux_bytes(btree_node_mem_bytes(c));
 
 	*ret = (struct btree_cache_stats){.limit_bytes = bc->limit * per_node};
 	env_mutex_lock(&bc->lock);

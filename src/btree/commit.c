@@ -111,6 +111,16 @@ static bool swap_is_new(const struct interior_swap *s, const struct btree *b)
 	return false;
 }
 
+/* How deep an update may dig: interior updates of allocation btrees deepest. */
+static enum btree_room trans_room(const struct btree_trans *trans, bool reserve)
+{
+	const struct interior_swap *s = trans->swap;
+
+	if (s && btree_id_flags(s->old[0]->id) & BTREE_IS_ALLOC_INFO)
+		return BTREE_ROOM_alloc_interior;
+	return reserve ? BTREE_ROOM_interior : BTREE_ROOM_normal;
+}
+
 /* Room in every target; else unlocks and makes some. */
 static int check_room(struct btree_trans *trans, unsigned flags)
 {
@@ -125,7 +135,7 @@ static int check_room(struct btree_trans *trans, unsigned flags)
 			reserve &= trans->updates.data[i]->reserve;
 		}
 		reserve |= !!trans->swap;
-		if (likely(u64s <= btree_node_room(b, reserve)))
+		if (likely(u64s <= btree_node_room(b, trans_room(trans, reserve))))
 			continue;
 		if (trans->swap) {
 			trans->room.id = first->id;

@@ -254,6 +254,7 @@ static bool split_point(const struct btree *b, struct bpos insert_pos, bool even
 	tail = btree_node_iter_peek(&it, &b->keys);
 	if (!tail && !even)
 		want = total - total / 8;
+	want = min(want, node_capacity_u64s(b->c) / 8 * 7);
 
 	btree_node_iter_init_start(&it, &b->keys);
 	while ((k = btree_node_iter_peek(&it, &b->keys))) {
@@ -326,9 +327,10 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 
 	if (op->kind == OP_REWRITE && atomic_load(&b->hash_val) != op->hash)
 		return OP_DONE;
-	if (op->kind == OP_MAKE_ROOM && btree_node_room(b, op->reserve) >= op->u64s)
+	if (op->kind == OP_MAKE_ROOM &&
+	    btree_node_room(b, op->reserve ? BTREE_ROOM_interior : BTREE_ROOM_normal) >= op->u64s)
 		return OP_DONE;
-	if (parent && btree_node_room(parent, false) < 2 * PTR_KEY_U64s) {
+	if (parent && btree_node_room(parent, BTREE_ROOM_normal) < 2 * PTR_KEY_U64s) {
 		op->parent_full = true;
 		return OP_AGAIN;
 	}
@@ -389,7 +391,7 @@ static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct
 	limit = min(limit, cap - 2 * c->opts.block_bytes / 8);
 	if (ul + ur > limit || op->tight)
 		return OP_DONE;
-	if (btree_node_room(parent, false) < 2 * PTR_KEY_U64s) {
+	if (btree_node_room(parent, BTREE_ROOM_normal) < 2 * PTR_KEY_U64s) {
 		op->parent_full = true;
 		return OP_AGAIN;
 	}
@@ -572,7 +574,7 @@ static int op_wait(struct interior_op *op, int why)
 		if (t->room.in_new)
 			return ++op->tight > 2 ? -BCFS_ERR_btree_node_too_small : 0;
 		return btree_node_make_room(c, t->room.id, t->room.level, t->room.pos, t->room.u64s,
-					    true);
+					    false);
 	}
 	case -OP_AGAIN:
 		if (op->wait_write)
@@ -742,7 +744,7 @@ void btree_node_after_insert(struct btree_fs *c, struct btree *b)
 		return;
 	if (live < btree_merge_threshold_u64s(c) && (!live || live < b->merge_retry_u64s))
 		queue_interior(c, b, OP_MERGE);
-	else if (!btree_node_room(b, false))
+	else if (!btree_node_room(b, BTREE_ROOM_normal))
 		queue_interior(c, b, OP_MAKE_ROOM);
 }
 

@@ -30,6 +30,7 @@ static int root_make_fake(struct btree_fs *c, enum btree_id id)
 	b->max_key = SPOS_MAX;
 	btree_keys_init(&b->keys, b->keys.data, b->keys.aux, c->opts.node_bytes / 8,
 			&bkey_format_current);
+	btree_node_raise_capacity(b);
 	atomic_store(&b->flags, BTREE_NODE_fake | BTREE_NODE_root);
 	atomic_store(&b->hash_val, ((u64)b->idx + 1) << 8);
 	six_unlock(&b->lock, SIX_WRITE);

@@ -191,6 +191,7 @@ static int node_parse(struct node_parse *p)
 		prt_str(p->err, "keys do not fit a node");
 		return ret;
 	}
+	btree_node_raise_capacity(b);
 	parse_tail(p, offset);
 	return 0;
 }

@@ -12,29 +12,33 @@
 
 #include <string.h>
 
-u32 btree_node_room(const struct btree *b, bool reserve)
+/* What the keys take in memory when they are compacted. */
+static u32 mem_u64s_compact(const struct btree_keys *k)
+{
+	u32 u64s = btree_keys_live_u64s(k);
+
+	for (unsigned i = k->nr_written; i < k->nsets; i++)
+		u64s += k->set[i].whiteout_u64s;
+	return u64s;
+}
+
+u32 btree_node_room(const struct btree *b, enum btree_room which)
 {
 	const struct btree_fs *c = b->c;
-	s64 bytes = c->opts.node_bytes;
+	s64 disk = c->opts.node_bytes - c->opts.block_bytes, mem;
 
-	/*
-	 * The reserve is room in memory: a node that has no more on the device is rewritten instead
-	 * of appended to. So the keys that an interior update makes in the allocation btrees
-	 * fit, whatever state their leaves are in, and making room for them does not
-	 * need room in another full leaf.
-	 */
-	if (reserve) {
-		s64 u64s = (s64)b->keys.capacity_u64s - btree_keys_live_u64s(&b->keys) -
-			   btree_keys_unwritten_u64s(&b->keys) -
-			   (s64)sizeof(struct btree_node) / 8 * 2;
+	disk -= b->written ? (s64)b->written * SECTOR_SIZE + (s64)sizeof(struct btree_node_entry)
+			   : (s64)sizeof(struct btree_node);
+	disk = disk / 8 - btree_keys_unwritten_u64s(&b->keys);
+	if (which == BTREE_ROOM_normal)
+		return max_t(s64, disk, 0);
 
-		return u64s > 0 ? u64s : 0;
-	}
-	bytes -= c->opts.block_bytes;
-	bytes -= b->written ? (s64)b->written * SECTOR_SIZE + (s64)sizeof(struct btree_node_entry)
-			    : (s64)sizeof(struct btree_node);
-	bytes -= btree_keys_unwritten_u64s(&b->keys) * 8LL;
-	return bytes > 0 ? bytes / 8 : 0;
+	/* A node that has no more room on the device is rewritten instead of appended to. */
+	mem = (s64)btree_node_mem_bytes(c) / 8 - mem_u64s_compact(&b->keys);
+	if (which == BTREE_ROOM_interior)
+		mem -= (btree_node_mem_bytes(c) - c->opts.node_bytes) / 16;
+	mem = max(mem, disk);
+	return max_t(s64, mem, 0);
 }
 
 /* Header fields and checksum of the bset at @buf, its keys in place; *ret_bytes rounded to blocks.
@@ -118,6 +122,7 @@ int btree_node_write_initial(struct btree_fs *c, struct btree *b, u64 *scratch)
 	b->first_seq = seq;
 	btree_ptr_val(&b->key.k)->sectors_written = b->written;
 	btree_keys_mark_written(&b->keys, scratch);
+	btree_node_raise_capacity(b);
 	btree_count(c, node_writes_initial);
 	btree_count_add(c, bytes_initial, bytes);
 	return 0;

@@ -18,7 +18,7 @@ static struct btree_trans *trans_new(struct btree_fs *c)
 		t = env_zalloc(c->env, sizeof(*t));
 		if (t)
 			t->scratch = env_malloc_aligned(c->env, 4096,
-							c->opts.node_bytes + BSET_CACHELINE);
+							btree_node_mem_bytes(c) + BSET_CACHELINE);
 		if (t && t->scratch)
 			break;
 		env_free(c->env, t);
