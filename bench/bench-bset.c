@@ -7,13 +7,14 @@
  * node and a random key of it, so what is measured is mostly cache misses. All three
  * pack the position searched for, and read the value of the key found.
  */
+#include "bench_util.h"
+
 #include "btree/bset.h"
 
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define GOAL_RATIO    3.0
 #define GOAL_FALLBACK 1.0 /* per cent */
@@ -33,31 +34,12 @@ struct bench_node {
 struct bench {
 	unsigned nr_nodes, lookups;
 	u32 node_bytes;
-	bool json;
+	struct bench_out out;
 	struct bench_node *nodes;
 	u64 random;
 	u64 sum; /* of the values found: keeps the compiler honest, and all methods must agree */
 	double build_ns;
-	bool ok;
 };
-
-static u64 next_random(u64 *state)
-{
-	u64 z = *state += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
-/* This thread's: what else the machine does should not count. */
-static double now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return ts.tv_sec * 1e9 + ts.tv_nsec;
-}
 
 /* Files of 1 to some 60 extents of up to 128 KiB. */
 static struct bpos next_extent(struct bpos p, u64 r)
@@ -87,8 +69,8 @@ static struct bpos next_inode(struct bpos p, u64 r)
 static void fill_node(struct bench *bench, struct bench_node *n, const struct shape *shape,
 		      u64 *buf, u32 capacity)
 {
-	struct bpos start_pos = SPOS(4096 + next_random(&bench->random) % 1000000, 8, UINT32_MAX);
-	struct bpos p = shape->next(start_pos, next_random(&bench->random));
+	struct bpos start_pos = SPOS(4096 + bench_random(&bench->random) % 1000000, 8, UINT32_MAX);
+	struct bpos p = shape->next(start_pos, bench_random(&bench->random));
 	struct bpos first = p;
 	u64 seed = bench->random;
 	struct bkey_format_state s;
@@ -101,7 +83,7 @@ static void fill_node(struct bench *bench, struct bench_node *n, const struct sh
 	bkey_format_state_init(&s);
 	for (u32 i = 0; i < capacity / 3; i++) {
 		bkey_format_add_pos(&s, p);
-		p = shape->next(p, next_random(&seed));
+		p = shape->next(p, bench_random(&seed));
 	}
 	fmt = bkey_format_done(&s);
 	bkey_format_fast_init(&f, &fmt);
@@ -120,17 +102,17 @@ static void fill_node(struct bench *bench, struct bench_node *n, const struct sh
 		src.u64s += fmt.key_u64s;
 		buf[src.u64s++] = p.inode ^ p.offset * 0x9e3779b97f4a7c15ULL;
 		buf[src.u64s++] = 0;
-		p = shape->next(p, next_random(&seed));
+		p = shape->next(p, bench_random(&seed));
 	}
 	bench->random = seed;
 
 	aux = aligned_alloc(64, round_up(btree_keys_aux_bytes(bench->node_bytes), (size_t)64));
 	btree_keys_init(&n->b, aligned_alloc(64, bench->node_bytes + 64), (u8 *)aux, capacity,
 			&fmt);
-	start = now_ns();
+	start = bench_thread_ns();
 	if (btree_keys_load(&n->b, &src, 1))
 		abort();
-	bench->build_ns += now_ns() - start;
+	bench->build_ns += bench_thread_ns() - start;
 
 	n->nr = n->b.set[0].nr_live;
 	n->offsets = malloc(n->nr * sizeof(*n->offsets));
@@ -180,7 +162,7 @@ struct target {
 
 static double run(struct bench *bench, enum method m, const struct target *t, unsigned nr)
 {
-	double start = now_ns();
+	double start = bench_thread_ns();
 	u64 sum = 0;
 
 	for (unsigned i = 0; i < nr; i++) {
@@ -196,37 +178,20 @@ static double run(struct bench *bench, enum method m, const struct target *t, un
 		sum += *(u64 *)bkeyp_val(&n->b.f, k);
 	}
 	bench->sum = sum;
-	return nr / (now_ns() - start) * 1e9;
+	return nr / (bench_thread_ns() - start) * 1e9;
 }
 
 static void print_row(struct bench *bench, const char *shape, const char *what, double value,
 		      const char *unit, const char *peer, double peer_value, double goal)
 {
-	double ratio = peer_value ? value / peer_value : 0;
-	bool ok = !goal || (peer_value ? ratio >= goal : value < goal);
-
-	bench->ok &= ok;
-	if (bench->json) {
-		printf("{\"bench\":\"bset\",\"row\":\"%s, %s\",\"value\":%.6g,\"unit\":\"%s\",",
-		       what, shape, value, unit);
-		if (peer_value)
-			printf("\"peer\":\"%s\",\"peer_value\":%.6g,\"ratio\":%.3g,", peer,
-			       peer_value, ratio);
-		else
-			printf("\"peer\":null,\"peer_value\":null,\"ratio\":null,");
-		if (goal)
-			printf("\"goal\":%g,\"ok\":%s}\n", goal, ok ? "true" : "false");
-		else
-			printf("\"goal\":null,\"ok\":true}\n");
-		return;
-	}
-	printf("%-10s %-28s %12.5g %-8s", shape, what, value, unit);
-	if (peer_value)
-		printf(" %6.2fx %-32s", ratio, peer);
-	if (goal)
-		printf(" goal %s%g%s: %s", peer_value ? "" : "< ", goal, peer_value ? "x" : "",
-		       ok ? "ok" : "MISSED");
-	printf("\n");
+	bench_print(&bench->out, &(struct bench_row){.group = shape,
+						     .row = what,
+						     .value = value,
+						     .unit = unit,
+						     .peer = peer,
+						     .peer_value = peer_value,
+						     .goal = goal,
+						     .at_most = !peer});
 }
 
 static void run_shape(struct bench *bench, const struct shape *shape)
@@ -251,13 +216,13 @@ static void run_shape(struct bench *bench, const struct shape *shape)
 			struct target *t = &targets[i];
 			const struct bench_node *n;
 
-			t->node = next_random(&bench->random) % bench->nr_nodes;
+			t->node = bench_random(&bench->random) % bench->nr_nodes;
 			n = &bench->nodes[t->node];
 			t->pos = bkey_unpack_pos(
 				&n->b.f,
 				(struct bkey_packed
 					 *)(n->b.data +
-					    n->offsets[next_random(&bench->random) % n->nr]));
+					    n->offsets[bench_random(&bench->random) % n->nr]));
 		}
 		for (unsigned m = 0; m < METHOD_NR; m++) {
 			/* the scan is too slow for as many */
@@ -277,14 +242,15 @@ static void run_shape(struct bench *bench, const struct shape *shape)
 		  "binary search over key offsets", rate[BINARY], GOAL_RATIO);
 	print_row(bench, shape->name, "lookup, aux tree", rate[AUX], "op/s", "linear scan",
 		  rate[LINEAR], 0);
-	print_row(bench, shape->name, "lookup, binary search", rate[BINARY], "op/s", "", 0, 0);
-	print_row(bench, shape->name, "lookup, linear scan", rate[LINEAR], "op/s", "", 0, 0);
+	print_row(bench, shape->name, "lookup, binary search", rate[BINARY], "op/s", NULL, 0, 0);
+	print_row(bench, shape->name, "lookup, linear scan", rate[LINEAR], "op/s", NULL, 0, 0);
 	print_row(bench, shape->name, "aux entries that fall back",
-		  100.0 * stats.failed / (stats.failed + stats.floats), "%", "", 0, GOAL_FALLBACK);
-	print_row(bench, shape->name, "packed key", (double)stats.key_bytes / nr_keys, "bytes", "",
+		  100.0 * stats.failed / (stats.failed + stats.floats), "%", NULL, 0,
+		  GOAL_FALLBACK);
+	print_row(bench, shape->name, "packed key", (double)stats.key_bytes / nr_keys, "bytes",
+		  NULL, 0, 0);
+	print_row(bench, shape->name, "load and build", bench->build_ns / nr_keys, "ns/key", NULL,
 		  0, 0);
-	print_row(bench, shape->name, "load and build", bench->build_ns / nr_keys, "ns/key", "", 0,
-		  0);
 	free_nodes(bench);
 	free(targets);
 	free(buf);
@@ -303,12 +269,12 @@ int main(int argc, char *argv[])
 			      .lookups = 200000,
 			      .node_bytes = 256 << 10,
 			      .random = 1,
-			      .ok = true};
+			      .out = {.bench = "bset"}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "jn:l:s:", options, NULL)) != -1) {
 		if (c == 'j') {
-			bench.json = true;
+			bench.out.json = true;
 		} else if (c == 'n') {
 			bench.nr_nodes = max(atoi(optarg), 1);
 		} else if (c == 'l') {
@@ -321,10 +287,9 @@ int main(int argc, char *argv[])
 			return 2;
 		}
 	}
-	if (!bench.json)
-		printf("%u nodes of %u KiB, 16-byte values, %u lookups, best of %u rounds\n",
-		       bench.nr_nodes, bench.node_bytes >> 10, bench.lookups, ROUNDS);
+	bench_note(&bench.out, "%u nodes of %u KiB, 16-byte values, %u lookups, best of %u rounds",
+		   bench.nr_nodes, bench.node_bytes >> 10, bench.lookups, ROUNDS);
 	for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++)
 		run_shape(&bench, &shapes[i]);
-	return bench.ok ? 0 : 1;
+	return bench_exit_status(&bench.out);
 }
