@@ -135,7 +135,8 @@ int alloc_set_journal_buckets(struct alloc_fs *a, const u64 *buckets, unsigned n
 /*
  * Mark and sweep: recompute bucket states, indexes, backpointers and counters from the keys that
  * point at space, and compare. Each difference is given to @report (its text names btree, position,
- * both values); 0 with *ret_errors the number of differences. Read-only; the filesystem is quiet.
+ * both values); 0 with *ret_errors the number of differences. Read-only. Nobody else uses the
+ * filesystem; what its own background work commits meanwhile makes the check start again.
  */
 int alloc_check(struct alloc_fs *a, const struct journal_carried *carried, u64 *ret_errors,
 		void (*report)(void *arg, const char *text), void *arg);

@@ -2,11 +2,23 @@
 /* Mark and sweep, the first half: what the keys that point at space say. See check_private.h. */
 #include "alloc/check_private.h"
 
+#include <string.h>
+
+/* Beyond this only the number of differences is known. */
+#define CHECK_TEXT_MAX (8U << 20)
+/* The filesystem's own background work may come in between: then all is done again. */
+#define CHECK_TRIES 10
+
 void alloc_check_report(struct alloc_checker *c)
 {
+	const char *text = printbuf_str(&c->buf);
+	size_t bytes = strlen(text) + 1;
+
 	c->errors++;
-	if (c->report)
-		c->report(c->arg, printbuf_str(&c->buf));
+	if (c->texts.nr + bytes <= CHECK_TEXT_MAX && !darray_make_room(&c->texts, bytes)) {
+		memcpy(c->texts.data + c->texts.nr, text, bytes);
+		c->texts.nr += bytes;
+	}
 	printbuf_reset(&c->buf);
 }
 
@@ -145,35 +157,70 @@ static int mark_leaf_keys(struct alloc_checker *c, enum btree_id id)
 				   k, ({ mark_key(c, k, id, 0); }));
 }
 
+static int check_all(struct alloc_checker *c, const s64 *usage)
+{
+	int ret = 0;
+
+	c->mark = max_t(s64, usage[BCFS_ACCOUNTING_used_mark], 0);
+	for (unsigned id = 0; id < BTREE_ID_NR && !ret; id++) {
+		ret = mark_nodes(c, id);
+		if (!ret && btree_id_flags(id) & BTREE_IS_EXTENTS)
+			ret = mark_leaf_keys(c, id);
+	}
+	if (!ret)
+		ret = check_alloc_keys(c);
+	if (!ret)
+		ret = check_indexes(c);
+	if (!ret)
+		ret = check_backpointers(c);
+	if (!ret)
+		check_counters(c, usage);
+	return ret;
+}
+
+static void checker_reset(struct alloc_checker *c)
+{
+	memset(c->usage, 0, sizeof(c->usage));
+	c->errors = 0;
+	c->buckets.nr = 0;
+	c->bps.nr = 0;
+	c->texts.nr = 0;
+}
+
+static u64 nr_commits(struct alloc_fs *a)
+{
+	struct btree_counters n;
+
+	btree_counters(a->btree, &n);
+	return n.commits;
+}
+
 int alloc_check(struct alloc_fs *a, const struct journal_carried *carried, u64 *ret_errors,
 		void (*report)(void *arg, const char *text), void *arg)
 {
-	struct alloc_checker c = {.a = a, .report = report, .arg = arg};
+	struct alloc_checker c = {.a = a, .trans = btree_trans_get(a->btree)};
 	s64 usage[BCFS_ACCOUNTING_NR];
 	int ret = 0;
 
-	for (unsigned i = 0; i < BCFS_ACCOUNTING_NR; i++)
-		usage[i] = carried ? carried->usage[i] : alloc_usage_get(a, i);
-	c.mark = max_t(s64, usage[BCFS_ACCOUNTING_used_mark], 0);
-	c.trans = btree_trans_get(a->btree);
-	for (unsigned id = 0; id < BTREE_ID_NR && !ret; id++) {
-		ret = mark_nodes(&c, id);
-		if (!ret && btree_id_flags(id) & BTREE_IS_EXTENTS)
-			ret = mark_leaf_keys(&c, id);
+	for (unsigned tries = 0; tries < CHECK_TRIES; tries++) {
+		u64 commits = nr_commits(a);
+
+		for (unsigned i = 0; i < BCFS_ACCOUNTING_NR; i++)
+			usage[i] = carried ? carried->usage[i] : alloc_usage_get(a, i);
+		checker_reset(&c);
+		ret = check_all(&c, usage);
+		if (ret || !c.errors || commits == nr_commits(a))
+			break;
+		env_sleep_ns(a->env, (10ULL << tries) * ENV_NSEC_PER_MSEC);
 	}
+	for (size_t i = 0; !ret && report && i < c.texts.nr; i += strlen(c.texts.data + i) + 1)
+		report(arg, c.texts.data + i);
 	if (!ret)
-		ret = check_alloc_keys(&c);
-	if (!ret)
-		ret = check_indexes(&c);
-	if (!ret)
-		ret = check_backpointers(&c);
-	if (!ret) {
-		check_counters(&c, usage);
 		*ret_errors = c.errors;
-	}
 	btree_trans_put(c.trans);
 	darray_exit(&c.buckets);
 	darray_exit(&c.bps);
+	darray_exit(&c.texts);
 	printbuf_exit(&c.buf);
 	return ret;
 }

@@ -34,8 +34,7 @@ struct alloc_checker {
 	s64 usage[BCFS_ACCOUNTING_NR];
 	u64 mark;
 	u64 errors;
-	void (*report)(void *arg, const char *text);
-	void *arg;
+	darray_char texts; /* of the differences, each with its NUL */
 	struct printbuf buf;
 };
 
