@@ -75,7 +75,8 @@ void bkey_copy(struct bkey_i *dst, const struct bkey_i *src)
 void bkey_reassemble(struct bkey_i *dst, struct bkey_s_c src)
 {
 	dst->k = *src.k;
-	memmove(dst->v, src.v, bkey_val_bytes(src.k));
+	if (bkey_val_bytes(src.k))
+		memmove(dst->v, src.v, bkey_val_bytes(src.k));
 }
 
 bool bkey_s_c_equal(struct bkey_s_c l, struct bkey_s_c r)

@@ -330,18 +330,6 @@ resize:
 	return 0;
 }
 
-/* A trial run is made on a stand-in for the image: the message names the image. */
-static void name_image(char *msg, size_t msg_size, const struct image *im, const char *path)
-{
-	const char *at = msg && *im->path ? strstr(msg, im->path) : NULL;
-	char text[1024];
-
-	if (!at)
-		return;
-	snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - msg), msg, path, at + strlen(im->path));
-	snprintf(msg, msg_size, "%s", text);
-}
-
 int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_info *ret, char *msg,
 	      size_t msg_size)
 {
@@ -359,7 +347,6 @@ int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_i
 	if (!err)
 		err = mkfs_open_device(dev, &o, &env, &bdev, msg, msg_size);
 	if (err) {
-		name_image(msg, msg_size, &im, path);
 		image_done(path, &im, true);
 		return err;
 	}
@@ -371,8 +358,6 @@ int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_i
 	bdev_close(over);
 	bdev_close(bdev);
 	env_real_destroy(env);
-	if (err)
-		name_image(msg, msg_size, &im, path);
 	image_done(path, &im, err);
 	return err;
 }

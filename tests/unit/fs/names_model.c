@@ -248,7 +248,7 @@ static void op_truncate(struct model *m)
 {
 	int n = pick(m, S_IFREG);
 	struct bcfs_stat st = {.size = rnd(m, FILE_MAX_)};
-	struct mnode *x = &m->n[n];
+	struct mnode *x = n < 0 ? NULL : &m->n[n];
 
 	if (n < 0)
 		return;
@@ -266,7 +266,7 @@ static void op_fallocate(struct model *m)
 	int n = pick(m, S_IFREG);
 	u32 mode = modes[rnd(m, ARRAY_SIZE(modes))];
 	u64 off = rnd(m, FILE_MAX_ / 2), len = 1 + rnd(m, FILE_MAX_ / 2);
-	struct mnode *x = &m->n[n];
+	struct mnode *x = n < 0 ? NULL : &m->n[n];
 
 	if (m->one_commit)
 		return;
@@ -284,7 +284,7 @@ static void op_xattr(struct model *m)
 {
 	int n = pick(m, 0);
 	unsigned i = rnd(m, XATTRS), kind = rnd(m, 4);
-	struct mnode *x = &m->n[n];
+	struct mnode *x = n < 0 ? NULL : &m->n[n];
 	u8 *buf;
 	int len, want, ret;
 	u32 flags = kind == 1 ? BCFS_XATTR_CREATE : kind == 2 ? BCFS_XATTR_REPLACE : 0;
