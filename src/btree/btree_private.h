@@ -344,8 +344,8 @@ int btree_trans_queue(struct btree_trans *trans, unsigned id, unsigned level,
 int btree_trans_update_extent(struct btree_trans *trans, struct btree_iter *iter, struct bkey_i *k,
 			      unsigned flags);
 /* commit.c */
-/* All triggers of the queued updates, to a fixpoint; the commit does what is left of it. */
-int btree_trans_run_triggers(struct btree_trans *trans);
+/* What of a commit may restart or want room, done ahead: triggers, locks, the search for room. */
+int btree_trans_prepare(struct btree_trans *trans, unsigned flags);
 int btree_run_trigger(struct btree_trans *trans, unsigned id, unsigned level, struct bkey_s_c old,
 		      struct bkey_s_c new);
 

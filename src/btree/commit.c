@@ -65,7 +65,7 @@ static int update_trigger(struct btree_trans *trans, struct btree_update *u)
 	return btree_run_trigger(trans, u->id, u->level, u->old, bkey_i_to_s_c(u->k));
 }
 
-int btree_trans_run_triggers(struct btree_trans *trans)
+static int run_triggers(struct btree_trans *trans)
 {
 	for (unsigned pass = 0; pass < 2; pass++) {
 		bool again;
@@ -166,6 +166,16 @@ static void resolve_targets(struct btree_trans *trans)
 		if (trans->swap)
 			u->b = swap_target(trans->swap, u->b, u->k->k.p);
 	}
+}
+
+int btree_trans_prepare(struct btree_trans *trans, unsigned flags)
+{
+	int ret = run_triggers(trans) ?: btree_trans_relock(trans);
+
+	if (ret)
+		return ret;
+	resolve_targets(trans);
+	return check_room(trans, flags);
 }
 
 /* ---- write locks ---- */
@@ -409,7 +419,7 @@ int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq)
 	if (!trans->updates.nr && !trans->swap && !trans->usage_dirty && !trans->log)
 		return 0;
 
-	ret = btree_trans_run_triggers(trans);
+	ret = run_triggers(trans);
 	if (ret)
 		return ret;
 	if (env_inject(trans->c->env, "trans_restart_commit")) {

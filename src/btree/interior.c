@@ -535,12 +535,12 @@ static int op_attempt(struct interior_op *op)
 		}
 	}
 	/*
-	 * The triggers first: they lock what the commit needs, and may restart. Only then is
-	 * anything written: a place that was written cannot be used again.
+	 * First what may restart, or want room somewhere else. Only then is anything written: a
+	 * place that was written cannot be used again.
 	 */
 	if (!ret) {
 		trans->swap = &op->swap;
-		ret = btree_trans_run_triggers(trans);
+		ret = btree_trans_prepare(trans, BTREE_COMMIT_RECLAIM | BTREE_COMMIT_RESERVE);
 		if (!ret)
 			ret = op_write_nodes(op);
 		if (!ret)
