@@ -194,7 +194,8 @@ int btree_trans_update_extent(struct btree_trans *trans, struct btree_iter *iter
 
 /* One step of a range deletion: what one commit may take. */
 static int delete_range_step(struct btree_trans *trans, enum btree_id id, struct bpos *start,
-			     struct bpos end, unsigned flags, u64 *ret_seq, bool *done)
+			     struct bpos end, unsigned flags, u64 *ret_seq, bool *done,
+			     unsigned max)
 {
 	bool extents = btree_id_flags(id) & BTREE_IS_EXTENTS;
 	struct btree_iter iter;
@@ -209,8 +210,8 @@ static int delete_range_step(struct btree_trans *trans, enum btree_id id, struct
 		ret = bkey_err(k);
 		if (ret)
 			break;
-		if (!k.k || (!extents && bpos_ge(k.k->p, end)) || nr++ >= 64) {
-			*done = !k.k || nr < 64;
+		if (!k.k || (!extents && bpos_ge(k.k->p, end)) || nr++ >= max) {
+			*done = !k.k || nr < max;
 			break;
 		}
 		struct bkey_i *d = btree_trans_alloc_key(trans, KEY_TYPE_deleted, k.k->p, 0);
@@ -249,12 +250,20 @@ int btree_delete_range(struct btree_fs *c, enum btree_id id, struct bpos start, 
 		       unsigned flags, u64 *ret_seq)
 {
 	struct btree_trans *trans = btree_trans_get(c);
+	unsigned max = 64;
 	bool done = false;
 	int ret = 0;
 
-	while (!ret && !done)
-		ret = lockrestart_do(
-			trans, delete_range_step(trans, id, &start, end, flags, ret_seq, &done));
+	while (!ret && !done) {
+		ret = lockrestart_do(trans, delete_range_step(trans, id, &start, end, flags,
+							      ret_seq, &done, max));
+		/* With what the triggers add it must fit one journal entry. */
+		if (ret == -BCFS_ERR_journal_res_too_big && max > 1) {
+			max /= 2;
+			ret = 0;
+			done = false;
+		}
+	}
 	btree_trans_put(trans);
 	return ret;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 const struct tfs_geometry tfs_small = {8, 32, 128, 512, 24, 0};
-const struct tfs_geometry tfs_tiny = {1, 16, 64, 512, 48, 0};
+const struct tfs_geometry tfs_tiny = {1, 16, 32, 768, 64, 0};
 
 #define FIRST_BUCKET 2
 
