@@ -77,6 +77,7 @@ enum bcfs_inode_flags {
 #undef x
 };
 
+/* At offset 0: the generation of all inodes made since numbers were last given out from anew. */
 struct bcfs_inode_generation {
 	uint32_t generation;
 	uint32_t pad;
