@@ -334,7 +334,7 @@ int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_i
 	      size_t msg_size)
 {
 	struct bcfs_mkfs_opts o = {0};
-	struct image im;
+	struct image im = {.fd = -1};
 	struct env *env;
 	struct bdev *bdev, *over = NULL;
 
