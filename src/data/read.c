@@ -119,7 +119,11 @@ static void piece_set(struct data_fs *d, struct read_piece *r, struct bkey_s_c k
 	if (!bkey_whiteout(k.k) && k.k->type != KEY_TYPE_reservation)
 		len = min(len, (u64)READ_PIECE_MAX * SECTOR_BYTES - offset % SECTOR_BYTES);
 	r->len = min(len, 1ULL << 30);
-	bkey_reassemble(&r->key.k, k);
+	/* A hole has no value at all. */
+	if (bkey_val_u64s(k.k))
+		bkey_reassemble(&r->key.k, k);
+	else
+		r->key.k.k = *k.k;
 
 	switch (k.k->type) {
 	case KEY_TYPE_deleted:
