@@ -20,7 +20,7 @@ int btree_run_trigger(struct btree_trans *trans, unsigned id, unsigned level, st
 		      struct bkey_s_c new)
 {
 	const struct bkey_ops_table *t = trans->c->opts.ops;
-	const struct bkey_ops *o = t->ops[old.k->type], *n = t->ops[new.k->type];
+	const struct bkey_ops *o = bkey_ops_of(t, old.k->type), *n = bkey_ops_of(t, new.k->type);
 	int ret = 0;
 
 	if (o && o->trigger)
@@ -270,7 +270,8 @@ static void run_commit_hooks(struct btree_trans *trans, struct btree_update *u, 
 	if (u->no_triggers)
 		return;
 	update_find_old(u);
-	const struct bkey_ops *o = t->ops[u->old.k->type], *n = t->ops[u->k->k.type];
+	const struct bkey_ops *o = bkey_ops_of(t, u->old.k->type);
+	const struct bkey_ops *n = bkey_ops_of(t, u->k->k.type);
 
 	if (o && o->commit_hook)
 		o->commit_hook(trans, u->id, u->level, u->old, u->k, seq);

@@ -23,8 +23,9 @@ void bkey_cut_front(const struct bkey_ops_table *t, u64 where, struct bkey_i *k)
 	u32 cut = min(where - start, (u64)k->k.size);
 
 	k->k.size -= cut;
-	if (t->ops[k->k.type] && t->ops[k->k.type]->cut_front)
-		t->ops[k->k.type]->cut_front(k, cut);
+	const struct bkey_ops *ops = bkey_ops_of(t, k->k.type);
+	if (ops && ops->cut_front)
+		ops->cut_front(k, cut);
 }
 
 void bkey_cut_back(const struct bkey_ops_table *t, u64 where, struct bkey_i *k)
@@ -36,8 +37,9 @@ void bkey_cut_back(const struct bkey_ops_table *t, u64 where, struct bkey_i *k)
 	where = max(where, start);
 	k->k.p.offset = where;
 	k->k.size = where - start;
-	if (t->ops[k->k.type] && t->ops[k->k.type]->cut_back)
-		t->ops[k->k.type]->cut_back(k, k->k.size);
+	const struct bkey_ops *ops = bkey_ops_of(t, k->k.type);
+	if (ops && ops->cut_back)
+		ops->cut_back(k, k->k.size);
 }
 
 struct extent_update {
@@ -104,7 +106,7 @@ static int extent_overlap(struct extent_update *u, struct bkey_s_c old)
 /* Join @k with a neighbour if the type knows how. Returns the key to insert. */
 static int extent_try_merge(struct extent_update *u)
 {
-	const struct bkey_ops *ops = u->ops->ops[u->k->k.type];
+	const struct bkey_ops *ops = bkey_ops_of(u->ops, u->k->k.type);
 	struct bkey_i *k = u->k;
 	struct bkey_s_c n;
 	int ret;

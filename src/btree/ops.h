@@ -62,6 +62,12 @@ struct bkey_ops_table {
 	const struct bkey_ops *ops[KEY_TYPE_NR];
 };
 
+/* NULL for types without behaviour, and for those of a later version. */
+static inline const struct bkey_ops *bkey_ops_of(const struct bkey_ops_table *t, unsigned type)
+{
+	return t && type < KEY_TYPE_NR ? t->ops[type] : NULL;
+}
+
 /* Check a key against the type table and its ops; @level > 0 only allows btree_ptr (and deleted).
  */
 int bkey_validate(const struct bkey_ops_table *t, struct bkey_s_c k, enum btree_id btree,

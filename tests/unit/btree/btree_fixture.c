@@ -36,14 +36,18 @@ static int fx_space_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret
 	struct fx *fx = arg;
 	u64 at;
 
+	env_mutex_lock(&fx->space_lock);
 	if (fx->nr_free) {
 		at = fx->free_nodes[--fx->nr_free];
 	} else {
 		at = fx->next_node;
-		if (at + fx->g.node_bytes > fx->g.dev_bytes)
+		if (at + fx->g.node_bytes > fx->g.dev_bytes) {
+			env_mutex_unlock(&fx->space_lock);
 			return -BCFS_ERR_nospc;
+		}
 		fx->next_node += fx->g.node_bytes;
 	}
+	env_mutex_unlock(&fx->space_lock);
 	*ret = (struct bcfs_extent_ptr){.type = BCFS_EXTENT_ENTRY_ptr, .offset = at >> 9};
 	bdev_new_life(fx->bdev, at, fx->g.node_bytes);
 	return 0;
@@ -55,8 +59,10 @@ static void fx_space_unused(void *arg, const struct bcfs_extent_ptr *ptr, bool w
 {
 	struct fx *fx = arg;
 
+	env_mutex_lock(&fx->space_lock);
 	if (!written && fx->nr_free < 4096)
 		fx->free_nodes[fx->nr_free++] = (u64)ptr->offset << 9;
+	env_mutex_unlock(&fx->space_lock);
 }
 
 static const struct btree_space_ops fx_space = {fx_space_alloc, fx_space_used, fx_space_unused};
@@ -65,7 +71,7 @@ static void fx_error(void *arg, int err, const char *msg)
 {
 	struct fx *fx = arg;
 
-	fx->error = err;
+	__atomic_store_n(&fx->error, err, __ATOMIC_RELAXED);
 }
 
 static int fx_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u64 seq)
@@ -75,7 +81,7 @@ static int fx_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr
 
 static void fx_journal_error(void *arg, int err)
 {
-	((struct fx *)arg)->error = err;
+	__atomic_store_n(&((struct fx *)arg)->error, err, __ATOMIC_RELAXED);
 }
 
 static const struct journal_ops fx_jops = {.flush_pins = fx_flush_pins, .error = fx_journal_error};
@@ -131,12 +137,17 @@ static int fx_alloc(struct fx *fx)
 		.cache_bytes = fx->g.cache_bytes,
 		.magic = BCFS_BTREE_MAGIC ^ 0x1234,
 		.csum_type = BCFS_CSUM_crc32c,
-		.ops = &fx_ops,
+		.ops = fx->ops ? fx->ops : &fx_ops,
 		.space = &fx_space,
+		.snapshots = fx->snaps,
 		.arg = fx,
 		.error = fx_error,
 	};
 	u64 buckets[256];
+
+	if (!fx->space_lock_ready)
+		env_mutex_init(&fx->space_lock, fx->env);
+	fx->space_lock_ready = true;
 	u32 first = (1 << 20) / fx->g.journal_bucket_bytes;
 
 	for (unsigned i = 0; i < fx->g.journal_buckets; i++)
@@ -221,8 +232,12 @@ int fx_close(struct fx *fx)
 
 void fx_abandon(struct fx *fx)
 {
-	btree_fs_halt(fx->c);
-	journal_halt(fx->j);
+	if (fx->c)
+		btree_fs_halt(fx->c);
+	if (fx->j) {
+		journal_halt(fx->j);
+		journal_stop(fx->j, NULL, NULL); /* its threads call into the btree */
+	}
 	btree_fs_free(fx->c);
 	journal_free(fx->j);
 	fx->c = NULL;

@@ -34,7 +34,11 @@ struct fx {
 	struct journal *j;
 	struct btree_fs *c;
 	struct fx_persistent p;
-	u64 next_node; /* bytes */
+	const struct bkey_ops_table *ops;	/* NULL: none */
+	const struct btree_snapshot_ops *snaps; /* called with the fx */
+	struct env_mutex space_lock;
+	bool space_lock_ready;
+	u64 next_node; /* bytes; space_lock */
 	u64 free_nodes[4096];
 	unsigned nr_free;
 	int error;
@@ -47,7 +51,7 @@ extern const struct fx_geometry fx_small, fx_tiny;
 int fx_open(struct fx *fx);
 /* Clean: fx->p can be opened again. */
 int fx_close(struct fx *fx);
-/* Drop everything, writing nothing. */
+/* Drop everything, writing nothing. Also after fx_open() has failed. */
 void fx_abandon(struct fx *fx);
 
 /* Cookie keys. */
