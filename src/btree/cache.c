@@ -22,13 +22,17 @@ static int handle_match(struct cds_lfht_node *node, const void *key)
 	struct btree_handle *h = container_of(node, struct btree_handle, node);
 
 	ENV_TSAN_ACQUIRE(h); /* the table orders it, which the sanitizer does not see */
-	return h->hash_val == *(const u64 *)key;
+	bool match = h->hash_val == *(const u64 *)key;
+
+	ENV_TSAN_RELEASE(h);
+	return match;
 }
 
 static void handle_free_rcu(struct rcu_head *head)
 {
 	struct btree_handle *h = container_of(head, struct btree_handle, rcu);
 
+	ENV_TSAN_ACQUIRE(h);
 	env_free(h->env, h);
 }
 
@@ -251,7 +255,7 @@ static struct btree *cache_evict_one(struct btree_fs *c, bool second_chance)
 		bc->clock = (bc->clock + 1) % bc->all.nr;
 		struct btree *b = bc->all.data[bc->clock];
 
-		if (b->keys.data && node_try_evict(c, b, second_chance)) {
+		if (node_try_evict(c, b, second_chance)) {
 			btree_node_hash_remove(c, b);
 			btree_count(c, evictions);
 			return b;

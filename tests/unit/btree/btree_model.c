@@ -313,7 +313,12 @@ static long find_prefix(struct run *r, const struct model *got)
 	return found;
 }
 
-static void crash_at(struct run *r, struct sim_image *img, u64 pos, int rule, u64 seed)
+/*
+ * Recover from @img, with what the superblock says in @p; then, @again times, from crashes at
+ * random places of that recovery and the little work after it.
+ */
+static void crash_at(struct run *r, struct sim_image *img, u64 pos, int rule, u64 seed,
+		     const struct fx_persistent *p0, unsigned again)
 {
 	u64 synced = 0;
 
@@ -321,14 +326,21 @@ static void crash_at(struct run *r, struct sim_image *img, u64 pos, int rule, u6
 		synced = max_t(u64, synced, r->synced[i]);
 	struct recover *rc = calloc(1, sizeof(*rc));
 
+	if (p0)
+		rc->fx.p = *p0;
+
 	rc->r = r;
 	rc->fx.g = r->fx.g;
 	rc->fx.quiet = true;
 	rc->fx.env = env_sim_create(seed + pos);
 	cr_assert_eq(sim_bdev_create_from(rc->fx.env, "sim",
-					  &(struct sim_bdev_opts){.no_log = true}, img,
+					  &(struct sim_bdev_opts){.no_log = !again}, img,
 					  &rc->fx.bdev),
 		     0);
+	if (r->injected_ppm) {
+		env_inject_arm_random(rc->fx.env, "trans_restart", r->injected_ppm);
+		env_inject_arm_random(rc->fx.env, "trans_restart_commit", r->injected_ppm);
+	}
 	int ret = env_sim_run(rc->fx.env, recover_main, rc);
 
 	cr_assert(!ret && !rc->ret, "seed %llu pos %llu rule %s: %s", (unsigned long long)seed,
@@ -339,21 +351,38 @@ static void crash_at(struct run *r, struct sim_image *img, u64 pos, int rule, u6
 	cr_assert((u64)p >= synced, "seed %llu pos %llu rule %s: %ld commits, %llu were synced",
 		  (unsigned long long)seed, (unsigned long long)pos, sim_crash_rule_name(rule), p,
 		  (unsigned long long)synced);
+	for (unsigned i = 0; i < again; i++) {
+		u64 at = rnd(r) % (sim_bdev_log_len(rc->fx.bdev) + 1);
+		struct sim_crash crash = {.rule = rnd(r) % SIM_CRASH_SUBSET, .seed = rnd(r)};
+		struct sim_image *img2 = sim_bdev_image_at(rc->fx.bdev, at, &crash);
+		struct fx_persistent p2 = rc->fx.p;
+
+		p2.clean = false;
+		memset(&p2.carried, 0, sizeof(p2.carried));
+		crash_at(r, img2, pos, crash.rule, seed + i, &p2, again - 1);
+		sim_image_free(img2);
+	}
 	bdev_close(rc->fx.bdev);
 	env_sim_destroy(rc->fx.env);
 	free(rc);
 }
 
-static void run_crash(u64 seed, const struct fx_geometry *g, unsigned ops, unsigned nr_states)
+static void run_crash(u64 seed, const struct fx_geometry *g, unsigned ops, unsigned nr_states,
+		      unsigned inject_ppm)
 {
 	struct run *r = run_new(seed, g, ops);
 	struct sim_bdev_opts o = {.size_bytes = g->dev_bytes};
 
 	r->keys = 400;
+	r->injected_ppm = inject_ppm;
 	r->commits = calloc(ops + 1, sizeof(*r->commits));
 	r->synced = calloc(1 << 20, sizeof(*r->synced));
 	r->fx.env = env_sim_create(seed);
 	cr_assert_eq(sim_bdev_create(r->fx.env, "sim", &o, &r->fx.bdev), 0);
+	if (inject_ppm) {
+		env_inject_arm_random(r->fx.env, "trans_restart", inject_ppm);
+		env_inject_arm_random(r->fx.env, "trans_restart_commit", inject_ppm);
+	}
 	int ret = env_sim_run(r->fx.env, crash_main, r);
 	cr_assert(!ret && !r->ret, "seed %llu: %s", (unsigned long long)seed, err_str(ret));
 
@@ -363,7 +392,7 @@ static void run_crash(u64 seed, const struct fx_geometry *g, unsigned ops, unsig
 		struct sim_crash crash = {.rule = rnd(r) % SIM_CRASH_SUBSET, .seed = rnd(r)};
 		struct sim_image *img = sim_bdev_image_at(r->fx.bdev, pos, &crash);
 
-		crash_at(r, img, pos, crash.rule, seed);
+		crash_at(r, img, pos, crash.rule, seed, NULL, i % 4 ? 0 : 2);
 		sim_image_free(img);
 	}
 	fprintf(stderr, "log of %llu events, %u states\n", (unsigned long long)len, nr_states);
@@ -377,11 +406,11 @@ static void run_crash(u64 seed, const struct fx_geometry *g, unsigned ops, unsig
 Test(btree_crash, tiny)
 {
 	for (u64 s = 0; s < 4; s++)
-		run_crash(fx_seed(10) + s, &fx_tiny, 1500, 200);
+		run_crash(fx_seed(10) + s, &fx_tiny, 1500, 120, s % 2 ? 3000 : 0);
 }
 
 Test(btree_crash, small)
 {
 	for (u64 s = 0; s < 4; s++)
-		run_crash(fx_seed(20) + s, &fx_small, 1500, 200);
+		run_crash(fx_seed(20) + s, &fx_small, 1500, 120, s % 2 ? 3000 : 0);
 }
