@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define CACHE_RESERVE_NODES 12
+#define CACHE_CLEAN_MIN	    16U /* at least so many clean nodes, before a recent one is evicted */
 #define CACHE_MIN_NODES	    (CACHE_RESERVE_NODES + 2 * BTREE_ID_NR + 16)
 
 u64 btree_cache_min_bytes(u32 node_bytes)
@@ -247,6 +248,33 @@ unlock:
 	return false;
 }
 
+static struct btree *evict(struct btree_fs *c, struct btree *b, bool second_chance)
+{
+	if (!node_try_evict(c, b, second_chance))
+		return NULL;
+	btree_node_hash_remove(c, b);
+	btree_count(c, evictions);
+	return b;
+}
+
+/*
+ * What was read a moment ago is wanted: with few clean nodes left a transaction that needs several
+ * would push out one by another for ever. Then some are to be written instead. cache.lock held.
+ */
+static bool cache_enough_clean(struct btree_cache *bc)
+{
+	u32 clean = 0, want = min(CACHE_CLEAN_MIN, bc->limit / 4);
+
+	for (size_t i = 0; i < bc->all.nr && clean < want; i++) {
+		struct btree *b = bc->all.data[(bc->clock + i) % bc->all.nr];
+
+		clean += atomic_load_explicit(&b->hash_val, memory_order_relaxed) &&
+			 !btree_node_flag(b, BTREE_NODE_root) && !journal_pin_active(&b->pins[0]) &&
+			 !journal_pin_active(&b->pins[1]);
+	}
+	return clean >= want;
+}
+
 static struct btree *cache_evict_one(struct btree_fs *c, bool second_chance)
 {
 	struct btree_cache *bc = &c->cache;
@@ -255,11 +283,8 @@ static struct btree *cache_evict_one(struct btree_fs *c, bool second_chance)
 		bc->clock = (bc->clock + 1) % bc->all.nr;
 		struct btree *b = bc->all.data[bc->clock];
 
-		if (node_try_evict(c, b, second_chance)) {
-			btree_node_hash_remove(c, b);
-			btree_count(c, evictions);
+		if (evict(c, b, second_chance))
 			return b;
-		}
 	}
 	return NULL;
 }
@@ -320,7 +345,7 @@ static struct btree *node_mem_take(struct btree_fs *c, bool reserve)
 	}
 	if (bc->all.nr < bc->limit || !atomic_load(&c->started))
 		b = node_new(c);
-	if (!b)
+	if (!b && cache_enough_clean(bc))
 		b = cache_evict_one(c, true) ?: cache_evict_one(c, true);
 	env_mutex_unlock(&bc->lock);
 	return b;
@@ -359,17 +384,19 @@ static struct btree *node_mem_cannibalize(struct btree_fs *c)
 		u64 hash;
 
 		env_mutex_lock(&bc->lock);
-		b = cache_evict_one(c, false);
-		struct btree *dirty = b ? NULL : cache_dirty_one(c, &hash);
+		struct btree *dirty = cache_dirty_one(c, &hash);
 		env_mutex_unlock(&bc->lock);
-		if (b)
-			btree_count(c, cannibalized);
-		else if (!dirty || btree_node_flush(c, dirty, hash))
+		if (!dirty || btree_node_flush(c, dirty, hash))
 			break;
+		env_mutex_lock(&bc->lock);
+		b = evict(c, dirty, false);
+		env_mutex_unlock(&bc->lock);
 	}
+	if (b)
+		btree_count(c, cannibalized);
 	if (!b) {
 		env_mutex_lock(&bc->lock);
-		b = node_new(c);
+		b = cache_evict_one(c, false) ?: node_new(c);
 		env_mutex_unlock(&bc->lock);
 	}
 	env_mutex_unlock(&bc->cannibalize);
