@@ -306,8 +306,12 @@ int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_wri
 			   u64 *scratch);
 /* Wait for it, journal the parent's sectors_written, drop the pins. Holds nothing. */
 int btree_node_write_finish(struct btree_fs *c, struct btree_write *w);
-/* Write @b out by whatever it takes, nothing held. @hash: only if it still is that node. */
-int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash);
+/*
+ * Write @b out by whatever it takes, nothing held. @hash: only if it still is that node. @wait: for
+ * a write of it that is under way; not by those who may have one to finish themselves, for that
+ * might be it.
+ */
+int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash, bool wait);
 /* Until the write of @b is finished altogether; by nobody who has one to finish. */
 void btree_wait_write_in_flight(struct btree_fs *c, struct btree *b);
 /* Until the device is done with it. */

@@ -380,13 +380,15 @@ static struct btree *node_mem_cannibalize(struct btree_fs *c)
 		env_mutex_unlock(&bc->lock);
 		return b;
 	}
+	/* Not to wait: we may be here on the way to finishing writes of our own, of those very
+	 * nodes. */
 	for (unsigned tries = 0; !b && tries < 64; tries++) {
 		u64 hash;
 
 		env_mutex_lock(&bc->lock);
 		struct btree *dirty = cache_dirty_one(c, &hash);
 		env_mutex_unlock(&bc->lock);
-		if (!dirty || btree_node_flush(c, dirty, hash))
+		if (!dirty || btree_node_flush(c, dirty, hash, false))
 			break;
 		env_mutex_lock(&bc->lock);
 		b = evict(c, dirty, false);

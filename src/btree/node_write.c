@@ -390,7 +390,7 @@ static int flush_start(struct btree_fs *c, struct btree *b, u64 hash, struct btr
 	return ret;
 }
 
-int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash)
+int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash, bool wait)
 {
 	struct btree_write w;
 	struct btree_trans *trans = btree_trans_get(c); /* for its scratch room */
@@ -400,9 +400,11 @@ int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash)
 		ret = flush_start(c, b, hash, &w, trans->scratch, true);
 		if (!ret)
 			ret = btree_node_write_finish(c, &w);
-		else if (ret == 2)
+		else if (ret == 2 && wait)
 			btree_wait_write_in_flight(c, b);
-	} while (ret == 2);
+	} while (ret == 2 && wait);
+	if (ret == 2)
+		ret = 0;
 	btree_trans_put(trans);
 	return min(ret, 0);
 }
@@ -443,7 +445,7 @@ int btree_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u6
 		u64 hash = atomic_load(&later[i]->hash_val);
 
 		if (hash)
-			ret = btree_node_flush(c, later[i], hash) ?: ret;
+			ret = btree_node_flush(c, later[i], hash, true) ?: ret;
 	}
 	return ret;
 }
