@@ -40,14 +40,11 @@ void bdev_exit(struct bdev *bdev)
 	bdev->name = NULL;
 }
 
+/* By number, not by address: a simulation shall run alike wherever its memory lies. */
 static struct bdev_wait_slot *wait_slot(struct bdev *bdev, const struct bdev_io *io)
 {
-	u64 h = (u64)(uintptr_t)io * 0x9e3779b97f4a7c15ULL;
-
-	return &bdev->slots[h >> 60];
+	return &bdev->slots[io->slot];
 }
-
-_Static_assert(BDEV_WAIT_SLOTS == 16, "wait_slot() takes four bits of the hash");
 
 void bdev_io_complete(struct bdev_io *io, int ret)
 {
@@ -113,6 +110,7 @@ void bdev_submit(struct bdev *bdev, struct bdev_io *io)
 	io->stage = 0;
 	io->bounce = NULL;
 	io->ret = 0;
+	io->slot = __atomic_fetch_add(&bdev->next_slot, 1, __ATOMIC_RELAXED) % BDEV_WAIT_SLOTS;
 	__atomic_fetch_add(&bdev->in_flight, 1, __ATOMIC_RELAXED);
 	ret = check_request(bdev, io);
 	if (ret) {

@@ -71,6 +71,7 @@ struct bdev_io {
 	/* The engine's. */
 	struct bdev *bdev;
 	u32 complete; /* release-stored; protected by the wait slot for sleepers */
+	u32 slot;     /* where bdev_wait() sleeps */
 	u32 stage;
 	u32 done_bytes;
 	void *bounce;
@@ -101,11 +102,12 @@ struct bdev {
 	bool direct;	    /* bypasses the page cache */
 	const char *engine; /* "io_uring", "threads", "sim" */
 
-	/* Completion: sleepers hash by io over the slots. */
+	/* Completion: requests take the slots in turn. */
 	struct bdev_wait_slot {
 		struct env_mutex lock;
 		struct env_cond cond;
 	} slots[BDEV_WAIT_SLOTS];
+	u32 next_slot;		 /* atomic */
 	u64 in_flight;		 /* atomic */
 	struct bdev_stats stats; /* atomic counters, relaxed */
 };

@@ -8,8 +8,9 @@
  * the pending requests applied.
  *
  * A pending write may reach the media after a newer one that is durable already
- * (FUA). Where both cover a sector the cache held only the newer one, so the
- * older is dead there: struct sim_pending.dead.
+ * (FUA; or flushed, when the older one failed and left a part in the cache). Where
+ * both cover a sector the cache held only the newer one, so the older is dead
+ * there: struct sim_pending.dead.
  */
 #include "dev/sim_bdev_private.h"
 
@@ -152,9 +153,12 @@ static void cursor_flush(struct sim_bdev *d, struct sim_cursor *c, const struct 
 	struct sim_pending **v = pending_sorted(c);
 	u32 nr = c->nr, kept = 0;
 
-	for (u32 i = 0; i < nr; i++)
-		if (v[i]->complete_pos < flush->submit_pos && !v[i]->req->ret)
-			apply_pending(c->durable, v[i], NULL);
+	for (u32 i = 0; i < nr; i++) {
+		if (v[i]->complete_pos >= flush->submit_pos || v[i]->req->ret)
+			continue;
+		apply_pending(c->durable, v[i], NULL);
+		kill_older(c, v[i]->req); /* one that failed stays pending */
+	}
 	free(v);
 	for (u32 i = 0; i < nr; i++) {
 		struct sim_pending *p = &c->pending[i];

@@ -78,6 +78,62 @@ Test(sim_image, clones_and_hashes)
 	sim_image_free(c);
 }
 
+/* ---- runs do not depend on where memory lies ---- */
+
+#define WAITERS 12
+
+struct waiter {
+	struct fixture *f;
+	struct bdev_io *io;
+	struct env_thread *t;
+	u64 rng;
+};
+
+static void waiter_fiber(void *arg)
+{
+	struct waiter *w = arg;
+	static u8 buf[512];
+
+	for (u32 i = 0; i < 40; i++) {
+		bdev_io_init(w->io, BDEV_READ, test_random(&w->rng) % 1024 * 512, buf, 512, 0);
+		bdev_submit(w->f->b, w->io);
+		cr_assert_eq(bdev_wait(w->f->b, w->io), 0);
+	}
+}
+
+static u64 run_waiters(u64 seed, const u32 *places)
+{
+	static struct bdev_io ios[4096];
+	struct waiter w[WAITERS];
+	struct fixture f = setup(seed, NULL);
+	u64 h;
+
+	for (u32 i = 0; i < WAITERS; i++) {
+		w[i] = (struct waiter){&f, &ios[places[i]], NULL, seed + i};
+		cr_assert_eq(env_thread_start(f.env, &w[i].t, "waiter", waiter_fiber, &w[i]), 0);
+	}
+	for (u32 i = 0; i < WAITERS; i++)
+		env_thread_join(w[i].t);
+	h = env_sim_schedule_hash(f.env);
+	teardown(&f);
+	return h;
+}
+
+Test(sim_bdev, schedule_does_not_depend_on_addresses)
+{
+	for (u64 seed = test_seed(); seed < test_seed() + 20; seed++) {
+		u32 a[WAITERS], b[WAITERS];
+		u64 rng = seed;
+
+		for (u32 i = 0; i < WAITERS; i++) {
+			a[i] = i;
+			b[i] = i * 300 + (u32)test_random(&rng) % 300;
+		}
+		cr_assert_eq(run_waiters(seed, a), run_waiters(seed, b), "seed %llu",
+			     (unsigned long long)seed);
+	}
+}
+
 /* ---- a device ---- */
 
 struct model_run {

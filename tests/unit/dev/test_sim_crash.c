@@ -156,6 +156,33 @@ Test(sim_crash, fua_supersedes_the_cache)
 	teardown(&f);
 }
 
+/* What is left of a write that failed half way is gone for good once a newer one is durable. */
+Test(sim_crash, flushed_supersedes_a_failed_write)
+{
+	static const enum sim_crash_rule rules[] = {SIM_CRASH_NONE, SIM_CRASH_ALL, SIM_CRASH_RANDOM,
+						    SIM_CRASH_TORN};
+
+	for (u64 seed = 0; seed < 50; seed++) {
+		struct fixture f = setup(seed, 65536);
+		u8 buf[16 * 512], m[16];
+
+		memset(buf, 1, sizeof(buf));
+		sim_bdev_arm(f.b, SIM_FAULT_WRITE_TORN, 1, false);
+		cr_assert_eq(bdev_write(f.b, 0, buf, sizeof(buf), 0), -BCFS_ERR_dev_write);
+		write_mark(f.b, 0, 8, 2, 0);
+		cr_assert_eq(bdev_flush(f.b), 0);
+		for (u32 r = 0; r < ARRAY_SIZE(rules); r++) {
+			marks_at(f.b, sim_bdev_log_len(f.b), &(struct sim_crash){rules[r], seed}, m,
+				 16);
+			for (u32 i = 0; i < 8; i++)
+				cr_assert_eq(m[i], 2, "seed %llu, %s, sector %u",
+					     (unsigned long long)seed,
+					     sim_crash_rule_name(rules[r]), i);
+		}
+		teardown(&f);
+	}
+}
+
 /* A flush covers what was complete when it was submitted, nothing else. */
 Test(sim_crash, flush_covers_completed_writes_only)
 {
