@@ -289,9 +289,9 @@ static u32 aux_begin(const struct btree_keys *b, unsigned i)
 void bset_build_ro_aux(struct btree_keys *b, unsigned i)
 {
 	struct bset_tree *t = &b->set[i];
-	u32 base = t->start / LINE_U64S, idx, last = t->start;
+	u32 base = t->start / LINE_U64S, idx, last = t->start, before_last = t->start;
 	struct aux_build a = {.b = b, .t = t};
-	struct aux_range range = {.l_idx = t->start, .r_idx = t->end};
+	struct aux_range range = {.l_idx = t->start};
 	unsigned rank = 1;
 
 	t->aux_type = BSET_RO_AUX;
@@ -302,12 +302,16 @@ void bset_build_ro_aux(struct btree_keys *b, unsigned i)
 	if (t->start == t->end)
 		return;
 
-	for (idx = t->start; idx < t->end; idx += bset_idx_to_key(b, idx)->u64s)
+	for (idx = t->start; idx < t->end; idx += bset_idx_to_key(b, idx)->u64s) {
+		before_last = last;
 		last = idx;
+	}
 	key_bits(b, bset_first(b, t), a.aux->first);
-	key_bits(b, bset_idx_to_key(b, last), a.aux->last);
+	key_bits(b, bset_idx_to_key(b, before_last), a.aux->last);
+	a.aux->last_idx = last;
+	range.r_idx = last;
 
-	t->aux_nr = last / LINE_U64S - base;
+	t->aux_nr = before_last / LINE_U64S - base;
 	if (!t->aux_nr)
 		return;
 	t->aux_extra = eytzinger1_extra(t->aux_nr);
@@ -542,19 +546,19 @@ static u32 search_ro(const struct btree_keys *b, const struct bset_tree *t,
 		if (s->bits[0] < aux->first[0])
 			return t->start;
 		if (s->bits[0] > aux->last[0])
-			return t->end;
+			return aux->last_idx;
 		n = descend(b, t, aux, s, 1);
 	} else if (b->f.cmp_words == 2) {
 		if (bits_cmp(s->bits, aux->first, 2) < 0)
 			return t->start;
 		if (bits_cmp(s->bits, aux->last, 2) > 0)
-			return t->end;
+			return aux->last_idx;
 		n = descend(b, t, aux, s, 2);
 	} else {
 		if (bits_cmp(s->bits, aux->first, 3) < 0)
 			return t->start;
 		if (bits_cmp(s->bits, aux->last, 3) > 0)
-			return t->end;
+			return aux->last_idx;
 		n = descend(b, t, aux, s, 3);
 	}
 

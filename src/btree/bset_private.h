@@ -3,10 +3,11 @@
  * What the files bset*.c share and nobody else sees.
  *
  * Auxiliary tree of a constant set (at set->aux_start of the aux buffer): a header
- * line with the first and last positions, then aux_nr entries in eytzinger order
- * counted from 1. The entry of rank r stands for the r-th cache line behind the one the
- * set begins in, and leads to a key that starts there (or, where none does, to the
- * next one that starts behind).
+ * line with the bounds of the positions that it is searched for, then aux_nr entries in eytzinger
+ * order counted from 1. The entry of rank r stands for the r-th cache line behind the one the set
+ * begins in, and leads to a key that starts there (or, where none does, to the next one that starts
+ * behind). The set's last key is not in the tree: at the right edge of a btree it lies far behind
+ * all others, and no mantissa of 16 bits could span the gap.
  *
  * "Position bits": a packed key's position as one integer, right-aligned, lowest word
  * first. Positions that do not pack are rounded down to one that does.
@@ -34,9 +35,10 @@ struct bkey_float {
 };
 
 struct bset_ro_aux {
-	u64 first[3]; /* position bits of the set's first and last key */
+	u64 first[3]; /* position bits of the set's first key, and of the one before its last */
 	u64 last[3];
-	u64 pad[2];
+	u64 last_idx; /* the last key: what lies behind last[] is looked for from there */
+	u64 pad;
 	struct bkey_float tree[];
 };
 

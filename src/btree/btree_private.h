@@ -88,10 +88,14 @@ static inline void btree_node_clear(struct btree *b, u32 f)
 	atomic_fetch_and(&b->flags, ~f);
 }
 
+#define BTREE_CACHE_HINTS 4096
+
 struct btree_cache {
 	struct env_mutex lock;
 	struct env_mutex cannibalize; /* held by the one who takes what others still want */
 	struct cds_lfht *table;
+	/* Nodes lately found, by hash: a guess that is checked. A struct btree is never freed. */
+	struct btree *_Atomic hints[BTREE_CACHE_HINTS];
 	DARRAY(struct btree *) all; /* every struct btree there is; lock */
 	struct btree *free;	    /* with buffers, not in use; lock */
 	u32 nr_free;

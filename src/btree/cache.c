@@ -173,10 +173,28 @@ void btree_node_hash_remove(struct btree_fs *c, struct btree *b)
 	env_call_rcu(c->env, &h->rcu, handle_free_rcu);
 }
 
+/* What a search of the node reads first. */
+static inline void node_prefetch(const struct btree *b)
+{
+	const char *p = (const char *)&b->keys;
+
+	for (size_t i = 0; i < sizeof(b->keys); i += BSET_CACHELINE)
+		__builtin_prefetch(p + i);
+}
+
+/* The answer may be stale: lock the node, then look at its hash_val again. */
 static struct btree *cache_lookup(struct btree_fs *c, u64 hash)
 {
+	struct btree *_Atomic *hint = &c->cache.hints[node_hash(hash) % BTREE_CACHE_HINTS];
+	struct btree *b = atomic_load_explicit(hint, memory_order_acquire);
 	struct cds_lfht_iter it;
-	struct btree *b = NULL;
+
+	if (likely(b)) {
+		node_prefetch(b);
+		if (likely(atomic_load_explicit(&b->hash_val, memory_order_relaxed) == hash))
+			return b;
+		b = NULL;
+	}
 
 	env_rcu_read_lock(c->env);
 	cds_lfht_lookup(c->cache.table, node_hash(hash), handle_match, &hash, &it);
@@ -184,6 +202,8 @@ static struct btree *cache_lookup(struct btree_fs *c, u64 hash)
 	if (n)
 		b = container_of(n, struct btree_handle, node)->b;
 	env_rcu_read_unlock(c->env);
+	if (b)
+		atomic_store_explicit(hint, b, memory_order_release);
 	return b;
 }
 

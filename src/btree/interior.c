@@ -13,6 +13,7 @@
  * the commit sends them to its replacement (struct interior_swap).
  */
 #include "btree/btree_private.h"
+#include "util/bits.h"
 
 #include <string.h>
 
@@ -229,8 +230,15 @@ static int op_grow_root(struct interior_op *op, struct btree *old, struct btree 
 {
 	struct bkey_format_state s;
 
+	/*
+	 * What will come is unknown, and a format stays until the node is rewritten: two words take
+	 * any inode number and offset with the snapshot ids there are.
+	 */
 	bkey_format_state_init(&s);
+	measure(old, old->min_key, old->max_key, &s);
 	bkey_format_add_key(&s, &n1->key.k.k);
+	bkey_format_add_pos(&s, SPOS(0, 0, n1->key.k.k.p.snapshot));
+	bkey_format_add_pos(&s, SPOS(low_bits_mask(40), UINT64_MAX, n1->key.k.k.p.snapshot));
 	struct bkey_format fmt = bkey_format_done(&s);
 	struct btree *r = op_new_node(op, op->level + 1, POS_MIN, SPOS_MAX, &fmt);
 
