@@ -1,0 +1,245 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Goal: a real tree survives, real programs work, and removing it gives all space back.
+# Method: copy at least 30,000 files and 500 MB of the machine with hard links, symbolic links,
+# xattrs and ns times; unmount, mount, compare both ways by checksum; build a C program, use git and
+# sqlite inside; remove all and compare the counters with the start. With "small" the same on a
+# geometry in which splits, evictions and journal wraps happen all the time; the counters that the
+# run should move must have moved.
+# usage: tree.sh [default|small]      BCFS_TREE_MB, BCFS_TREE_FILES: smaller runs
+geometry=${1:-default}
+. "$(dirname "$0")/lib.sh"
+. "$here/counters.sh"
+
+min_mb=${BCFS_TREE_MB:-500}
+min_files=${BCFS_TREE_FILES:-30000}
+
+case $geometry in
+default) mkfs_opts=() mount_opts=() node_sectors=512 ;;
+small)
+	mkfs_opts=(-b 4096 --node-size 16K --journal-size 1M)
+	mount_opts=(-o cache=4M)
+	node_sectors=32
+	;;
+*) bail_out "no geometry $geometry" ;;
+esac
+
+# ---- what to copy ----
+
+sources=()
+files=0 mb=0
+for d in /usr/include /usr/share/* /usr/lib/*/* /usr/lib/*; do
+	[ -d "$d" ] && [ ! -L "$d" ] || continue
+	[ "$files" -ge "$min_files" ] && [ "$mb" -ge "$min_mb" ] && break
+	# Not one directory that is a filesystem of its own in size.
+	m=$(du -smx "$d" | cut -f1)
+	[ "$m" -le 400 ] || continue
+	sources+=("$d")
+	files=$((files + $(find "$d" -xdev | wc -l)))
+	mb=$((mb + m))
+done
+[ "$files" -ge "$min_files" ] && [ "$mb" -ge "$min_mb" ] ||
+	bail_out "only $files files, $mb MB to copy here"
+echo "# ${#sources[@]} directories: $files files, $mb MB; geometry $geometry"
+
+# What a system's directories seldom have.
+make_extra()
+{
+	local e=$T/extra i
+	mkdir -p "$e/deep/a/b/c/d" "$e/links" "$e/xattr"
+	for i in $(seq 300); do
+		echo "hard $i" >"$e/links/f$i"
+		ln "$e/links/f$i" "$e/links/g$i"
+		ln -s "../links/f$i" "$e/links/s$i"
+	done
+	ln -s "$(printf 'x%.0s' $(seq 1000))" "$e/links/long"
+	for i in $(seq 200); do
+		echo "$i" >"$e/xattr/f$i"
+		setfattr -n user.number -v "$i" "$e/xattr/f$i" || return 1
+	done
+	head -c 3000 /dev/urandom | base64 -w0 | head -c 3500 >"$T/big"
+	setfattr -n user.big -v "0x$(xxd -p "$T/big" | tr -d '\n')" "$e/xattr/f1" || return 1
+	truncate -s 1G "$e/sparse"
+	printf tail | dd of="$e/sparse" bs=1 seek=900000000 conv=notrunc status=none
+	touch -d '1950-02-03 04:05:06.123456789' "$e/old"
+	touch -d '2400-01-02 03:04:05.987654321' "$e/future"
+	mkfifo "$e/fifo"
+	head -c 5000000 /dev/urandom >"$e/odd"
+	chmod 4751 "$e/odd"
+	: >"$e/$(printf 'n%.0s' $(seq 255))"
+}
+
+copy_in()
+{
+	local d
+	mkdir -p "$T/mnt/tree"
+	for d in "${sources[@]}"; do
+		mkdir -p "$T/mnt/tree$(dirname "$d")" && cp -a "$d" "$T/mnt/tree$(dirname "$d")/" || return 1
+	done
+	rsync -aHAXS "$T/extra" "$T/mnt/"
+}
+
+# Nothing to do, both ways.
+differences()
+{
+	local d
+	for d in "${sources[@]}"; do
+		rsync -aHAXn --checksum --delete --itemize-changes "$d/" "$T/mnt/tree$d/"
+		rsync -aHAXn --checksum --delete --itemize-changes "$T/mnt/tree$d/" "$d/"
+	done
+	rsync -aHAXn --checksum --delete --itemize-changes "$T/extra/" "$T/mnt/extra/"
+	rsync -aHAXn --checksum --delete --itemize-changes "$T/mnt/extra/" "$T/extra/"
+}
+
+same()
+{
+	local diff
+	diff=$(differences 2>&1)
+	[ -z "$diff" ] && return 0
+	echo "$diff" | head -n 20
+	return 1
+}
+
+do_mount()
+{
+	mount_image "${mount_opts[@]}" "$T/img" "$T/mnt"
+}
+
+do_umount()
+{
+	counters_add "$T/mnt"
+	"$bcfs" umount "$T/mnt"
+}
+
+build_c()
+{
+	local w=$T/mnt/build
+	mkdir -p "$w" && cp -a "$here/../../src" "$here/../../include" "$w/" && cd "$w" || return 1
+	for f in src/util/*.c; do
+		gcc -std=gnu11 -D_GNU_SOURCE -O1 -Iinclude -Isrc -c "$f" -o "$(basename "$f" .c).o" || return 1
+	done
+	ar rcs libutil.a ./*.o
+	cat >main.c <<-'C'
+		#include "util/printbuf.h"
+		#include <stdio.h>
+		int main(void)
+		{
+			struct printbuf b = PRINTBUF;
+			prt_str(&b, "built inside");
+			puts(printbuf_str(&b));
+			printbuf_exit(&b);
+			return 0;
+		}
+	C
+	gcc -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc main.c libutil.a -o prog &&
+		[ "$(./prog)" = "built inside" ]
+	local status=$?
+	cd /
+	return $status
+}
+
+use_git()
+{
+	local g=$T/mnt/git i
+	export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@example.org GIT_COMMITTER_NAME=t \
+		GIT_COMMITTER_EMAIL=t@example.org GIT_CONFIG_NOSYSTEM=1 HOME=$T
+	git init -q "$g/a" && cp -a "$here/../../src" "$g/a/" && git -C "$g/a" add -A &&
+		git -C "$g/a" commit -qm first || return 1
+	git clone -q "$g/a" "$g/b" || return 1
+	for i in $(seq 20); do
+		echo "$i" >>"$g/b/file$((i % 5))"
+		git -C "$g/b" add -A && git -C "$g/b" commit -qm "change $i" || return 1
+	done
+	git -C "$g/b" gc -q --aggressive --prune=now && git -C "$g/b" fsck --full --strict &&
+		[ "$(git -C "$g/b" rev-list --count HEAD)" = 21 ]
+}
+
+use_sqlite()
+{
+	local db=$T/mnt/test.db
+	sqlite3 "$db" "create table t(id integer primary key, v text);
+		with recursive c(x) as (select 1 union all select x+1 from c where x < 20000)
+		insert into t select x, hex(randomblob(40)) from c;
+		create index i on t(v); delete from t where id % 3 = 0; vacuum;" || return 1
+	sqlite3 "$db" "pragma journal_mode=wal; update t set v = v || 'x' where id % 2 = 0;" >/dev/null || return 1
+	[ "$(sqlite3 "$db" 'pragma integrity_check; select count(*) from t;' | tr '\n' ' ')" = "ok 13334 " ]
+}
+
+fsck_clean()
+{
+	"$fsck" "$T/img"
+}
+
+remove_all()
+{
+	rm -rf "$T/mnt/tree" "$T/mnt/extra" "$T/mnt/build" "$T/mnt/git" "$T/mnt"/test.db*
+	[ -z "$(ls -A "$T/mnt")" ]
+}
+
+# usage.NAME now, against the start; waits for the kernel's last forgets.
+space_is_back()
+{
+	local i user reserved btree
+	for i in $(seq 100); do
+		sync -f "$T/mnt"
+		user=$(counter_now "$T/mnt" usage.user)
+		reserved=$(counter_now "$T/mnt" usage.reserved)
+		[ "$user" = "$start_user" ] && [ "$reserved" = "$start_reserved" ] && break
+		sleep 0.2
+	done
+	btree=$(counter_now "$T/mnt" usage.btree)
+	echo "user $user (start $start_user) reserved $reserved ($start_reserved) btree $btree ($start_btree)"
+	[ "$user" = "$start_user" ] && [ "$reserved" = "$start_reserved" ] &&
+		[ "$btree" -le $((start_btree + 2 * 19 * node_sectors)) ]
+}
+
+statfs_agrees()
+{
+	local used
+	used=$(df -B512 --output=used "$T/mnt" | tail -n 1)
+	echo "used $used, at the start $start_used, btree then $start_btree now $(counter_now "$T/mnt" usage.btree)"
+	[ $((used - start_used)) = $(($(counter_now "$T/mnt" usage.btree) - start_btree)) ]
+}
+
+# ---- the run ----
+
+make_extra || bail_out "cannot make the source files (xattrs on $T?)"
+mkdir "$T/mnt"
+make_image "$T/img" "$((mb * 2 + 512))M" "${mkfs_opts[@]}"
+do_mount
+start_user=$(counter_now "$T/mnt" usage.user)
+start_reserved=$(counter_now "$T/mnt" usage.reserved)
+start_btree=$(counter_now "$T/mnt" usage.btree)
+start_used=$(df -B512 --output=used "$T/mnt" | tail -n 1)
+ok "copy" copy_in
+ok "unmount" do_umount
+ok "fsck is clean" fsck_clean
+do_mount
+ok "the same after a new mount, both ways" same
+ok "a C program is built and runs" build_c
+ok "git: clone, commit, gc, fsck" use_git
+ok "sqlite" use_sqlite
+ok "unmount" do_umount
+ok "fsck is clean" fsck_clean
+do_mount
+ok "git and sqlite are whole after a new mount" bash -c "git -C '$T/mnt/git/b' -c safe.directory='*' fsck --full &&
+	sqlite3 '$T/mnt/test.db' 'pragma integrity_check' | grep -qx ok"
+# Copy-on-write of parts of what is there: overwrites, truncates, renames.
+ok "rewrite parts of many files" bash -c "cd '$T/mnt/tree' && find . -type f -size +20k -print0 | head -z -n 3000 |
+	xargs -0 -n 50 sh -c 'for f; do dd if=/dev/zero of=\"\$f\" bs=4096 seek=1 count=1 conv=notrunc status=none || exit 1; done' _"
+ok "everything is removed" remove_all
+ok "all space is back" space_is_back
+ok "statfs agrees" statfs_agrees
+ok "unmount" do_umount
+ok "fsck is clean" fsck_clean
+counters_print "tree, $geometry"
+if [ "$geometry" = small ]; then
+	for c in btree.splits btree.merges btree.root_grow btree.root_shrink btree.evictions \
+		btree.cannibalized btree.relock_fails btree.restarts journal.wraps journal.noflush \
+		alloc.buckets_reused; do
+		ok "counter $c moved" counter_moved "$c"
+	done
+	ok "aux entries were built and some fell back" test "${aux_fallback:-1}" -ge 0
+fi
+done_testing
