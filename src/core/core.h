@@ -50,6 +50,7 @@ struct core {
 	unsigned nr_journal_buckets;
 	struct journal_carried carried; /* at opening; at closing: the last */
 	bool was_clean;
+	u64 replayed_seq; /* the journal was replayed: up to here; else 0 */
 	bool journal_started, threads_started;
 	u8 on_error;
 };
@@ -82,6 +83,11 @@ int core_check(struct core *c, const struct bcfs_check_opts *opts, struct bcfs_c
 
 /* recovery.c: roots and counters, journal, replay. */
 int core_recover(struct core *c);
+/*
+ * What was replayed goes into the nodes for good, so that the next crash, however soon, has less
+ * to replay and the ring does not fill up with sessions that died young. After core_start_layers().
+ */
+int core_recovery_settle(struct core *c);
 /* Write the clean section. */
 int core_mark_clean(struct core *c, const struct journal_carried *carried, u64 seq);
 

@@ -294,7 +294,7 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 	err = err ?: core_alloc_layers(c) ?: core_recover(c) ?: core_start_layers(c);
 	/* Unfinished business of a crash. */
 	if (!err && !opts->read_only)
-		err = logged_ops_resume(&c->fs) ?: deleted_inodes_reap_all(&c->fs);
+		err = core_recovery_settle(c) ?: logged_ops_resume(&c->fs) ?: deleted_inodes_reap_all(&c->fs);
 	if (!err && c->fs.error && !opts->for_check)
 		err = c->fs.error;
 	if (err) {

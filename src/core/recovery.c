@@ -176,10 +176,10 @@ static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 		return ret;
 	rec->replay = !ret && rec->r.seq > clean_seq;
 
-	u64 last = rec->replay ? rec->r.seq : clean_seq;
-	u64 max_seen = max(rec->r.max_seen, last);
+	struct journal_replay last = {.seq = rec->replay ? rec->r.seq : clean_seq};
+	u64 end = journal_blacklist_end(&last, c->bl, nr);
 
-	rec->cur_seq = max_seen + JOURNAL_SEQ_AHEAD + 1;
+	rec->cur_seq = max(end, rec->r.max_seen) + 1;
 	rec->suspect = rec->cur_seq - 1;
 	if (rec->replay)
 		c->carried = rec->r.carried;
@@ -189,7 +189,16 @@ static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 			 (unsigned long long)rec->r.seq);
 	else
 		log_info(&c->log, "%s: not closed cleanly: nothing to replay", c->fs.bdev->name);
-	return blacklist_lost(c, last + 1, rec->cur_seq - 1);
+	return blacklist_lost(c, last.seq + 1, rec->cur_seq - 1);
+}
+
+int core_recovery_settle(struct core *c)
+{
+	struct journal *j = c->fs.journal;
+
+	if (!c->replayed_seq)
+		return 0;
+	return journal_flush_pins(j, c->replayed_seq) ?: journal_flush(j);
 }
 
 int core_recover(struct core *c)
@@ -237,6 +246,7 @@ int core_recover(struct core *c)
 		ret = btree_replay(c->fs.btree, &rec.r);
 		if (!ret)
 			journal_replay_done(c->fs.journal);
+		c->replayed_seq = rec.cur_seq - 1;
 	} else {
 		btree_fs_replay_none(c->fs.btree);
 	}
