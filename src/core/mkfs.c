@@ -89,6 +89,17 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, u64 dev_bytes, struct sb_
 		return -BCFS_ERR_mkfs_bucket_size;
 	}
 	p->bucket_bytes = o->bucket_bytes;
+	if (!p->bucket_bytes && o->journal_bytes) {
+		/* A small journal that was asked for wants small buckets: it is a ring of several.
+		 */
+		u32 bucket = sb_default_bucket_bytes(dev_bytes, o->node_bytes), least = 64U << 10;
+
+		least = max(least, o->node_bytes);
+		while (bucket / 2 >= least &&
+		       journal_min_bytes(p->block_bytes, bucket / SECTOR_SIZE) > o->journal_bytes)
+			bucket /= 2;
+		p->bucket_bytes = bucket;
+	}
 	if (o->node_bytes) {
 		p->node_bytes = o->node_bytes;
 	} else {
