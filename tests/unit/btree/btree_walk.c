@@ -246,5 +246,5 @@ Test(btree_walk, walk)
 
 Test(btree_walk, restarts)
 {
-	run(fx_seed(1002), 7000, 1500);
+	run(fx_seed(1002), 12000, 1500);
 }
