@@ -577,6 +577,19 @@ struct bkey_packed *bset_search(const struct btree_keys *b, const struct bset_tr
 	return search_linear(b, t, idx, s);
 }
 
+void btree_keys_prefetch(const struct btree_keys *b)
+{
+	for (unsigned i = 0; i < b->nsets; i++) {
+		const struct bset_tree *t = &b->set[i];
+		u32 quarter = bset_u64s(t) / 4;
+
+		bset_prefetch(b, t);
+		/* roughly where a bisection looks first */
+		for (u32 j = 1; t->aux_type == BSET_RW_AUX && j < 4; j++)
+			__builtin_prefetch(b->data + t->start + j * quarter);
+	}
+}
+
 struct bkey_packed *bset_prev_key(const struct btree_keys *b, const struct bset_tree *t,
 				  const struct bkey_packed *k)
 {

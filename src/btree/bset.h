@@ -128,6 +128,9 @@ btree_node_iter_peek_unpack(struct btree_node_iter *it, const struct btree_keys 
 /* The live key at exactly @pos, or NULL. */
 struct bkey_packed *btree_keys_lookup(const struct btree_keys *b, struct bpos pos);
 
+/* Begin to fetch what searching the sets reads first. */
+void btree_keys_prefetch(const struct btree_keys *b);
+
 /* Changes */
 
 /*

@@ -292,9 +292,44 @@ int btree_keys_load(struct btree_keys *b, const struct bset_src *src, unsigned n
 
 /* Into another node */
 
+/* @k of @src into @dst, which has another format. */
+static int repack_into(struct btree_keys *dst, struct bset_tree *t, const struct btree_keys *src,
+		       const struct bkey_packed *k)
+{
+	struct bkey u;
+	struct bkey_s_c s = bkey_disassemble(&src->f, k, &u);
+	u64 packed[BKEY_U64s];
+	u32 key_u64s = BKEY_U64s, val_u64s = bkey_val_u64s(&u);
+
+	if (bkey_pack_key((struct bkey_packed *)packed, &u, &dst->f))
+		key_u64s = dst->f.f.key_u64s;
+	else
+		memcpy(packed, &u, sizeof(u));
+	if (t->end + key_u64s + val_u64s > dst->capacity_u64s)
+		return -BCFS_ERR_bset_too_big;
+	memcpy(dst->data + t->end, packed, key_u64s * 8);
+	memcpy(dst->data + t->end + key_u64s, s.v, val_u64s * 8);
+	t->end += key_u64s + val_u64s;
+	return 0;
+}
+
+/* The same where the formats are equal. */
+static int copy_into(struct btree_keys *dst, struct bset_tree *t, const struct bkey_packed *k)
+{
+	if (t->end + k->u64s > dst->capacity_u64s)
+		return -BCFS_ERR_bset_too_big;
+	memcpy(dst->data + t->end, k, k->u64s * 8);
+	((struct bkey_packed *)(dst->data + t->end))->needs_whiteout = 0;
+	t->end += k->u64s;
+	return 0;
+}
+
 int btree_keys_sort_into(struct btree_keys *dst, const struct btree_keys *src, struct bpos first,
 			 struct bpos last)
 {
+	bool same = !memcmp(&dst->f.f, &src->f.f, sizeof(dst->f.f));
+	bool bounded = !bpos_eq(last, SPOS_MAX);
+	struct bset_search_key end;
 	struct btree_node_iter it;
 	struct bset_tree *t = &dst->set[0];
 	struct bkey_packed *k;
@@ -305,28 +340,19 @@ int btree_keys_sort_into(struct btree_keys *dst, const struct btree_keys *src, s
 		*t = (struct bset_tree){0};
 	for (unsigned i = 0; i < src->nsets; i++)
 		t->journal_seq = max(t->journal_seq, src->set[i].journal_seq);
+	if (bounded)
+		bset_search_key_init(&end, src, bpos_successor(last));
 
 	btree_node_iter_init(&it, src, first);
 	for (; (k = btree_node_iter_peek(&it, src)); btree_node_iter_advance(&it, src)) {
-		struct bkey u;
-		struct bkey_s_c s = bkey_disassemble(&src->f, k, &u);
-		u64 packed[BKEY_U64s];
-		u32 key_u64s = BKEY_U64s, val_u64s = bkey_val_u64s(&u);
+		u32 start = t->end;
 
-		if (bpos_gt(u.p, last))
+		if (bounded && !bset_key_before(src, k, &end))
 			break;
-		if (bkey_pack_key((struct bkey_packed *)packed, &u, &dst->f))
-			key_u64s = dst->f.f.key_u64s;
-		else
-			memcpy(packed, &u, sizeof(u));
-		if (t->end + key_u64s + val_u64s > dst->capacity_u64s) {
-			ret = -BCFS_ERR_bset_too_big;
+		ret = same ? copy_into(dst, t, k) : repack_into(dst, t, src, k);
+		if (ret)
 			break;
-		}
-		memcpy(dst->data + t->end, packed, key_u64s * 8);
-		memcpy(dst->data + t->end + key_u64s, s.v, val_u64s * 8);
-		t->end += key_u64s + val_u64s;
-		t->live_u64s += key_u64s + val_u64s;
+		t->live_u64s += t->end - start;
 		t->nr_live++;
 	}
 	if (t->end) {

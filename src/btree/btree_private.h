@@ -172,6 +172,8 @@ struct btree_fs {
 	struct log *log;
 	struct journal *j;
 	struct btree_fs_opts opts;
+	/* Has any key type a trigger, a commit hook? [0]: in leaves, [1]: of interior keys */
+	bool has_triggers[2], has_hooks[2];
 	u32 node_sectors, block_sectors;
 	struct btree_cache cache;
 	struct btree_root roots[BTREE_ID_NR];
@@ -246,6 +248,15 @@ static inline bool btree_node_dirty(const struct btree *b)
 static inline bool btree_node_covers(const struct btree *b, struct bpos pos)
 {
 	return bpos_ge(pos, b->min_key) && bpos_le(pos, b->max_key);
+}
+
+/* Begin to fetch what a search of the node, or an insert, reads first. */
+static inline void btree_node_prefetch(const struct btree *b)
+{
+	const char *p = (const char *)&b->keys;
+
+	for (size_t i = 0; i < sizeof(b->keys); i += BSET_CACHELINE)
+		__builtin_prefetch(p + i);
 }
 
 /* cache.c */
@@ -338,7 +349,6 @@ void btree_trans_unlock_reads(struct btree_trans *trans, struct btree *only);
 /* iter.c */
 int btree_iter_traverse_to(struct btree_iter *iter, struct bpos pos, unsigned locks_want);
 void btree_iter_clone_path(struct btree_iter *dst, struct btree_iter *src);
-void btree_iters_node_changed(struct btree_trans *trans, struct btree *b);
 
 /* update.c */
 /* Would a key of an ancestor snapshot show through at @pos? 1, 0, or a negative code. */

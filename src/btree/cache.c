@@ -173,15 +173,6 @@ void btree_node_hash_remove(struct btree_fs *c, struct btree *b)
 	env_call_rcu(c->env, &h->rcu, handle_free_rcu);
 }
 
-/* What a search of the node reads first. */
-static inline void node_prefetch(const struct btree *b)
-{
-	const char *p = (const char *)&b->keys;
-
-	for (size_t i = 0; i < sizeof(b->keys); i += BSET_CACHELINE)
-		__builtin_prefetch(p + i);
-}
-
 /* The answer may be stale: lock the node, then look at its hash_val again. */
 static struct btree *cache_lookup(struct btree_fs *c, u64 hash)
 {
@@ -190,7 +181,7 @@ static struct btree *cache_lookup(struct btree_fs *c, u64 hash)
 	struct cds_lfht_iter it;
 
 	if (likely(b)) {
-		node_prefetch(b);
+		btree_node_prefetch(b);
 		if (likely(atomic_load_explicit(&b->hash_val, memory_order_relaxed) == hash))
 			return b;
 		b = NULL;

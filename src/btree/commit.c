@@ -51,7 +51,7 @@ static int update_trigger(struct btree_trans *trans, struct btree_update *u)
 
 	u->trig_done = true;
 	u->trig_old = NULL;
-	if (u->no_triggers)
+	if (u->no_triggers || !trans->c->has_triggers[!!u->level])
 		return 0;
 	if (trig_old)
 		return btree_run_trigger(trans, u->id, u->level, bkey_i_to_s_c(trig_old),
@@ -267,7 +267,7 @@ static void run_commit_hooks(struct btree_trans *trans, struct btree_update *u, 
 {
 	const struct bkey_ops_table *t = trans->c->opts.ops;
 
-	if (u->no_triggers)
+	if (u->no_triggers || !trans->c->has_hooks[!!u->level])
 		return;
 	update_find_old(u);
 	const struct bkey_ops *o = bkey_ops_of(t, u->old.k->type);
@@ -341,12 +341,23 @@ static void publish_swap(struct btree_trans *trans)
 	}
 }
 
+/* Many updates, each in another node, are many cache misses: begin those of the next ones. */
+static void prefetch_updates(struct btree_trans *trans, size_t i)
+{
+	if (i + 4 < trans->updates.nr)
+		btree_node_prefetch(trans->updates.data[i + 4]->b);
+	if (i + 2 < trans->updates.nr)
+		btree_keys_prefetch(&trans->updates.data[i + 2]->b->keys);
+}
+
 static void commit_locked(struct btree_trans *trans, struct journal_res *res)
 {
 	struct btree_fs *c = trans->c;
 
-	for (size_t i = 0; i < trans->updates.nr; i++)
+	for (size_t i = 0; i < trans->updates.nr; i++) {
+		prefetch_updates(trans, i);
 		apply_update(trans, trans->updates.data[i], res);
+	}
 	if (trans->log)
 		journal_add_entry(c->j, res, BCFS_JSET_ENTRY_log, 0, 0, trans->log,
 				  trans->log_u64s);
@@ -366,14 +377,11 @@ static void commit_locked(struct btree_trans *trans, struct journal_res *res)
 /* Iterators of this transaction on changed nodes: still valid, but not their node iterators. */
 static void refresh_iters(struct btree_trans *trans)
 {
-	struct btree *prev = NULL;
-
-	for (size_t i = 0; i < trans->updates.nr; i++) {
-		struct btree *b = trans->updates.data[i]->b;
-
-		if (b != prev)
-			btree_iters_node_changed(trans, b);
-		prev = b;
+	for (struct btree_iter *iter = trans->iters; iter; iter = iter->next) {
+		/* Those that updates own are never read through. */
+		for (size_t i = 0; iter->node_iter_valid && i < trans->updates.nr; i++)
+			if (trans->updates.data[i]->b == iter->l[iter->level].b)
+				iter->node_iter_valid = false;
 	}
 }
 

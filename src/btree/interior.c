@@ -164,6 +164,17 @@ static void measure(const struct btree *src, struct bpos min_key, struct bpos ma
 		bkey_format_add_pos(s, max_key);
 }
 
+/* Does every key in these ranges pack? */
+static bool format_fits(const struct bkey_format_fast *f, const struct bkey_format_state *s)
+{
+	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++)
+		if (s->field_min[i] <= s->field_max[i] &&
+		    (s->field_min[i] < f->f.field_offset[i] ||
+		     s->field_max[i] - f->f.field_offset[i] > f->mask[i]))
+			return false;
+	return true;
+}
+
 static struct bkey_format format_for(const struct btree *src, struct bpos min_key,
 				     struct bpos max_key)
 {
@@ -171,7 +182,13 @@ static struct bkey_format format_for(const struct btree *src, struct bpos min_ke
 
 	bkey_format_state_init(&s);
 	measure(src, min_key, max_key, &s);
-	return bkey_format_done(&s);
+	struct bkey_format fmt = bkey_format_done(&s);
+
+	/* No shorter than what @src has: then keys are copied as they are. */
+	if (!bpos_eq(max_key, SPOS_MAX) && fmt.key_u64s >= src->keys.f.f.key_u64s &&
+	    format_fits(&src->keys.f, &s))
+		return src->keys.f.f;
+	return fmt;
 }
 
 /* ---- the pieces of an attempt ---- */

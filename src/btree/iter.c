@@ -265,14 +265,6 @@ static inline int iter_seek(struct btree_iter *iter, struct bpos search)
 	return 0;
 }
 
-/* A node of this transaction was changed by its own commit: node iterators are stale. */
-void btree_iters_node_changed(struct btree_trans *trans, struct btree *b)
-{
-	for (struct btree_iter *i = trans->iters; i; i = i->next)
-		if (i->l[i->level].b == b)
-			i->node_iter_valid = false;
-}
-
 /* ---- iterators ---- */
 
 static inline bool iter_filters(const struct btree_iter *iter)
