@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Goal: after a crash at any moment the filesystem opens read-write with no repair, is exactly what
+ * it was after one prefix of its operations, not before the last fsync or sync that returned, and
+ * is consistent; also after a crash during that recovery, and after a device error.
+ * Method: runs of random operations on a small filesystem on the simulated device (sim.h), crashes
+ * at the positions of its log under all rules of what survives; each image counts once, by hash.
+ *
+ * Usage: crash MODE. BCFS_TEST_SEED: that run alone. BCFS_SIM_SCALE: how much of it (default 1).
+ * BCFS_SIM_LOG=1: all operations and the log.
+ */
+#include "sim.h"
+
+#include "../unit/test_rand.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct mode {
+	const char *name;
+	unsigned runs, ops, prefill;
+	unsigned states; /* per run, at most about so many */
+	bool restarts, faults, churn;
+	const char *must_move; /* counters, separated by spaces */
+};
+
+static const struct mode modes[] = {
+	/* Few operations, all positions. */
+	{"short", 30, 12, 0, 130, false, false, false, ""},
+	/* On a tree with some history. */
+	{"long", 8, 160, 120, 400, false, false, true,
+	 "btree.splits btree.evictions journal.wraps alloc.buckets_reused btree.rewrites"},
+	{"restarts", 10, 40, 60, 250, true, false, true,
+	 "btree.splits btree.restarts btree.evictions"},
+	{"faults", 60, 40, 60, 12, false, true, true, ""},
+};
+
+struct totals {
+	u64 runs, images, states, second, errors, struck, nr_prefixes;
+	struct sim_counters counters;
+};
+
+static double now(clockid_t clk)
+{
+	struct timespec ts;
+
+	clock_gettime(clk, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+static double scale(void)
+{
+	const char *s = getenv("BCFS_SIM_SCALE");
+
+	return s && atof(s) > 0 ? atof(s) : 1;
+}
+
+static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
+{
+	static const u32 preempts[] = {0, 64, 64, 256}, restarts[] = {5000, 30000, 100000};
+	u64 rng = seed * 0x9e3779b97f4a7c15ULL;
+	struct sim_cfg c = {.seed = seed, .fault = SIM_FAULT_NR};
+
+	c.block = trand_below(&rng, 2) ? 512 : 4096;
+	c.node = c.block == 512 ? 4096U << trand_below(&rng, 3) : 16384;
+	c.bucket = max(c.node, 16384U << trand_below(&rng, 3));
+	c.journal = c.bucket * 8U;
+	c.extent_max = 8192U << trand_below(&rng, 3);
+	c.cache_bytes = 1;
+	c.dev_bytes = (trand_below(&rng, 2) ? 6ULL : 12ULL) << 20;
+	c.preempt = preempts[trand_below(&rng, ARRAY_SIZE(preempts))];
+	c.eager = trand_below(&rng, 2) ? 0 : 40;
+	c.flush_delay_ms = trand_below(&rng, 2) ? 100 : 1000;
+	c.discard = trand_below(&rng, 3);
+	c.ops = mode->ops / 2 + (unsigned)trand_below(&rng, mode->ops);
+	c.prefill = mode->prefill;
+	if (mode->restarts)
+		c.restart_ppm = restarts[trand_below(&rng, ARRAY_SIZE(restarts))];
+	if (mode->faults) {
+		static const enum sim_fault faults[] = {
+			SIM_FAULT_READ_ERROR, SIM_FAULT_WRITE_ERROR, SIM_FAULT_WRITE_ERROR,
+			SIM_FAULT_WRITE_TORN, SIM_FAULT_FLUSH_ERROR, SIM_FAULT_DISCARD_ERROR};
+
+		c.fault = faults[seed % ARRAY_SIZE(faults)];
+		c.fault_at = 1 + trand_below(&rng, c.fault == SIM_FAULT_FLUSH_ERROR ? 8 : 60);
+	}
+	return c;
+}
+
+/* ---- images once ---- */
+
+struct seen {
+	u64 *slot;
+	u64 size, nr;
+};
+
+static bool seen_before(struct seen *s, u64 hash)
+{
+	hash += !hash;
+	if (s->nr * 2 >= s->size) {
+		struct seen n = {.size = s->size ? s->size * 2 : 1024};
+
+		n.slot = calloc(n.size, sizeof(u64));
+		for (u64 i = 0; i < s->size; i++)
+			if (s->slot[i])
+				seen_before(&n, s->slot[i]);
+		free(s->slot);
+		*s = n;
+	}
+	for (u64 i = hash % s->size;; i = (i + 1) % s->size) {
+		if (s->slot[i] == hash)
+			return true;
+		if (!s->slot[i]) {
+			s->slot[i] = hash;
+			s->nr++;
+			return false;
+		}
+	}
+}
+
+/* ---- one crash ---- */
+
+struct place {
+	u64 pos;
+	struct sim_crash how;
+};
+
+static const char *where(const struct place *p)
+{
+	static char buf[128];
+
+	snprintf(buf, sizeof(buf), "crash at %llu, %s (%llu)", (unsigned long long)p->pos,
+		 sim_crash_rule_name(p->how.rule), (unsigned long long)p->how.seed);
+	return buf;
+}
+
+/* Crashes of the recovery: the same tree again. */
+static void second_level(struct sim_run *r, struct sim_recovery *first, const struct place *p,
+			 u64 *rng, struct totals *t)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		u64 pos = trand_below(rng, first->opened_pos + 1);
+		struct sim_crash how = {.rule = trand_below(rng, SIM_CRASH_SUBSET),
+					.seed = trand_u64(rng)};
+		struct sim_image *img = sim_bdev_image_at(first->bdev, pos, &how);
+		struct sim_recovery rec = {.run = r, .img = img, .seed = first->seed + 1};
+
+		if (!sim_recover(&rec))
+			sim_fail(r, "%s; again while recovering, at %llu, %s: %s", where(p),
+				 (unsigned long long)pos, sim_crash_rule_name(how.rule), rec.msg);
+		if (strcmp(rec.text, first->text))
+			sim_fail(r,
+				 "%s; again while recovering, at %llu, %s: the tree is not the "
+				 "same:\n%s\nfirst:\n%s",
+				 where(p), (unsigned long long)pos, sim_crash_rule_name(how.rule),
+				 rec.text, first->text);
+		sim_recovery_free(&rec);
+		sim_image_free(img);
+		t->second++;
+	}
+}
+
+static void explain(struct sim_run *r, struct sim_recovery *rec, const struct place *p)
+{
+	u32 least = sim_run_floor(r, p->pos), last = 0, old = UINT32_MAX;
+
+	for (u32 i = 0; i < r->nr_states; i++) {
+		if (r->state[i].begin_pos <= p->pos && r->state[i].text)
+			last = i;
+		if (r->state[i].hash == text_hash(rec->text))
+			old = i;
+	}
+	if (old != UINT32_MAX)
+		sim_fail(r, "%s: state %u (operation %u), but durable were %u (operation %u)",
+			 where(p), old, r->state[old].op, least, r->state[least].op);
+	sim_fail(r, "%s: no prefix from state %u (operation %u) on:\n%s\nthe last it could be:\n%s",
+		 where(p), least, r->state[least].op, rec->text, r->state[last].text);
+}
+
+static void one_crash(struct sim_run *r, const struct place *p, struct seen *seen, u64 *rng,
+		      struct totals *t)
+{
+	struct sim_image *img = sim_bdev_image_at(r->bdev, p->pos, &p->how);
+	struct sim_recovery rec = {.run = r, .img = img, .seed = r->cfg.seed + p->pos};
+	const char *save = getenv("BCFS_SIM_SAVE");
+
+	t->images++;
+	if (seen_before(seen, sim_image_hash(img))) {
+		sim_image_free(img);
+		return;
+	}
+	t->states++;
+	rec.keep_log = trand_below(rng, 12) == 0;
+	rec.more = trand_below(rng, 6) == 0;
+	if (!sim_recover(&rec)) {
+		if (save)
+			sim_image_save(img, save);
+		sim_fail(r, "%s: %s", where(p), rec.msg);
+	}
+	if (!sim_run_find(r, p->pos, text_hash(rec.text))) {
+		if (save)
+			sim_image_save(img, save);
+		explain(r, &rec, p);
+	}
+	if (rec.keep_log)
+		second_level(r, &rec, p, rng, t);
+	sim_recovery_free(&rec);
+	sim_image_free(img);
+}
+
+static void one_run(const struct mode *mode, u64 seed, struct totals *t)
+{
+	struct sim_cfg cfg = make_cfg(mode, seed);
+	struct sim_run *r = calloc(1, sizeof(*r));
+	struct seen seen = {0};
+	u64 rng = seed ^ 0xc4a5, end, step, struck = 0;
+
+	sim_run_do(r, &cfg, &t->counters);
+	t->runs++;
+	t->errors += r->errors;
+	if (cfg.fault != SIM_FAULT_NR)
+		sim_bdev_fault_hits(r->bdev, cfg.fault, &struck);
+	t->struck += struck;
+	end = sim_bdev_log_len(r->bdev);
+	/* Three rules at each position that is visited. */
+	step = max_t(u64, 1, (end - r->first_pos) * 3 / mode->states);
+	for (u64 pos = r->first_pos + trand_below(&rng, step); pos <= end; pos += step) {
+		for (unsigned i = 0; i < 3; i++) {
+			static const enum sim_crash_rule often[] = {
+				SIM_CRASH_NONE, SIM_CRASH_ALL, SIM_CRASH_RANDOM, SIM_CRASH_TORN};
+			struct place p = {.pos = pos};
+
+			p.how.rule = i ? trand_below(&rng, SIM_CRASH_SUBSET)
+				       : often[trand_below(&rng, ARRAY_SIZE(often))];
+			p.how.seed = trand_u64(&rng);
+			one_crash(r, &p, &seen, &rng, t);
+		}
+	}
+	free(seen.slot);
+	sim_run_free(r);
+	free(r);
+}
+
+/* ---- all ---- */
+
+static void must_move(const struct mode *mode, struct totals *t)
+{
+	char list[256], *save = NULL;
+
+	snprintf(list, sizeof(list), "%s", mode->must_move);
+	for (char *name = strtok_r(list, " ", &save); name; name = strtok_r(NULL, " ", &save)) {
+		if (sim_counter(&t->counters, name))
+			continue;
+		fprintf(stderr, "FAILED: %s stayed zero: the runs do not reach what they should\n",
+			name);
+		exit(1);
+	}
+}
+
+static void print_totals(const struct mode *mode, struct totals *t, double cpu)
+{
+	static const char *const names[] = {
+		"btree.splits",		"btree.merges",		  "btree.rewrites",
+		"btree.root_grow",	"btree.evictions",	  "btree.restarts",
+		"journal.wraps",	"journal.flush",	  "journal.noflush",
+		"alloc.buckets_reused", "alloc.buckets_discarded"};
+
+	printf("%s: %llu runs, %llu images, %llu states, %llu second crashes, %.1f s, %.0f "
+	       "states/s, operations failed %llu, faults struck %llu\n",
+	       mode->name, (unsigned long long)t->runs, (unsigned long long)t->images,
+	       (unsigned long long)t->states, (unsigned long long)t->second, cpu,
+	       (double)(t->states + t->second) / cpu, (unsigned long long)t->errors,
+	       (unsigned long long)t->struck);
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		printf("  %s %llu\n", names[i],
+		       (unsigned long long)sim_counter(&t->counters, names[i]));
+}
+
+int main(int argc, char **argv)
+{
+	const struct mode *mode = NULL;
+	struct totals *t = calloc(1, sizeof(*t));
+	double start = now(CLOCK_PROCESS_CPUTIME_ID);
+	unsigned runs;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++)
+		if (argc > 1 && !strcmp(argv[1], modes[i].name))
+			mode = &modes[i];
+	if (!mode) {
+		fprintf(stderr, "usage: crash short|long|restarts|faults\n");
+		return 2;
+	}
+	if (getenv("BCFS_TEST_SEED")) {
+		one_run(mode, trand_seed(0), t);
+		print_totals(mode, t, now(CLOCK_PROCESS_CPUTIME_ID) - start);
+		return 0;
+	}
+	runs = (unsigned)(mode->runs * scale() + 0.5);
+	for (unsigned i = 0; i < max(runs, 1U); i++)
+		one_run(mode, 1 + i, t);
+	print_totals(mode, t, now(CLOCK_PROCESS_CPUTIME_ID) - start);
+	if (scale() >= 1)
+		must_move(mode, t);
+	free(t);
+	return 0;
+}
