@@ -17,24 +17,31 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct mode {
 	const char *name;
 	unsigned runs, ops, prefill;
 	unsigned states; /* per run, at most about so many */
-	bool restarts, faults, churn;
+	bool restarts, faults;
+	unsigned bulk;
 	const char *must_move; /* counters, separated by spaces */
 };
 
 static const struct mode modes[] = {
 	/* Few operations, all positions. */
-	{"short", 30, 12, 0, 130, false, false, false, ""},
+	{"short", 120, 12, 0, 130, false, false, 0, ""},
 	/* On a tree with some history. */
-	{"long", 8, 160, 120, 400, false, false, true,
-	 "btree.splits btree.evictions journal.wraps alloc.buckets_reused btree.rewrites"},
-	{"restarts", 10, 40, 60, 250, true, false, true,
-	 "btree.splits btree.restarts btree.evictions"},
-	{"faults", 60, 40, 60, 12, false, true, true, ""},
+	{"long", 10, 300, 400, 250, false, false, 0,
+	 "btree.splits journal.wraps alloc.buckets_reused btree.rewrites"},
+	/* More nodes than the cache holds. */
+	{"evict", 5, 80, 40, 150, false, false, 400,
+	 "btree.splits btree.evictions btree.node_reads btree.merges journal.wraps"},
+	{"restarts", 16, 60, 120, 200, true, false, 0, "btree.restarts journal.wraps"},
+	{"faults", 240, 40, 60, 12, false, true, 0, "alloc.buckets_reused"},
+	{"evict-faults", 40, 40, 20, 12, false, true, 400, "btree.evictions"},
+	/* Two processes, one seed: the same run. */
+	{"replay", 6, 60, 20, 0, false, false, 0, ""},
 };
 
 struct totals {
@@ -76,6 +83,13 @@ static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
 	c.discard = trand_below(&rng, 3);
 	c.ops = mode->ops / 2 + (unsigned)trand_below(&rng, mode->ops);
 	c.prefill = mode->prefill;
+	c.bulk = mode->bulk;
+	if (c.bulk) {
+		c.block = 512;
+		c.node = 4096;
+		c.bucket = max(c.bucket, c.node);
+		c.dev_bytes = 12ULL << 20;
+	}
 	if (mode->restarts)
 		c.restart_ppm = restarts[trand_below(&rng, ARRAY_SIZE(restarts))];
 	if (mode->faults) {
@@ -243,7 +257,63 @@ static void one_run(const struct mode *mode, u64 seed, struct totals *t)
 	free(r);
 }
 
+/* ---- the same run twice ---- */
+
+static u64 run_hash(const struct mode *mode, u64 seed, struct totals *t)
+{
+	struct sim_cfg cfg = make_cfg(mode, seed);
+	struct sim_run *r = calloc(1, sizeof(*r));
+	u64 hash;
+
+	sim_run_do(r, &cfg, &t->counters);
+	hash = r->run_hash;
+	sim_run_free(r);
+	free(r);
+	t->runs++;
+	return hash;
+}
+
+/* The hash of the run in a new process, which has its memory at other addresses. */
+static u64 run_hash_elsewhere(u64 seed)
+{
+	unsigned long long hash = 0;
+	char cmd[128];
+	FILE *f;
+
+	snprintf(cmd, sizeof(cmd), "BCFS_TEST_SEED=%llu /proc/%d/exe replay",
+		 (unsigned long long)seed, (int)getpid());
+	f = popen(cmd, "r");
+	if (!f || fscanf(f, "%llx", &hash) != 1) {
+		fprintf(stderr, "FAILED: %s\n", cmd);
+		exit(1);
+	}
+	pclose(f);
+	return hash;
+}
+
+static void replay(const struct mode *mode, u64 seed, struct totals *t)
+{
+	u64 hash = run_hash(mode, seed, t);
+
+	if (getenv("BCFS_TEST_SEED")) {
+		printf("%llx\n", (unsigned long long)hash);
+		exit(0);
+	}
+	if (run_hash(mode, seed, t) == hash && run_hash_elsewhere(seed) == hash)
+		return;
+	fprintf(stderr, "FAILED: seed %llu does not replay alike\n", (unsigned long long)seed);
+	exit(1);
+}
+
 /* ---- all ---- */
+
+static void run(const struct mode *mode, u64 seed, struct totals *t)
+{
+	if (mode->states)
+		one_run(mode, seed, t);
+	else
+		replay(mode, seed, t);
+}
 
 static void must_move(const struct mode *mode, struct totals *t)
 {
@@ -289,17 +359,17 @@ int main(int argc, char **argv)
 		if (argc > 1 && !strcmp(argv[1], modes[i].name))
 			mode = &modes[i];
 	if (!mode) {
-		fprintf(stderr, "usage: crash short|long|restarts|faults\n");
+		fprintf(stderr, "usage: crash MODE\n");
 		return 2;
 	}
 	if (getenv("BCFS_TEST_SEED")) {
-		one_run(mode, trand_seed(0), t);
+		run(mode, trand_seed(0), t);
 		print_totals(mode, t, now(CLOCK_PROCESS_CPUTIME_ID) - start);
 		return 0;
 	}
 	runs = (unsigned)(mode->runs * scale() + 0.5);
 	for (unsigned i = 0; i < max(runs, 1U); i++)
-		one_run(mode, 1 + i, t);
+		run(mode, 1 + i, t);
 	print_totals(mode, t, now(CLOCK_PROCESS_CPUTIME_ID) - start);
 	if (scale() >= 1)
 		must_move(mode, t);

@@ -51,11 +51,12 @@ static void fill_bytes(u8 *p, u64 len, u64 seed)
 	}
 }
 
-void model_init(struct model *m, u64 seed, u32 block_bytes)
+void model_init(struct model *m, u64 seed, u32 block_bytes, u32 node_bytes)
 {
 	memset(m, 0, sizeof(*m));
 	m->rng = seed;
 	m->block_bytes = block_bytes;
+	m->target_max = min_t(u32, 3000, node_bytes / 4);
 	m->n[0] = (struct mino){
 		.used = true, .mode = S_IFDIR | 0755, .nlink = 1, .inum = BCFS_ROOT_INO};
 	for (unsigned x = 0; x < M_XATTRS; x++)
@@ -118,7 +119,7 @@ static bool gen_new(struct model *m, struct mop *op)
 		return false;
 	op->fill = rnd(m, 1 << 30);
 	op->flags = (u32)rnd(m, 01000);
-	op->len = rnd(m, 4) ? 1 + rnd(m, 60) : 1 + rnd(m, 3000);
+	op->len = rnd(m, 4) ? 1 + rnd(m, 60) : 1 + rnd(m, m->target_max);
 	return true;
 }
 
@@ -244,7 +245,7 @@ bool model_gen(struct model *m, struct mop *op)
 	case MOP_CHMOD:
 		op->flags = (u32)rnd(m, 01000);
 		op->ino = pick(m, 0);
-		return op->ino >= 0;
+		return op->ino >= 0 && !S_ISLNK(m->n[op->ino].mode);
 	case MOP_FSYNC:
 		op->ino = pick(m, 0);
 		return op->ino >= 0;
@@ -383,8 +384,7 @@ void model_apply(struct model *m, const struct mop *op, u64 cut, u32 state)
 		x->xattr_len[op->name] = -1;
 		break;
 	case MOP_CHMOD:
-		if (!S_ISLNK(x->mode))
-			x->mode = (x->mode & S_IFMT) | op->flags;
+		x->mode = (x->mode & S_IFMT) | op->flags;
 		break;
 	case MOP_FORGET:
 		x->refs = 0;
@@ -498,8 +498,7 @@ int model_exec(struct model *m, struct bcfs *c, const struct mop *op, u64 *ret_c
 	case MOP_REMOVEXATTR:
 		return exec_xattr(m, c, op);
 	case MOP_CHMOD:
-		return S_ISLNK(m->n[op->ino].mode) ? 0
-						   : bcfs_setattr(c, ino, &st, BCFS_SET_MODE, &st);
+		return bcfs_setattr(c, ino, &st, BCFS_SET_MODE, &st);
 	case MOP_FORGET:
 		bcfs_forget(c, ino, m->n[op->ino].refs);
 		return 0;
@@ -627,7 +626,8 @@ static int list_entry(void *arg, const struct bcfs_dir_entry *e)
 {
 	struct dir_list *l = arg;
 
-	if (!strcmp(e->name, ".") || !strcmp(e->name, "..") || l->nr == ARRAY_SIZE(l->e))
+	if (!strcmp(e->name, ".") || !strcmp(e->name, "..") || !strcmp(e->name, M_BULK_DIR) ||
+	    l->nr == ARRAY_SIZE(l->e))
 		return 0;
 	snprintf(l->e[l->nr].name, sizeof(l->e[0].name), "%s", e->name);
 	l->e[l->nr++].ino = e->ino;
@@ -669,7 +669,7 @@ static void fs_xattrs(struct bcfs *c, struct text *t, struct bcfs_ino ino, int *
 
 static void fs_walk(struct bcfs *c, struct text *t, const char *path, struct bcfs_ino ino, int *err)
 {
-	struct bcfs_stat st;
+	struct bcfs_stat st, bulk;
 	struct dir_list *l;
 	char *sub;
 	int ret = bcfs_getattr(c, ino, &st);
@@ -678,6 +678,10 @@ static void fs_walk(struct bcfs *c, struct text *t, const char *path, struct bcf
 	if (ret) {
 		fprintf(t->f, "%s: getattr: %s\n", path, err_str(ret));
 		return;
+	}
+	if (!*path && !bcfs_lookup(c, ino, M_BULK_DIR, &bulk)) {
+		bcfs_forget(c, bulk.ino, 1);
+		st.nlink--;
 	}
 	if (!text_head(t, path, st.mode, st.nlink, st.size, ino.inum))
 		return;

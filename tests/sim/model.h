@@ -16,7 +16,7 @@
 
 #include "fs/fs.h"
 
-#define M_INOS	   48
+#define M_INOS	   100
 #define M_NAMES	   12
 #define M_XATTRS   3
 #define M_FILE_MAX (40U << 10)
@@ -66,10 +66,11 @@ struct mino {
 struct model {
 	u64 rng;
 	u32 block_bytes;
+	u32 target_max; /* longest target of a symlink, bytes */
 	struct mino n[M_INOS];
 };
 
-void model_init(struct model *m, u64 seed, u32 block_bytes);
+void model_init(struct model *m, u64 seed, u32 block_bytes, u32 node_bytes);
 void model_free(struct model *m);
 /* False when the operation drawn is not possible now: draw again. */
 bool model_gen(struct model *m, struct mop *op);
@@ -84,6 +85,9 @@ u64 model_hash_cut(struct model *m, const struct mop *op, u64 cut);
 int model_exec(struct model *m, struct bcfs *c, const struct mop *op, u64 *ret_cut);
 
 char *model_text(struct model *m);
+/* A directory of the root that is not part of the tree: noise for caches and nodes. */
+#define M_BULK_DIR "bulk"
+
 /* *ret_err: the first error met. */
 char *fs_text(struct bcfs *c, int *ret_err);
 u64 text_hash(const char *text);

@@ -174,6 +174,7 @@ static void op_failed(struct sim_run *r, const struct mop *op, u64 begin, int re
 	if (none || !mop_changes(op))
 		return;
 	if (mop_has_steps(op)) {
+		add_steps(r, op, begin);
 		for (cut = 1; cut <= op->len; cut++) {
 			if ((op->offset + cut) % r->cfg.block && cut != op->len)
 				continue;
@@ -190,13 +191,61 @@ static void op_failed(struct sim_run *r, const struct mop *op, u64 begin, int re
 	      err_str(ret), r->state[r->nr_states - 1].text);
 }
 
+/* ---- what is not in the model ---- */
+
+static void bulk_xattr(struct sim_run *r, unsigned i)
+{
+	struct bcfs_ino ino = {BCFS_ROOT_SUBVOL, r->bulk[i]};
+	u8 buf[1024];
+	int ret;
+
+	memset(buf, (int)i, sizeof(buf));
+	ret = bcfs_setxattr(&r->core->fs, ino, "user.bulk", buf, 200 + trand_below(&r->rng, 500),
+			    0);
+	check(r, !ret || r->cfg.fault != SIM_FAULT_NR, "setxattr: %s", err_str(ret));
+}
+
+static void bulk_make(struct sim_run *r)
+{
+	const struct bcfs_cred cred = {0};
+	struct bcfs *c = &r->core->fs;
+	struct bcfs_stat dir, st;
+	char name[32];
+	int ret = bcfs_mkdir(c, bcfs_root(c), M_BULK_DIR, 0755, &cred, &dir);
+
+	check(r, !ret, "mkdir: %s", err_str(ret));
+	r->bulk = calloc(r->cfg.bulk, sizeof(r->bulk[0]));
+	for (unsigned i = 0; i < r->cfg.bulk; i++) {
+		snprintf(name, sizeof(name), "bulk-%u", i);
+		ret = bcfs_mknod(c, dir.ino, name, S_IFREG | 0600, 0, 0, &cred, &st);
+		check(r, !ret, "mknod: %s", err_str(ret));
+		r->bulk[i] = st.ino.inum;
+		bulk_xattr(r, i);
+	}
+}
+
+static void bulk_touch(struct sim_run *r)
+{
+	unsigned i = (unsigned)trand_below(&r->rng, r->cfg.bulk);
+	struct bcfs_ino ino = {BCFS_ROOT_SUBVOL, r->bulk[i]};
+	u8 buf[1024];
+
+	if (trand_below(&r->rng, 3) == 0)
+		bulk_xattr(r, i);
+	else
+		bcfs_getxattr(&r->core->fs, ino, "user.bulk", buf, sizeof(buf));
+}
+
 static void one_op(struct sim_run *r)
 {
-	u64 begin = sim_bdev_log_len(r->bdev), cut;
+	u64 begin, cut;
 	struct mop op;
 	char what[256];
 	int ret;
 
+	for (unsigned i = 0; r->cfg.bulk && i < 3; i++)
+		bulk_touch(r);
+	begin = sim_bdev_log_len(r->bdev);
 	while (!model_gen(&r->m, &op))
 		;
 	r->op = grow(r->op, r->nr_ops, &r->max_ops, sizeof(r->op[0]));
@@ -206,13 +255,13 @@ static void one_op(struct sim_run *r)
 	if (getenv("BCFS_SIM_LOG"))
 		fprintf(stderr, "op %u at %llu: %s: %s\n", r->nr_ops, (unsigned long long)begin,
 			what, ret ? err_str(ret) : "ok");
-	if (mop_has_steps(&op))
-		add_steps(r, &op, begin);
 	if (ret || cut != UINT64_MAX) {
 		check(r, r->cfg.fault != SIM_FAULT_NR || !ret || err_to_errno(ret) == ENOSPC,
 		      "operation %u, %s: %s", r->nr_ops, what, err_str(ret));
 		op_failed(r, &op, begin, ret);
 	} else {
+		if (mop_has_steps(&op))
+			add_steps(r, &op, begin);
 		model_apply(&r->m, &op, UINT64_MAX, r->nr_states);
 		if (mop_changes(&op))
 			state_add_now(r, begin);
@@ -256,6 +305,8 @@ static void run_main(void *arg)
 	ret = core_open_on(r->env, r->bdev, &co, log_line, (void *)cfg, &r->core, msg, sizeof(msg));
 	check(r, !ret, "open: %s (%s)", err_str(ret), msg);
 	state_add_now(r, 0);
+	if (cfg->bulk)
+		bulk_make(r);
 	for (unsigned i = 0; i < cfg->prefill; i++)
 		one_op(r);
 	if (cfg->prefill) {
@@ -304,7 +355,7 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 	r->cfg = *cfg;
 	r->counters = counters;
 	r->rng = cfg->seed ^ 0x5bd1e995;
-	model_init(&r->m, cfg->seed, cfg->block);
+	model_init(&r->m, cfg->seed, cfg->block, cfg->node);
 	r->env = env_sim_create(cfg->seed);
 	ret = sim_bdev_create(r->env, "sim", &o, &r->bdev);
 	check(r, !ret, "no device: %s", err_str(ret));
@@ -312,7 +363,7 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 	ret = env_sim_run(r->env, run_main, r);
 	check(r, !ret, "the simulation ended with %s", err_str(ret));
 	check(r, !sim_bdev_violations(r->bdev), "%s", sim_bdev_first_violation(r->bdev));
-	r->schedule_hash = env_sim_schedule_hash(r->env);
+	r->run_hash = env_sim_schedule_hash(r->env) ^ sim_bdev_log_hash(r->bdev);
 }
 
 void sim_run_free(struct sim_run *r)
@@ -324,6 +375,7 @@ void sim_run_free(struct sim_run *r)
 		free(r->state[i].text);
 	free(r->state);
 	free(r->floor);
+	free(r->bulk);
 	free(r->op);
 }
 

@@ -19,8 +19,9 @@ struct sim_cfg {
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
 	u32 flush_delay_ms;
-	bool discard, overwrite;
+	bool discard;
 	unsigned ops, prefill;
+	unsigned bulk; /* files of no interest, that fill nodes */
 	/* One fault at the kth request of its kind; SIM_FAULT_NR: none. */
 	enum sim_fault fault;
 	u64 fault_at;
@@ -61,13 +62,14 @@ struct sim_run {
 	struct core *core;
 	u64 first_pos; /* after mkfs */
 	u64 rng;
-	u64 schedule_hash;
+	u64 run_hash; /* of every scheduling decision and of all that was asked of the device */
 	struct mop *op;
 	unsigned nr_ops, max_ops;
 	struct sim_state *state;
 	unsigned nr_states, max_states;
 	struct sim_floor *floor;
 	unsigned nr_floors, max_floors;
+	u64 *bulk;  /* inode numbers */
 	u64 errors; /* operations that failed (only with a fault, or for space) */
 	struct sim_counters *counters;
 };
