@@ -97,7 +97,13 @@ struct btree_cache {
 	/* Nodes lately found, by hash: a guess that is checked. A struct btree is never freed. */
 	struct btree *_Atomic hints[BTREE_CACHE_HINTS];
 	DARRAY(struct btree *) all; /* every struct btree there is; lock */
-	struct btree *free;	    /* with buffers, not in use; lock */
+	/*
+	 * Memory of the nodes' buffers, in pieces of many: huge pages, for a search jumps about in
+	 * all of it. Given back at the end only, as every struct btree keeps its buffers; lock.
+	 */
+	DARRAY(void *) slabs;
+	u32 slab_used;	    /* bytes of the last one; lock */
+	struct btree *free; /* with buffers, not in use; lock */
 	u32 nr_free;
 	u32 nr_reserved; /* of the free ones, kept for interior updates; lock */
 	u32 limit;	 /* nodes */

@@ -37,20 +37,40 @@ static void handle_free_rcu(struct rcu_head *head)
 	env_free(h->env, h);
 }
 
-/* Buffers for @b; false if there is no memory. */
-static bool node_buffers_alloc(struct btree_fs *c, struct btree *b)
+#define SLAB_BYTES (8U << 20)
+
+/* A node's buffers take so much of a slab: keys, a line to read beyond them, aux trees. */
+static size_t node_slab_bytes(const struct btree_fs *c)
 {
 	size_t bytes = btree_node_mem_bytes(c);
 
-	b->keys.data = env_malloc_aligned(c->env, 4096, bytes + BSET_CACHELINE);
-	b->keys.aux = env_malloc_aligned(c->env, 64, btree_keys_aux_bytes(bytes));
-	if (b->keys.data && b->keys.aux)
-		return true;
-	env_free(c->env, b->keys.data);
-	env_free(c->env, b->keys.aux);
-	b->keys.data = NULL;
-	b->keys.aux = NULL;
-	return false;
+	return round_up(round_up(bytes + BSET_CACHELINE, (size_t)BSET_CACHELINE) +
+				btree_keys_aux_bytes(bytes),
+			(size_t)4096);
+}
+
+/* Buffers for @b; false if there is no memory. cache.lock held. */
+static bool node_buffers_alloc(struct btree_fs *c, struct btree *b)
+{
+	struct btree_cache *bc = &c->cache;
+	size_t bytes = node_slab_bytes(c);
+	/* few small nodes: no more than the reserve at once */
+	size_t slab_bytes = min_t(size_t, SLAB_BYTES / bytes, CACHE_RESERVE_NODES * 2) * bytes;
+
+	if (!bc->slabs.nr || bc->slab_used + bytes > slab_bytes) {
+		void *slab = env_malloc_huge(c->env, slab_bytes);
+
+		if (!slab || darray_push(&bc->slabs, slab)) {
+			env_free(c->env, slab);
+			return false;
+		}
+		bc->slab_used = 0;
+	}
+	b->keys.data = bc->slabs.data[bc->slabs.nr - 1] + bc->slab_used;
+	b->keys.aux = (u8 *)b->keys.data +
+		      round_up(btree_node_mem_bytes(c) + BSET_CACHELINE, (u32)BSET_CACHELINE);
+	bc->slab_used += bytes;
+	return true;
 }
 
 /* A new struct btree, intent and write locked, with buffers. cache.lock held. */
@@ -60,9 +80,12 @@ static struct btree *node_new(struct btree_fs *c)
 
 	if (!b)
 		return NULL;
-	if (!node_buffers_alloc(c, b) || darray_push(&c->cache.all, b)) {
-		env_free(c->env, b->keys.data);
-		env_free(c->env, b->keys.aux);
+	if (darray_push(&c->cache.all, b)) {
+		env_free(c->env, b);
+		return NULL;
+	}
+	if (!node_buffers_alloc(c, b)) {
+		c->cache.all.nr--;
 		env_free(c->env, b);
 		return NULL;
 	}
@@ -123,12 +146,13 @@ void btree_cache_exit(struct btree_fs *c)
 		struct btree *b = *p;
 
 		env_free(c->env, b->spare);
-		env_free(c->env, b->keys.data);
-		env_free(c->env, b->keys.aux);
 		six_destroy(&b->lock);
 		env_free(c->env, b);
 	}
 	darray_exit(&bc->all);
+	darray_for_each (bc->slabs, slab)
+		env_free(c->env, *slab);
+	darray_exit(&bc->slabs);
 	if (bc->table)
 		cds_lfht_destroy(bc->table, NULL);
 	bc->table = NULL;

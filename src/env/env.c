@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -197,6 +198,21 @@ void *env_malloc_aligned(struct env *env, size_t align, size_t size)
 	if (unlikely(env->sim))
 		return sim_alloc(env->sim, align, size, false);
 	return posix_memalign(&p, align, size ? size : 1) ? NULL : p;
+}
+
+#define HUGE_PAGE_BYTES (2UL << 20)
+
+void *env_malloc_huge(struct env *env, size_t size)
+{
+	void *p;
+
+	if (unlikely(env->sim) || size < HUGE_PAGE_BYTES)
+		return env_malloc_aligned(env, 4096, size);
+	if (posix_memalign(&p, HUGE_PAGE_BYTES, size))
+		return NULL;
+	/* a wish, no more */
+	(void)madvise(p, size, MADV_HUGEPAGE);
+	return p;
 }
 
 void env_free(struct env *env, void *p)

@@ -87,6 +87,8 @@ void *env_zalloc(struct env *env, size_t size);
 void *env_realloc(struct env *env, void *p, size_t size);
 /* align: a power of two, up to 64 KiB. */
 void *env_malloc_aligned(struct env *env, size_t align, size_t size);
+/* Large and long-lived, in huge pages where the system has them; aligned to 4096 at least. */
+void *env_malloc_huge(struct env *env, size_t size);
 void env_free(struct env *env, void *p);
 
 /* ---- mutex and condition ---- */
