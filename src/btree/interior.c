@@ -592,7 +592,9 @@ static int op_wait(struct interior_op *op, int why)
 	}
 	switch (-why) {
 	case BCFS_ERR_journal_would_block:
-		return journal_res_wait(c->j, 1024, JOURNAL_RES_RECLAIM);
+		/* Plenty; of a small journal, all that an entry holds. */
+		return journal_res_wait(c->j, min(1024U, journal_res_max_u64s(c->j)),
+					JOURNAL_RES_RECLAIM);
 	case BCFS_ERR_btree_need_room: {
 		struct btree_trans *t = op->trans;
 

@@ -25,23 +25,26 @@ struct mode {
 	unsigned states; /* per run, at most about so many */
 	bool restarts, faults;
 	unsigned bulk;
+	bool full;
 	const char *must_move; /* counters, separated by spaces */
 };
 
 static const struct mode modes[] = {
 	/* Few operations, all positions. */
-	{"short", 120, 12, 0, 130, false, false, 0, ""},
+	{"short", 120, 12, 0, 130, false, false, 0, false, ""},
 	/* On a tree with some history. */
-	{"long", 10, 300, 400, 250, false, false, 0,
+	{"long", 10, 300, 400, 250, false, false, 0, false,
 	 "btree.splits journal.wraps alloc.buckets_reused btree.rewrites"},
 	/* More nodes than the cache holds. */
-	{"evict", 5, 80, 40, 150, false, false, 400,
+	{"evict", 5, 80, 40, 150, false, false, 400, false,
 	 "btree.splits btree.evictions btree.node_reads btree.merges journal.wraps"},
-	{"restarts", 16, 60, 120, 200, true, false, 0, "btree.restarts journal.wraps"},
-	{"faults", 240, 40, 60, 12, false, true, 0, "alloc.buckets_reused"},
-	{"evict-faults", 40, 40, 20, 12, false, true, 400, "btree.evictions"},
+	/* Little space: every bucket is used again and again, and writes meet ENOSPC. */
+	{"full", 10, 200, 300, 150, false, false, 0, true, "alloc.buckets_reused journal.wraps"},
+	{"restarts", 16, 60, 120, 200, true, false, 0, false, "btree.restarts journal.wraps"},
+	{"faults", 240, 40, 60, 12, false, true, 0, false, "alloc.buckets_reused"},
+	{"evict-faults", 40, 40, 20, 12, false, true, 400, false, "btree.evictions"},
 	/* Two processes, one seed: the same run. */
-	{"replay", 6, 60, 20, 0, false, false, 0, ""},
+	{"replay", 6, 60, 20, 0, false, false, 0, false, ""},
 };
 
 struct totals {
@@ -84,6 +87,11 @@ static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
 	c.ops = mode->ops / 2 + (unsigned)trand_below(&rng, mode->ops);
 	c.prefill = mode->prefill;
 	c.bulk = mode->bulk;
+	if (mode->full) {
+		c.bucket = max(c.node, 8192U);
+		c.journal = c.bucket * 8U;
+		c.dev_bytes = 1536ULL << 10;
+	}
 	if (c.bulk) {
 		c.block = 512;
 		c.node = 4096;
