@@ -53,6 +53,7 @@ struct core {
 	u64 replayed_seq; /* the journal was replayed: up to here; else 0 */
 	bool journal_started, threads_started;
 	u8 on_error;
+	u64 errors[3]; /* atomic: read, write, checksum; added to the device's at closing */
 };
 
 static inline struct core *to_core(const struct bcfs *fs)
@@ -88,6 +89,8 @@ int core_recover(struct core *c);
  * to replay and the ring does not fill up with sessions that died young. After core_start_layers().
  */
 int core_recovery_settle(struct core *c);
+/* What went wrong since opening goes into the superblock, which is written if anything did. */
+int core_record_errors(struct core *c);
 /* Write the clean section. */
 int core_mark_clean(struct core *c, const struct journal_carried *carried, u64 seq);
 

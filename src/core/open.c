@@ -65,8 +65,17 @@ static void core_went_wrong(struct core *c, int err)
 			c->fs.bdev->name, err_str(err));
 }
 
+/* For the device's counts in the superblock. */
+static void core_count_error(struct core *c, int err)
+{
+	unsigned kind = err == -BCFS_ERR_dev_read ? 0 : err == -BCFS_ERR_dev_write ? 1 : 2;
+
+	__atomic_fetch_add(&c->errors[kind], 1, __ATOMIC_RELAXED);
+}
+
 static void core_btree_error(void *arg, int err, const char *msg)
 {
+	core_count_error(arg, err);
 	core_went_wrong(arg, err);
 }
 
@@ -79,13 +88,10 @@ static void core_journal_error(void *arg, int err)
 		c->fs.bdev->name, err_str(err));
 }
 
+/* data/ has logged it, with its place. */
 static void core_data_error(void *arg, int err, u32 snapshot, u64 inum, u64 offset, u64 len)
 {
-	struct core *c = arg;
-
-	log_err(&c->log, "%s: inode %llu: %llu bytes at %llu: %s", c->fs.bdev->name,
-		(unsigned long long)inum, (unsigned long long)len, (unsigned long long)offset,
-		err_str(err));
+	core_count_error(arg, err);
 }
 
 static int core_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u64 seq)
@@ -307,6 +313,9 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		return err;
 	}
 	c->opening = false;
+	if (c->fs.sb->sb->flags[0] & BCFS_SB_FLAG_ERROR)
+		log_warn(&c->log, "%s: errors were met at an earlier mount: run fsck.bcfs",
+			 bdev->name);
 	*ret = c;
 	return 0;
 }
@@ -326,6 +335,8 @@ int core_close(struct core *c)
 	btree_fs_stop(c->fs.btree);
 	int err = journal_stop(c->fs.journal, carried, &seq);
 	ret = err ?: ret;
+	int rec = core_record_errors(c);
+	ret = ret ?: rec;
 	if (!err && !c->fs.error) {
 		err = core_mark_clean(c, carried, seq);
 		ret = err ?: ret;

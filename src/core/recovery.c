@@ -77,6 +77,33 @@ static u32 carried_to_entries(const struct journal_carried *carried, u64 *out)
 	return p - out;
 }
 
+int core_record_errors(struct core *c)
+{
+	struct sb_handle *sb = c->fs.sb;
+	int err = c->fs.error, ret = 0;
+	u64 sum = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(c->errors); i++)
+		sum += c->errors[i];
+	if (!err && !sum)
+		return 0;
+
+	sb_lock(sb);
+	struct bcfs_member m = sb_member_get(sb->sb, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(c->errors); i++)
+		m.errors[i] += c->errors[i];
+	if (err) {
+		sb->sb->flags[0] |= BCFS_SB_FLAG_ERROR;
+		ret = sb_error_add(sb, -err, 1);
+	}
+	ret = sb_member_set(sb, 0, &m) ?: ret;
+	/* A device that takes no writes any more keeps its old superblock: the next mount replays.
+	 */
+	ret = sb_write(sb) ?: ret;
+	sb_unlock(sb);
+	return ret;
+}
+
 int core_mark_clean(struct core *c, const struct journal_carried *carried, u64 seq)
 {
 	struct sb_handle *sb = c->fs.sb;
