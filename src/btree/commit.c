@@ -57,10 +57,8 @@ static int update_trigger(struct btree_trans *trans, struct btree_update *u)
 		return btree_run_trigger(trans, u->id, u->level, bkey_i_to_s_c(trig_old),
 					 bkey_i_to_s_c(u->k));
 
-	if (!btree_iter_relock_level(u->iter, u->level, SIX_INTENT)) {
-		btree_count(trans->c, relock_fails);
+	if (!btree_iter_relock_level(u->iter, u->level, SIX_INTENT))
 		return btree_trans_restart(trans, -BCFS_ERR_restart_relock);
-	}
 	update_find_old(u);
 	return btree_run_trigger(trans, u->id, u->level, u->old, bkey_i_to_s_c(u->k));
 }
@@ -216,10 +214,8 @@ static int check_reads(struct btree_trans *trans)
 
 		if (!i->path_valid || !i->read || l->locked || is_write_target(trans, l->b))
 			continue;
-		if (!btree_iter_relock_level(i, i->level, SIX_READ)) {
-			btree_count(trans->c, relock_fails);
+		if (!btree_iter_relock_level(i, i->level, SIX_READ))
 			return btree_trans_restart(trans, -BCFS_ERR_restart_relock);
-		}
 	}
 	return 0;
 }

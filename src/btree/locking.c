@@ -71,7 +71,7 @@ bool btree_iter_relock_level(struct btree_iter *iter, unsigned level, enum six_t
 			l->locked = LOCKED(SIX_INTENT);
 			return true;
 		}
-		return false;
+		goto failed;
 	}
 	if (six_relock(&l->b->lock, type, l->lock_seq)) {
 		l->locked = LOCKED(type);
@@ -83,6 +83,8 @@ bool btree_iter_relock_level(struct btree_iter *iter, unsigned level, enum six_t
 		l->locked = LOCKED(type);
 		return true;
 	}
+failed:
+	btree_count(iter->trans->c, relock_fails);
 	return false;
 }
 
@@ -108,10 +110,8 @@ int btree_trans_relock(struct btree_trans *trans)
 			continue;
 		enum six_type type = i->flags & BTREE_ITER_INTENT ? SIX_INTENT : SIX_READ;
 
-		if (!btree_iter_relock_level(i, i->level, type)) {
-			btree_count(trans->c, relock_fails);
+		if (!btree_iter_relock_level(i, i->level, type))
 			return btree_trans_restart(trans, -BCFS_ERR_restart_relock);
-		}
 	}
 	return 0;
 }
