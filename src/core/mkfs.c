@@ -8,15 +8,10 @@
 
 #include "btree/btree.h"
 #include "codec/codec.h"
+#include "dev/image_file.h"
 #include "dev/overlay_bdev.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define JOURNAL_DEFAULT_MAX (256ULL << 20)
 
@@ -244,67 +239,6 @@ static int refuse_existing(struct env *env, struct bdev *bdev, const struct bcfs
 	return -BCFS_ERR_mkfs_exists;
 }
 
-/* ---- the image file ---- */
-
-struct image {
-	int fd;
-	bool created;
-	bool grown;
-	u64 old_size;
-	char path[64]; /* of the stand-in of a dry run */
-};
-
-/* Make or resize the file as asked; a dry run works on memory instead. */
-static int image_prepare(const char *path, const struct bcfs_mkfs_opts *o, struct image *im,
-			 char *msg, size_t msg_size)
-{
-	struct stat st;
-
-	im->fd = -1;
-	if (!o->size_bytes)
-		return 0;
-	bool exists = !stat(path, &st);
-	if (exists && !S_ISREG(st.st_mode)) {
-		core_msg(msg, msg_size, "%s: --size is for image files, this is not one", path);
-		return -BCFS_ERR_mkfs_size_of_device;
-	}
-	if (exists && (u64)st.st_size == o->size_bytes)
-		return 0;
-	if (o->dry_run) {
-		im->fd = memfd_create("bcfs", 0);
-		if (im->fd < 0 || ftruncate(im->fd, o->size_bytes)) {
-			core_msg(msg, msg_size, "%s: %s", path, strerror(errno));
-			return -BCFS_ERR_mkfs_image;
-		}
-		snprintf(im->path, sizeof(im->path), "/proc/self/fd/%d", im->fd);
-		return 0;
-	}
-	im->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | (exists ? 0 : O_EXCL), 0600);
-	if (im->fd < 0) {
-		core_msg(msg, msg_size, "%s: cannot be created: %s", path, strerror(errno));
-		return -BCFS_ERR_mkfs_image;
-	}
-	im->created = !exists;
-	im->old_size = exists ? st.st_size : 0;
-	if (!exists && ftruncate(im->fd, o->size_bytes)) {
-		core_msg(msg, msg_size, "%s: cannot be made %llu bytes long: %s", path,
-			 (unsigned long long)o->size_bytes, strerror(errno));
-		return -BCFS_ERR_mkfs_image;
-	}
-	return 0;
-}
-
-static void image_done(const char *path, struct image *im, bool failed)
-{
-	if (im->fd < 0)
-		return;
-	if (failed && im->created)
-		unlink(path);
-	else if (failed && im->grown && ftruncate(im->fd, im->old_size))
-		failed = true; /* nothing more to be done */
-	close(im->fd);
-}
-
 static int mkfs_open_device(const char *path, const struct bcfs_mkfs_opts *o, struct env **env,
 			    struct bdev **bdev, char *msg, size_t msg_size)
 {
@@ -312,56 +246,47 @@ static int mkfs_open_device(const char *path, const struct bcfs_mkfs_opts *o, st
 				o->log_arg, env, bdev, msg, msg_size);
 }
 
-/* What is there now, before an existing file is resized. */
-static int check_before_resize(const char *path, const struct bcfs_mkfs_opts *o, struct image *im,
-			       char *msg, size_t msg_size)
+/* An existing file is resized only after a look at what it holds. */
+static int resize_image(const struct bcfs_mkfs_opts *o, struct image_file *im, char *msg,
+			size_t msg_size)
 {
-	struct env *env;
-	struct bdev *bdev;
+	if (!image_file_will_resize(im))
+		return 0;
+	if (im->old_size_bytes) {
+		struct env *env;
+		struct bdev *bdev;
+		int err = mkfs_open_device(im->path, o, &env, &bdev, msg, msg_size);
 
-	if (im->fd < 0 || im->created || o->dry_run || !im->old_size)
-		goto resize;
-	int err = mkfs_open_device(path, o, &env, &bdev, msg, msg_size);
-	if (err)
-		return err;
-	err = refuse_existing(env, bdev, o, msg, msg_size);
-	bdev_close(bdev);
-	env_real_destroy(env);
-	if (err)
-		return err;
-resize:
-	if (im->fd >= 0 && !im->created && !o->dry_run) {
-		if (ftruncate(im->fd, o->size_bytes)) {
-			core_msg(msg, msg_size, "%s: cannot be made %llu bytes long: %s", path,
-				 (unsigned long long)o->size_bytes, strerror(errno));
-			return -BCFS_ERR_mkfs_image;
-		}
-		im->grown = true;
+		if (err)
+			return err;
+		err = refuse_existing(env, bdev, o, msg, msg_size);
+		bdev_close(bdev);
+		env_real_destroy(env);
+		if (err)
+			return err;
 	}
-	return 0;
+	return image_file_resize(im, msg, msg_size);
 }
 
 int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_info *ret, char *msg,
 	      size_t msg_size)
 {
 	struct bcfs_mkfs_opts o = {0};
-	struct image im = {.fd = -1};
+	struct image_file im;
 	struct env *env;
 	struct bdev *bdev, *over = NULL;
 
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
-	int err = image_prepare(path, &o, &im, msg, msg_size)
-			  ?: check_before_resize(path, &o, &im, msg, msg_size);
-	const char *dev = o.dry_run && im.fd >= 0 ? im.path : path;
-
-	if (!err)
-		err = mkfs_open_device(dev, &o, &env, &bdev, msg, msg_size);
+	int err = image_file_prepare(&im, path, o.size_bytes, o.dry_run, msg, msg_size) ?:
+		  resize_image(&o, &im, msg, msg_size) ?:
+		  mkfs_open_device(image_file_path(&im), &o, &env, &bdev, msg, msg_size);
 	if (err) {
-		image_done(path, &im, true);
+		image_file_done(&im, true);
 		return err;
 	}
-	err = refuse_existing(env, bdev, &o, msg, msg_size);
+	/* What stands in for the file has its name. */
+	err = bdev_set_name(bdev, path) ?: refuse_existing(env, bdev, &o, msg, msg_size);
 	if (!err && o.dry_run)
 		err = overlay_bdev_create(env, bdev, &over);
 	if (!err)
@@ -369,6 +294,6 @@ int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_i
 	bdev_close(over);
 	bdev_close(bdev);
 	env_real_destroy(env);
-	image_done(path, &im, err);
+	image_file_done(&im, err);
 	return err;
 }

@@ -11,16 +11,27 @@
 /* The synchronous wrappers cut at this, so that bounce buffers stay small. */
 #define SYNC_MAX (8U << 20)
 
-int bdev_init(struct bdev *bdev, struct env *env, const struct bdev_ops *ops, const char *name)
+int bdev_set_name(struct bdev *bdev, const char *name)
 {
 	size_t len = strlen(name) + 1;
+	char *copy = env_malloc(bdev->env, len);
 
+	if (!copy)
+		return -BCFS_ERR_nomem;
+	memcpy(copy, name, len);
+	env_free(bdev->env, bdev->name);
+	bdev->name = copy;
+	return 0;
+}
+
+int bdev_init(struct bdev *bdev, struct env *env, const struct bdev_ops *ops, const char *name)
+{
 	bdev->env = env;
 	bdev->ops = ops;
-	bdev->name = env_malloc(env, len);
-	if (!bdev->name)
-		return -BCFS_ERR_nomem;
-	memcpy(bdev->name, name, len);
+	bdev->name = NULL;
+	int ret = bdev_set_name(bdev, name);
+	if (ret)
+		return ret;
 	for (int i = 0; i < BDEV_WAIT_SLOTS; i++) {
 		env_mutex_init(&bdev->slots[i].lock, env);
 		env_cond_init(&bdev->slots[i].cond, env);

@@ -146,6 +146,8 @@ struct bdev_opts {
  */
 int bdev_open(struct env *env, const char *path, const struct bdev_opts *opts, struct bdev **ret,
 	      char *msg, size_t msg_size);
+/* The name in messages from now on, in place of the path. Before other threads see the device. */
+int bdev_set_name(struct bdev *bdev, const char *name);
 /* Waits for what is in flight; does not flush. NULL is fine. */
 void bdev_close(struct bdev *bdev);
 /*

@@ -61,7 +61,9 @@
 	x(dev_no_uring, 319, ENOSYS, "io_uring does not work here")                                \
 	x(dev_bad_opts, 320, EINVAL, "contradicting options")                                      \
 	x(dev_image_io, 321, EIO, "the image file cannot be read or written")                      \
-	x(dev_nospc, 322, ENOSPC, "no space for the image on its filesystem")
+	x(dev_nospc, 322, ENOSPC, "no space for the image on its filesystem")                      \
+	x(dev_image_make, 323, EIO, "the image file cannot be made")                               \
+	x(dev_not_image, 324, EINVAL, "a size is for image files only")
 
 /* sb: 400.. */
 #define BCFS_ERRCODES_SB(x)                                                                        \
@@ -274,8 +276,6 @@
 	x(mkfs_node_size, 1113, EINVAL, "bad btree node size")                                     \
 	x(mkfs_chunk_size, 1114, EINVAL, "bad checksum chunk size")                                \
 	x(mkfs_exists, 1115, EEXIST, "the device holds a bcfs filesystem already")                 \
-	x(mkfs_size_of_device, 1116, EINVAL, "a size is for image files only")                     \
-	x(mkfs_image, 1117, EIO, "the image file cannot be made")                                  \
 	x(dump_bad_pos, 1120, EINVAL, "a position is inode[:offset[:snapshot]]")                   \
 	x(dump_bad_btree, 1121, EINVAL, "no such btree")                                           \
 	x(check_cancelled, 1122, ECANCELED, "the check was cancelled")

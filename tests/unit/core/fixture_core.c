@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The same fixture on the whole core: superblock, allocator, checksummed data. */
 #include "core/core.h"
-#include "fixture.h"
+#include "../fs/fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
