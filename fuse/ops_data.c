@@ -104,9 +104,16 @@ void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off, off_t le
 		  struct fuse_file_info *fi)
 {
 	struct daemon *d = req_daemon(req);
+	uint32_t flags = (uint32_t)mode;
 
-	reply_code(req, bcfs_fallocate(d->fs, ino_of(d, node), (uint32_t)mode, (uint64_t)off,
-				       (uint64_t)len));
+	if (flags & BCFS_FALLOC_KEEP_TIMES) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	if (d->falloc_times)
+		flags |= BCFS_FALLOC_KEEP_TIMES;
+	reply_code(req,
+		   bcfs_fallocate(d->fs, ino_of(d, node), flags, (uint64_t)off, (uint64_t)len));
 }
 
 void op_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence, struct fuse_file_info *fi)

@@ -305,6 +305,8 @@ int64_t bcfs_write(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset, const 
 #define BCFS_FALLOC_COLLAPSE_RANGE 0x08U
 #define BCFS_FALLOC_ZERO_RANGE	   0x10U
 #define BCFS_FALLOC_INSERT_RANGE   0x20U
+/* Ours: mtime and ctime are the caller's to set. */
+#define BCFS_FALLOC_KEEP_TIMES (1U << 16)
 
 int bcfs_fallocate(struct bcfs *fs, struct bcfs_ino ino, uint32_t mode, uint64_t offset,
 		   uint64_t len);

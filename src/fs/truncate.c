@@ -24,7 +24,7 @@ static struct bpos op_pos(struct bcfs_ino ino)
 struct resize_args {
 	struct bcfs_ino ino;
 	u64 size, now;
-	bool log_op, grow_only, kill_priv;
+	bool log_op, grow_only, kill_priv, keep_times;
 };
 
 static int resize_step(struct btree_trans *trans, struct bcfs_inode_unpacked *inode, void *arg)
@@ -35,7 +35,8 @@ static int resize_step(struct btree_trans *trans, struct bcfs_inode_unpacked *in
 
 	if (!a->grow_only || a->size > inode->size)
 		inode->size = a->size;
-	inode->mtime = inode->ctime = a->now;
+	if (!a->keep_times)
+		inode->mtime = inode->ctime = a->now;
 	if (a->kill_priv)
 		inode_kill_priv(inode);
 	ret = inode_drop_caps_step(trans, inode);
@@ -164,11 +165,19 @@ static int fallocate_check(const struct bcfs_inode_unpacked *inode, u32 mode, u6
 
 static int fallocate_locked(struct bcfs *c, struct bcfs_ino ino, u32 mode, u64 offset, u64 len)
 {
-	struct io_update u = {.c = c, .ino = ino, .now = fs_now(c), .times = true};
-	struct resize_args a = {.ino = ino, .now = u.now, .kill_priv = true, .grow_only = true};
+	bool keep_times = mode & BCFS_FALLOC_KEEP_TIMES;
+	struct io_update u = {.c = c, .ino = ino, .now = fs_now(c), .times = !keep_times};
+	struct resize_args a = {.ino = ino,
+				.now = u.now,
+				.kill_priv = true,
+				.grow_only = true,
+				.keep_times = keep_times};
 	struct bcfs_inode_unpacked inode;
 	struct data_file f;
-	int ret = inode_get(c, ino, &inode)
+	int ret;
+
+	mode &= ~BCFS_FALLOC_KEEP_TIMES;
+	ret = inode_get(c, ino, &inode)
 			  ?: io_check_file(&inode)
 			  ?: fallocate_check(&inode, mode, offset, len);
 
