@@ -24,9 +24,10 @@
 struct core_opts {
 	bool read_only;
 	bool norecovery;
-	bool for_check; /* go on where a mount would refuse */
-	u8 on_error;	/* enum bcfs_on_error */
-	u8 discard;	/* enum bcfs_switch */
+	bool for_check;	    /* go on where a mount would refuse */
+	bool no_background; /* nothing that discards or merges */
+	u8 on_error;	    /* enum bcfs_on_error */
+	u8 discard;	    /* enum bcfs_switch */
 	bool noatime;
 	u64 cache_bytes;
 	u32 journal_flush_delay_ms;

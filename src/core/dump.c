@@ -49,7 +49,7 @@ static void dump_end(struct dump *d)
 
 static int dump_open_fs(struct dump *d, char *msg, size_t msg_size)
 {
-	struct core_opts co = {.read_only = true, .for_check = true};
+	struct core_opts co = {.read_only = true, .for_check = true, .no_background = true};
 
 	return core_open_on(d->env, d->bdev, &co, d->o.log, d->o.log_arg, &d->c, msg, msg_size);
 }

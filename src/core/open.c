@@ -253,11 +253,14 @@ void core_free_layers(struct core *c)
 /* After recovery: everything above the btrees. */
 int core_start_layers(struct core *c)
 {
-	int ret = alloc_fs_start_threads(c->fs.alloc);
+	/* Who only reads has nothing to discard; a check recounts what the thread leaves. */
+	if (!c->opts.no_background) {
+		int ret = alloc_fs_start_threads(c->fs.alloc);
 
-	if (ret)
-		return ret;
-	c->threads_started = true;
+		if (ret)
+			return ret;
+		c->threads_started = true;
+	}
 	return snapshots_read(c->fs.snapshots, c->fs.btree, &c->log);
 }
 
@@ -410,6 +413,7 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 		.on_error = o.on_error,
 		.discard = o.discard,
 		.noatime = o.noatime,
+		.no_background = o.read_only,
 		.cache_bytes = o.cache_bytes,
 		.journal_flush_delay_ms = o.journal_flush_delay_ms,
 	};
