@@ -158,10 +158,16 @@ static void measure(const struct btree *src, struct bpos min_key, struct bpos ma
 	struct bpos edge = bpos_predecessor(SPOS_MAX);
 
 	btree_keys_measure(&src->keys, min_key, bpos_min(max_key, edge), s);
+	/* The edges, so that what comes between fits; but a boundary's snapshot (0, behind a split)
+	 * is no key's. */
+	u64 snap_min = s->field_min[BKEY_FIELD_SNAPSHOT];
+
+	if (snap_min > s->field_max[BKEY_FIELD_SNAPSHOT])
+		return; /* no keys */
 	if (!bpos_eq(min_key, POS_MIN))
-		bkey_format_add_pos(s, min_key);
+		bkey_format_add_pos(s, SPOS(min_key.inode, min_key.offset, snap_min));
 	if (!bpos_eq(max_key, SPOS_MAX))
-		bkey_format_add_pos(s, max_key);
+		bkey_format_add_pos(s, SPOS(max_key.inode, max_key.offset, snap_min));
 }
 
 /* Does every key in these ranges pack? */
