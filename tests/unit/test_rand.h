@@ -30,6 +30,17 @@ static inline u64 trand_u64(u64 *state)
 	return z ^ (z >> 31);
 }
 
+/* How many rounds of n: BCFS_TEST_SCALE (0.1, 10) times as many, for slow builds and long runs. */
+static inline unsigned trand_rounds(unsigned n)
+{
+	const char *scale = getenv("BCFS_TEST_SCALE");
+
+	if (!scale || !*scale)
+		return n;
+	n = (unsigned)(n * strtod(scale, NULL));
+	return n ? n : 1;
+}
+
 /* 0 <= result < limit, limit > 0 */
 static inline u64 trand_below(u64 *state, u64 limit)
 {

@@ -8,6 +8,8 @@
  */
 #include "keys_test.h"
 
+#include "../test_rand.h"
+
 #include "util/errcode.h"
 
 #define NR_FORMATS 20000
@@ -152,7 +154,7 @@ Test(bkey_pack, order_and_round_trip)
 	struct rng r = rng_new(1);
 
 	check_format(&r, &bkey_format_current);
-	for (unsigned i = 0; i < NR_FORMATS; i++) {
+	for (unsigned i = 0; i < trand_rounds(NR_FORMATS); i++) {
 		struct bkey_format f = rnd_format(&r);
 		struct printbuf err = PRINTBUF;
 
@@ -197,7 +199,7 @@ Test(bkey_pack, lossy_positions)
 {
 	struct rng r = rng_new(2);
 
-	for (unsigned i = 0; i < NR_FORMATS * 10; i++) {
+	for (unsigned i = 0; i < trand_rounds(NR_FORMATS * 10); i++) {
 		struct bkey_format fmt = rnd_format(&r);
 		struct bpos in = rnd_key(&r, &fmt, i % 2).p, out;
 		struct bkey_format_fast f;
@@ -227,7 +229,7 @@ Test(bkey_pack, computed_formats)
 {
 	struct rng r = rng_new(3);
 
-	for (unsigned n = 0; n < 5000; n++) {
+	for (unsigned n = 0; n < trand_rounds(5000); n++) {
 		struct bkey_format shape = rnd_format(&r), f;
 		unsigned nr = rnd_below(&r, 30), least = BKEY_PACKED_HEADER_BITS;
 		struct bkey_format_state s;
@@ -335,7 +337,7 @@ Test(bkey_pack, bad_formats)
 	cr_assert_eq(bkey_format_validate(&good, &err), 0);
 
 	/* anything else: either refused, or it works */
-	for (unsigned i = 0; i < 200000; i++) {
+	for (unsigned i = 0; i < trand_rounds(200000); i++) {
 		f = (struct bkey_format){0};
 		f.key_u64s = 1 + rnd_below(&r, 5);
 		f.nr_fields = 5;
@@ -353,7 +355,7 @@ Test(bkey_pack, neighbours)
 {
 	struct rng r = rng_new(5);
 
-	for (unsigned i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < trand_rounds(100000); i++) {
 		struct bpos p = rnd_pos(&r, rnd_below(&r, UNIVERSE_NR)), n;
 
 		if (rnd_percent(&r, 20))

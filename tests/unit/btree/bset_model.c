@@ -11,6 +11,8 @@
  */
 #include "keys_test.h"
 
+#include "../test_rand.h"
+
 #define MAX_POS	   400
 #define MAX_WRITES 4000
 
@@ -391,9 +393,9 @@ static void run_universe(enum universe u)
 {
 	struct met met = {0};
 
-	for (unsigned i = 0; i < 60; i++)
+	for (unsigned i = 0; i < trand_rounds(60); i++)
 		run_model(1000 * (u + 1) + i, u, 200, &met);
-	for (unsigned i = 0; i < 30; i++)
+	for (unsigned i = 0; i < trand_rounds(30); i++)
 		run_model(500000 + 1000 * (u + 1) + i, u, 3000, &met);
 	fprintf(stderr,
 		"whiteouts %llu rewrites %llu three sets %llu writes %llu aux %llu failed %llu\n",

@@ -89,7 +89,7 @@ Test(sb_fuzz, crafted_on_a_device, .timeout = 280)
 	orig = h->sb;
 	sb = malloc(area);
 	img = sim_bdev_image(t.bdev);
-	for (unsigned i = 0; i < rounds; i++) {
+	for (unsigned i = 0; i < trand_rounds(rounds); i++) {
 		size_t len;
 		int ret;
 
@@ -137,7 +137,7 @@ Test(sb_fuzz, crafted_in_a_buffer, .timeout = 280)
 	tfs_fill(h);
 	tfs_write(h);
 	len = sb_bytes(h->sb);
-	for (unsigned i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < trand_rounds(100000); i++) {
 		struct bcfs_sb *sb = malloc(len);
 		struct sb_validate_ctx ctx = {
 			.area_bytes = trand_below(&rng, 8) ? len : trand_below(&rng, len),
