@@ -28,20 +28,39 @@ esac
 # ---- what to copy ----
 
 sources=()
-files=0 mb=0
-for d in /usr/include /usr/share/* /usr/lib/*/* /usr/lib/*; do
-	[ -d "$d" ] && [ ! -L "$d" ] || continue
-	[ "$files" -ge "$min_files" ] && [ "$mb" -ge "$min_mb" ] && break
-	# Not one directory that is a filesystem of its own in size.
-	m=$(du -smx "$d" | cut -f1)
-	[ "$m" -le 400 ] || continue
-	sources+=("$d")
-	files=$((files + $(find "$d" -xdev | wc -l)))
-	mb=$((mb + m))
-done
-[ "$files" -ge "$min_files" ] && [ "$mb" -ge "$min_mb" ] ||
-	bail_out "only $files files, $mb MB to copy here"
-echo "# ${#sources[@]} directories: $files files, $mb MB; geometry $geometry"
+files=0 mb=0 copies=1
+
+enough()
+{
+	[ $((files * copies)) -ge "$min_files" ] && [ $((mb * copies)) -ge "$min_mb" ]
+}
+
+# Directories of up to $1 MB each, until they are enough.
+pick()
+{
+	local d m
+	sources=() files=0 mb=0
+	for d in /usr/include /usr/share/* /usr/lib/*; do
+		[ -d "$d" ] && [ ! -L "$d" ] || continue
+		m=$(du -smx "$d" | cut -f1)
+		[ "$m" -le "$1" ] || continue
+		sources+=("$d")
+		files=$((files + $(find "$d" -xdev | wc -l)))
+		mb=$((mb + m))
+		enough && return
+	done
+}
+
+pick 400
+if ! enough; then
+	# A small system: what it has, several times.
+	pick 50
+	[ "$files" -gt 1000 ] && [ "$mb" -gt 10 ] || bail_out "only $files files, $mb MB to copy here"
+	until enough; do
+		copies=$((copies + 1))
+	done
+fi
+echo "# ${#sources[@]} directories: $files files, $mb MB; copies: $copies; geometry $geometry"
 
 # What a system's directories seldom have.
 make_extra()
@@ -59,7 +78,7 @@ make_extra()
 		setfattr -n user.number -v "$i" "$e/xattr/f$i" || return 1
 	done
 	head -c 3000 /dev/urandom | base64 -w0 | head -c 3500 >"$T/big"
-	setfattr -n user.big -v "0x$(xxd -p "$T/big" | tr -d '\n')" "$e/xattr/f1" || return 1
+	setfattr -n user.big -v "0x$(od -An -v -tx1 "$T/big" | tr -d ' \n')" "$e/xattr/f1" || return 1
 	truncate -s 1G "$e/sparse"
 	printf tail | dd of="$e/sparse" bs=1 seek=900000000 conv=notrunc status=none
 	touch -d '1950-02-03 04:05:06.123456789' "$e/old"
@@ -72,10 +91,12 @@ make_extra()
 
 copy_in()
 {
-	local d
-	mkdir -p "$T/mnt/tree"
-	for d in "${sources[@]}"; do
-		mkdir -p "$T/mnt/tree$(dirname "$d")" && cp -a "$d" "$T/mnt/tree$(dirname "$d")/" || return 1
+	local d i to
+	for i in $(seq "$copies"); do
+		for d in "${sources[@]}"; do
+			to=$T/mnt/tree/$i$(dirname "$d")
+			mkdir -p "$to" && cp -a "$d" "$to/" || return 1
+		done
 	done
 	rsync -aHAXS "$T/extra" "$T/mnt/"
 }
@@ -83,10 +104,12 @@ copy_in()
 # Nothing to do, both ways.
 differences()
 {
-	local d
-	for d in "${sources[@]}"; do
-		rsync -aHAXn --checksum --delete --itemize-changes "$d/" "$T/mnt/tree$d/"
-		rsync -aHAXn --checksum --delete --itemize-changes "$T/mnt/tree$d/" "$d/"
+	local d i
+	for i in $(seq "$copies"); do
+		for d in "${sources[@]}"; do
+			rsync -aHAXn --checksum --delete --itemize-changes "$d/" "$T/mnt/tree/$i$d/"
+			rsync -aHAXn --checksum --delete --itemize-changes "$T/mnt/tree/$i$d/" "$d/"
+		done
 	done
 	rsync -aHAXn --checksum --delete --itemize-changes "$T/extra/" "$T/mnt/extra/"
 	rsync -aHAXn --checksum --delete --itemize-changes "$T/mnt/extra/" "$T/extra/"
@@ -246,7 +269,7 @@ statfs_agrees()
 
 make_extra || bail_out "cannot make the source files (xattrs on $T?)"
 mkdir "$T/mnt"
-make_image "$T/img" "$((mb * 2 + 512))M" "${mkfs_opts[@]}"
+make_image "$T/img" "$((mb * copies * 2 + 512))M" "${mkfs_opts[@]}"
 bucket_sectors=$("$bcfs" dump buckets "$T/img" | awk '/^free / { print $(NF - 1) }')
 do_mount
 start_buckets=$(buckets_used)
