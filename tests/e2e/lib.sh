@@ -24,7 +24,7 @@ tap_failed=0
 skip_all()
 {
 	echo "1..0 # SKIP $*"
-	exit 77
+	exit 0
 }
 
 if [ -z "${NO_FUSE_NEEDED:-}" ]; then

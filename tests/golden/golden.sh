@@ -13,7 +13,7 @@ fsck=$build/fsck/fsck.bcfs
 nr=0
 failed=0
 
-command -v xz > /dev/null || { echo "1..0 # SKIP no xz"; exit 77; }
+command -v xz > /dev/null || { echo "1..0 # SKIP no xz"; exit 0; }
 T=$(mktemp -d "${TMPDIR:-/tmp}/bcfs-golden.XXXXXX")
 trap 'rm -rf "$T"' EXIT
 
