@@ -256,8 +256,6 @@ int core_recover(struct core *c)
 	rec.suspect = c->nr_bl ? c->bl[c->nr_bl - 1].end : 0;
 	if (!c->was_clean && !c->opts.norecovery)
 		ret = read_unclean(c, &rec, clean->journal_seq);
-	if (!ret)
-		ret = mark_dirty(c);
 	if (ret)
 		goto out;
 	ret = btree_fs_start(c->fs.btree, c->carried.roots, rec.suspect, c->bl, c->nr_bl)
@@ -269,10 +267,17 @@ int core_recover(struct core *c)
 	ret = alloc_fs_start(c->fs.alloc, c->carried.usage);
 	if (ret)
 		goto out;
-	if (rec.replay) {
+	/*
+	 * Up to here the device was only read, so a filesystem that cannot be opened is left as it
+	 * was. What was blacklisted must be durable before the journal writes.
+	 */
+	if (rec.replay)
 		ret = btree_replay(c->fs.btree, &rec.r);
-		if (!ret)
-			journal_replay_done(c->fs.journal);
+	ret = ret ?: mark_dirty(c);
+	if (ret)
+		goto out;
+	if (rec.replay) {
+		journal_replay_done(c->fs.journal);
 		c->replayed_seq = rec.cur_seq - 1;
 	} else {
 		btree_fs_replay_none(c->fs.btree);

@@ -57,6 +57,15 @@ refused "a directory: mount" - "$T/mnt2" "$fuse" "$T/mnt2" "$T/mnt"
 
 # ---- a filesystem of another kind, or time ----
 make_image "$T/img" 32M
+
+# ---- damaged where only a mount looks: the roots of the btrees ----
+cp --sparse=always "$T/img" "$T/roots"
+size=$("$bcfs" dump buckets "$T/img" | awk '/^free / { print $(NF - 1) }')
+for b in $("$bcfs" dump buckets "$T/img" | awk '$1 == "bucket" && $3 == "btree" { print $2 }'); do
+	dd if=/dev/zero of="$T/roots" bs=$((size * 512)) seek="$b" count=1 conv=notrunc status=none
+done
+refused "damaged roots: mount" "$T/roots" "$T/roots.*btree" "$fuse" "$T/roots" "$T/mnt"
+refused "damaged roots: mount read-only" "$T/roots" "$T/roots.*btree" "$fuse" -o ro "$T/roots" "$T/mnt"
 cp --sparse=always "$T/img" "$T/newer"
 python3 "$here/sbedit.py" "$T/newer" version 0x8000 || bail_out "sbedit"
 by_all "newer version" "$T/newer" "$T/newer.*version"
