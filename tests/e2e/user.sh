@@ -31,6 +31,7 @@ fi
 . "$here/lib.sh"
 
 [ -u "$(command -v fusermount3)" ] || skip_all "fusermount3 is not set-user-ID"
+[ -e /etc/mtab ] || skip_all "no /etc/mtab, without which fusermount3 does not unmount"
 "$mkfs" -V >/dev/null 2>&1 || skip_all "the build directory is not open to this user"
 mkdir "$T/mnt"
 
