@@ -3,7 +3,8 @@
  * Space: buckets, their generations and states, open buckets and write points,
  * counters and reservations.
  *
- * A bucket's state is its key in the alloc btree (none: free, generation 0). Triggers on the keys
+ * A bucket's state is its key in the alloc btree (none: free, with a generation kept by the
+ * group). Triggers on the keys
  * that point at space (extents, btree_ptr) change it inside the same transaction, and with it the
  * indexes - freespace, need_discard, backpointers, the fragmentation LRU - and the counters.
  *
@@ -15,9 +16,10 @@
  * before the bucket's next life: a bucket that was written, but to which no key ever led, gets a
  * new generation by a commit of its own before it is free again.
  *
- * Never-used space has no keys at all: a bucket at or above the mark (accounting counter
- * used_mark) without alloc key is free; below it every free bucket has its freespace key. The
- * mark follows the use upwards. So mkfs and mounting cost the same at any size.
+ * Space behind what is used has no keys at all: a bucket at or above the mark (accounting counter
+ * used_mark) without alloc key is free; below it every free bucket lies in a run of freespace. The
+ * mark follows the use upwards, and downwards when the last run reaches it. So mkfs and mounting
+ * cost the same at any size, and an emptied filesystem is small again.
  *
  * Watermarks keep buckets back: user data stops first, then ordinary btree nodes, then interior
  * updates, so that deleting, and what makes deleting possible, always finds space.
@@ -109,7 +111,7 @@ int alloc_trigger_pointers(struct btree_trans *trans, enum btree_id btree, unsig
 void alloc_accounted(struct alloc_fs *a, const s64 deltas[BCFS_ACCOUNTING_NR]);
 
 extern const struct bkey_ops bkey_ops_alloc, bkey_ops_backpointer, bkey_ops_lru, bkey_ops_btree_ptr,
-	bkey_ops_accounting, bkey_ops_bucket_gens;
+	bkey_ops_accounting, bkey_ops_bucket_gens, bkey_ops_cookie;
 
 /* For struct btree_fs_opts.accounted; arg: struct alloc_ops_arg. */
 void alloc_btree_accounted(void *arg, const s64 *deltas);

@@ -63,6 +63,7 @@ static int alloc_validate(struct bkey_s_c k, enum btree_id btree, unsigned level
 		return invalid(err, code, "unknown data type", v.data_type);
 	switch (v.data_type) {
 	case BCFS_DATA_free:
+		return invalid(err, code, "alloc key of a free bucket", v.gen);
 	case BCFS_DATA_need_discard:
 	case BCFS_DATA_need_gc_gens:
 		if (v.dirty_sectors || v.cached_sectors || v.stripe_sectors)
@@ -180,9 +181,14 @@ const struct bkey_ops bkey_ops_lru = {
 static int bucket_gens_validate(struct bkey_s_c k, enum btree_id btree, unsigned level,
 				struct printbuf *err)
 {
+	int code = -BCFS_ERR_alloc_bucket_gens_invalid;
+
 	if (bkey_val_bytes(k.k) < sizeof(struct bcfs_bucket_gens))
-		return invalid(err, -BCFS_ERR_alloc_bucket_gens_invalid, "generations too short",
-			       bkey_val_bytes(k.k));
+		return invalid(err, code, "generations too short", bkey_val_bytes(k.k));
+	if (btree != BTREE_ID_alloc || k.k->p.inode / BCFS_ALLOC_GENS != 1)
+		return invalid(err, code, "generations of no device", k.k->p.inode);
+	if (k.k->p.offset > UINT64_MAX / BCFS_ALLOC_GENS_GROUP)
+		return invalid(err, code, "generations of no buckets", k.k->p.offset);
 	return 0;
 }
 
@@ -194,6 +200,34 @@ static void bucket_gens_to_text(struct printbuf *out, struct bkey_s_c k)
 const struct bkey_ops bkey_ops_bucket_gens = {
 	.validate = bucket_gens_validate,
 	.to_text = bucket_gens_to_text,
+};
+
+/* ---- runs of free buckets ---- */
+
+/* Cookies in other btrees are anybody's. */
+static int cookie_validate(struct bkey_s_c k, enum btree_id btree, unsigned level,
+			   struct printbuf *err)
+{
+	int code = -BCFS_ERR_alloc_run_invalid;
+	struct free_run r;
+
+	if (btree != BTREE_ID_freespace)
+		return 0;
+	if (k.k->p.inode > UINT8_MAX)
+		return invalid(err, code, "run of no device", k.k->p.inode);
+	if (!alloc_run_of(k, &r))
+		return invalid(err, code, "run of an impossible length", k.k->p.offset);
+	return 0;
+}
+
+static void cookie_to_text(struct printbuf *out, struct bkey_s_c k)
+{
+	prt_printf(out, "%llu", (unsigned long long)((const struct bcfs_cookie *)k.v)->cookie);
+}
+
+const struct bkey_ops bkey_ops_cookie = {
+	.validate = cookie_validate,
+	.to_text = cookie_to_text,
 };
 
 /* ---- accounting ---- */

@@ -19,8 +19,9 @@
  *  1. Only a bucket that is free by its alloc key and has no row becomes READY, and only under
  *     fill_lock; the alloc key is read after the table was looked at. So a bucket without row
  *     changes from free to anything else never.
- *  2. Every bucket in [used_mark, unused_cursor) has an alloc key or a row; every bucket below
- *     used_mark has an alloc key.
+ *  2. Every bucket in [used_mark, unused_cursor) has an alloc key, a run of freespace that covers
+ *it, or a row; every bucket below used_mark has one of the first two. Nothing has two of them but
+ *     a row may be on a bucket with either.
  *  3. free buckets by the counters - nr_uncounted is what can still be opened.
  *
  * Locks, in order: write_point.lock -> fill_lock -> (btree locks) -> lock. `lock` is a leaf: it is
@@ -47,6 +48,8 @@
 BKEY_VAL_TYPE(alloc, struct bcfs_alloc);
 BKEY_VAL_TYPE(backpointer, struct bcfs_backpointer);
 BKEY_VAL_TYPE(lru, struct bcfs_lru);
+BKEY_VAL_TYPE(bucket_gens, struct bcfs_bucket_gens);
+BKEY_VAL_TYPE(cookie, struct bcfs_cookie);
 
 enum ob_state {
 	OB_UNUSED,
@@ -130,6 +133,7 @@ struct alloc_fs {
 	struct env_mutex discard_lock;
 	u64 discard_owner;   /* thread; atomic */
 	u64 discard_flushed; /* flushed seq at the last round; protected by discard_lock */
+	bool freed_some;     /* since the mark was last looked at; protected by discard_lock */
 
 	struct env_thread *worker;
 	struct write_point btree_wp;
@@ -169,12 +173,14 @@ void alloc_val_to_text(struct printbuf *out, const struct bcfs_alloc *v);
 /* ---- triggers.c ---- */
 
 /*
- * The alloc key of a bucket with intent, through the transaction's own updates; *iter is
- * initialised in any case.
+ * The alloc key of a bucket with intent, through the transaction's own updates; of a bucket without
+ * key: free, with the generation of its life to come. *iter is initialised in any case.
  */
 int alloc_key_get(struct btree_trans *trans, struct btree_iter *iter, u8 dev, u64 bucket,
 		  struct bcfs_alloc *ret, bool *ret_exists);
 int alloc_key_put(struct btree_trans *trans, struct btree_iter *iter, const struct bcfs_alloc *v);
+/* The same at the position of @iter, which need not have intent. */
+int alloc_key_look(struct btree_iter *iter, struct bcfs_alloc *ret, bool *ret_exists);
 /* What the backpointer of a pointer is. */
 void alloc_backpointer_of(struct bkey_s_c k, enum btree_id btree, unsigned level,
 			  const struct extent_ptr_decoded *p, struct bpos *pos,
@@ -185,6 +191,23 @@ int alloc_trigger_key(struct btree_trans *trans, enum btree_id btree, unsigned l
 		      struct bkey_s_c old, struct bkey_s_c new, unsigned flags);
 void alloc_commit_hook(struct btree_trans *trans, enum btree_id btree, unsigned level,
 		       struct bkey_s_c old, struct bkey_i *new, u64 seq);
+
+/* ---- free_index.c: buckets without alloc key; 0, a restart or an error ---- */
+
+struct free_run {
+	u64 first, last;
+};
+struct bpos alloc_gens_pos(u8 dev, u64 bucket);
+bool alloc_gens_all_zero(const struct bcfs_bucket_gens *g);
+int alloc_gen_get(struct btree_trans *trans, u8 dev, u64 bucket, u8 *ret_gen);
+int alloc_gen_set(struct btree_trans *trans, u8 dev, u64 bucket, u8 gen);
+/* The buckets of a freespace key; false: it is none that makes sense. */
+bool alloc_run_of(struct bkey_s_c k, struct free_run *r);
+/* A bucket gets an alloc key: out of its run; its alloc key goes: into one. */
+int alloc_run_take(struct btree_trans *trans, u8 dev, u64 bucket);
+int alloc_run_give(struct btree_trans *trans, u8 dev, u64 bucket);
+/* Drop the last run if it reaches used_mark and has @min_len buckets, lowering the mark. */
+int alloc_run_drop_last(struct btree_trans *trans, struct alloc_fs *a, u64 min_len, u64 *ret_mark);
 
 /* ---- open_bucket.c; lock is held unless said ---- */
 
@@ -238,7 +261,7 @@ void alloc_wp_close_all(struct alloc_fs *a);
 int alloc_discard_round(struct alloc_fs *a, bool force, u64 *ret_freed, u64 *ret_need_seq);
 void alloc_worker(void *arg);
 bool alloc_discards_pending(struct alloc_fs *a);
-/* Let used_mark follow unused_cursor if that is worth a commit. */
+/* Let used_mark follow unused_cursor, or go down to the last run, if that is worth a commit. */
 int alloc_move_mark(struct alloc_fs *a, bool always);
 
 #endif

@@ -56,8 +56,7 @@ static bool type_matches(const struct shadow *s, u8 fixed, const struct bcfs_all
 		return v->data_type == s->type;
 	if (s->cached)
 		return v->data_type == BCFS_DATA_cached;
-	return v->data_type == BCFS_DATA_free || v->data_type == BCFS_DATA_need_discard ||
-	       v->data_type == BCFS_DATA_need_gc_gens;
+	return v->data_type == BCFS_DATA_need_discard || v->data_type == BCFS_DATA_need_gc_gens;
 }
 
 static int check_alloc_key(struct alloc_checker *c, struct bkey_s_c k)
@@ -80,7 +79,10 @@ static int check_alloc_key(struct alloc_checker *c, struct bkey_s_c k)
 	fixed = fixed_type(c->a, bucket, v.data_type);
 	dirty = fixed ? c->a->opts.bucket_sectors : s->dirty;
 	s->has_key = true;
-	s->want_free = v.data_type == BCFS_DATA_free;
+	/* It keeps the generation of its life until it is empty for good. */
+	s->free_gen = v.gen;
+	if (v.data_type == BCFS_DATA_need_discard && !(v.flags & BCFS_ALLOC_NEED_INC_GEN))
+		s->free_gen--;
 	s->want_discard = v.data_type == BCFS_DATA_need_discard;
 	s->fragmentation = alloc_fragmentation(&v, c->a->opts.bucket_sectors);
 	count_bucket(c, v.data_type);
@@ -98,26 +100,60 @@ static int check_alloc_key(struct alloc_checker *c, struct bkey_s_c k)
 	return 0;
 }
 
+static void gens_wrong(struct alloc_checker *c, u64 bucket, u8 gen, u8 should)
+{
+	prt_printf(&c->buf, "alloc: bucket %llu was last free with generation %u, not %u",
+		   (unsigned long long)bucket, should, gen);
+	alloc_check_report(c);
+}
+
+static int check_gens_key(struct alloc_checker *c, struct bkey_s_c k)
+{
+	const struct bcfs_bucket_gens *g = (const void *)k.v;
+	u64 nr = c->a->opts.nr_buckets, group = k.k->p.offset;
+
+	if (k.k->type != KEY_TYPE_bucket_gens || k.k->p.inode != BCFS_ALLOC_GENS ||
+	    group > (nr - 1) / BCFS_ALLOC_GENS_GROUP || alloc_gens_all_zero(g)) {
+		prt_printf(&c->buf, "alloc: generations of no buckets: ");
+		bkey_to_text(&c->buf, k.k);
+		alloc_check_report(c);
+		return 0;
+	}
+	for (unsigned i = 0; i < BCFS_ALLOC_GENS_GROUP; i++) {
+		u64 b = group * BCFS_ALLOC_GENS_GROUP + i;
+		struct shadow *s = b < c->buckets.nr ? &c->buckets.data[b] : NULL;
+
+		if (b >= nr && g->gens[i])
+			gens_wrong(c, b, g->gens[i], 0);
+		if (!s || !s->has_key)
+			continue;
+		s->gens_seen = true;
+		if (g->gens[i] != s->free_gen)
+			gens_wrong(c, b, g->gens[i], s->free_gen);
+	}
+	return 0;
+}
+
 int check_alloc_keys(struct alloc_checker *c)
 {
-	int ret = for_each_btree_key (c->trans, iter, BTREE_ID_alloc, POS_MIN, BTREE_ITER_PREFETCH,
-				      k, ({ check_alloc_key(c, k); }));
+	struct bpos gens = POS(BCFS_ALLOC_GENS, 0);
+	int ret = for_each_btree_key_max(c->trans, iter, BTREE_ID_alloc, POS_MIN,
+					 bpos_predecessor(gens), BTREE_ITER_PREFETCH, k,
+					 ({ check_alloc_key(c, k); }));
 
+	if (!ret)
+		ret = for_each_btree_key (c->trans, iter, BTREE_ID_alloc, gens, BTREE_ITER_PREFETCH,
+					  k, ({ check_gens_key(c, k); }));
 	if (ret)
 		return ret;
-	for (u64 b = 0; b < max_t(u64, c->buckets.nr, c->mark); b++) {
-		const struct shadow *s = b < c->buckets.nr ? &c->buckets.data[b] : NULL;
+	for (u64 b = 0; b < c->buckets.nr; b++) {
+		const struct shadow *s = &c->buckets.data[b];
 
-		if (s && s->has_key)
-			continue;
-		if (s && s->pointed) {
+		if (s->has_key && !s->gens_seen && s->free_gen)
+			gens_wrong(c, b, 0, s->free_gen);
+		if (!s->has_key && s->pointed) {
 			prt_printf(&c->buf, "alloc: bucket %llu has no key, should be %s dirty %u",
 				   (unsigned long long)b, alloc_data_type_name(s->type), s->dirty);
-			alloc_check_report(c);
-		} else if (b < c->mark) {
-			prt_printf(&c->buf,
-				   "alloc: bucket %llu has no key, but lies below used_mark %llu",
-				   (unsigned long long)b, (unsigned long long)c->mark);
 			alloc_check_report(c);
 		}
 	}
@@ -141,15 +177,45 @@ static void index_missing(struct alloc_checker *c, enum btree_id id, u64 bucket)
 	alloc_check_report(c);
 }
 
-static int check_freespace_key(struct alloc_checker *c, struct bkey_s_c k)
+/* *end: behind the run before; 0: there was none. */
+static int check_run(struct alloc_checker *c, struct bkey_s_c k, u64 *end)
 {
-	u64 b = k.k->p.offset;
+	struct free_run r;
 
-	if (k.k->p.inode || b >= c->buckets.nr || !c->buckets.data[b].want_free)
+	if (k.k->p.inode || !alloc_run_of(k, &r) || r.last >= c->a->opts.nr_buckets) {
 		index_unexpected(c, BTREE_ID_freespace, k.k->p);
-	else
-		c->buckets.data[b].want_free = false;
+		return 0;
+	}
+	if (*end && r.first <= *end) {
+		prt_printf(&c->buf, "freespace: the run of buckets %llu to %llu %s the one before",
+			   (unsigned long long)r.first, (unsigned long long)r.last,
+			   r.first == *end ? "should be one with" : "overlaps");
+		alloc_check_report(c);
+	}
+	*end = r.last + 1;
+	if (!check_bucket(c, r.last))
+		return -BCFS_ERR_nomem;
+	for (u64 b = r.first; b <= r.last; b++) {
+		struct shadow *s = &c->buckets.data[b];
+
+		s->listed = true;
+		if (s->has_key || b < c->a->opts.first_bucket) {
+			prt_printf(&c->buf, "freespace: bucket %llu is not free",
+				   (unsigned long long)b);
+			alloc_check_report(c);
+		}
+	}
 	return 0;
+}
+
+static void check_runs_complete(struct alloc_checker *c)
+{
+	for (u64 b = 0; b < c->mark; b++) {
+		const struct shadow *s = b < c->buckets.nr ? &c->buckets.data[b] : NULL;
+
+		if (!s || (!s->has_key && !s->listed && !s->pointed))
+			index_missing(c, BTREE_ID_freespace, b);
+	}
 }
 
 static int check_discard_key(struct alloc_checker *c, struct bkey_s_c k)
@@ -179,9 +245,12 @@ static int check_lru_key(struct alloc_checker *c, struct bkey_s_c k)
 
 int check_indexes(struct alloc_checker *c)
 {
+	u64 end = 0;
 	int ret = for_each_btree_key (c->trans, iter, BTREE_ID_freespace, POS_MIN,
-				      BTREE_ITER_PREFETCH, k, ({ check_freespace_key(c, k); }));
+				      BTREE_ITER_PREFETCH, k, ({ check_run(c, k, &end); }));
 
+	if (!ret)
+		check_runs_complete(c);
 	if (!ret)
 		ret = for_each_btree_key (c->trans, iter, BTREE_ID_need_discard, POS_MIN,
 					  BTREE_ITER_PREFETCH, k, ({ check_discard_key(c, k); }));
@@ -193,8 +262,6 @@ int check_indexes(struct alloc_checker *c)
 	for (u64 b = 0; b < c->buckets.nr; b++) {
 		const struct shadow *s = &c->buckets.data[b];
 
-		if (s->want_free)
-			index_missing(c, BTREE_ID_freespace, b);
 		if (s->want_discard)
 			index_missing(c, BTREE_ID_need_discard, b);
 		if (s->fragmentation)

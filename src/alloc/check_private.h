@@ -18,7 +18,10 @@ struct shadow {
 	u8 fragmentation; /* entry expected in the LRU, 0: none */
 	bool pointed;	  /* gen is set */
 	bool has_key;
-	bool want_free, want_discard; /* entries expected in the indexes */
+	u8 free_gen;	   /* has_key: the generation it was free with */
+	bool gens_seen;	   /* free_gen was compared with what the group has */
+	bool listed;	   /* lies in a run of freespace */
+	bool want_discard; /* entry expected in need_discard */
 };
 
 struct bp_want {

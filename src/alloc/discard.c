@@ -5,7 +5,9 @@
  *  - skipped while it is open (or, when space is short, taken from an idle write point);
  *  - given its new generation, if it was open when it became empty;
  *  - skipped until the journal entry in which it became empty is durable;
- *  - discarded on the device and made free, in one commit for a batch.
+ *  - discarded on the device and made free, in one commit for a batch: its alloc key goes.
+ *
+ * A batch lies within one group of generations, so that its commit holds one key of them.
  *
  * Only a holder of discard_lock changes a bucket in need_discard that is not open, so what one
  * transaction found still holds in the next.
@@ -102,6 +104,8 @@ static int collect(struct btree_trans *trans, struct alloc_fs *a, u64 from, bool
 			break;
 		}
 		bucket = k.k->p.offset;
+		if (b->nr && b->bucket[0] / BCFS_ALLOC_GENS_GROUP != bucket / BCFS_ALLOC_GENS_GROUP)
+			break;
 		b->next = bucket + 1;
 		/* Closing under node locks: only try-locks and the leaf lock. */
 		if (force && ob_held(a, 0, bucket))
@@ -172,12 +176,10 @@ static int update_batch(struct btree_trans *trans, const struct discard_batch *b
 				v.gen++;
 				v.oldest_gen = v.gen;
 				v.flags &= ~BCFS_ALLOC_NEED_INC_GEN;
+				ret = alloc_key_put(trans, &iter, &v);
 			} else {
-				v.data_type = BCFS_DATA_free;
-				v.flags &= ~BCFS_ALLOC_NEED_DISCARD;
-				v.journal_seq_empty = 0;
+				ret = btree_trans_delete_at(trans, &iter, 0);
 			}
-			ret = alloc_key_put(trans, &iter, &v);
 		}
 		btree_iter_exit(&iter);
 		if (ret)
@@ -233,6 +235,7 @@ int alloc_discard_round(struct alloc_fs *a, bool force, u64 *ret_freed, u64 *ret
 	ret = retire_all(a, trans);
 	if (!ret)
 		ret = discard_all(a, trans, force, &freed, &need);
+	a->freed_some |= freed;
 
 	btree_trans_put(trans);
 	__atomic_store_n(&a->discard_owner, 0, __ATOMIC_RELAXED);
@@ -275,6 +278,28 @@ static int move_mark(struct btree_trans *trans, u64 from, u64 to)
 	return btree_trans_log_msg(trans, "used_mark %llu", (unsigned long long)to);
 }
 
+/*
+ * The last run of freespace becomes space without keys again. The cursor goes back with the mark:
+ * what the run had without a row is to be found there now. discard_lock is held.
+ */
+static int lower_mark(struct alloc_fs *a, bool always)
+{
+	struct btree_trans *trans = btree_trans_get(a->btree);
+	u64 to, seq;
+	int ret;
+
+	ret = commit_do(trans, &seq, 0,
+			alloc_run_drop_last(trans, a, always ? 1 : ALLOC_MARK_STEP, &to));
+	btree_trans_put(trans);
+	if (!ret && seq) {
+		env_mutex_lock(&a->lock);
+		if (to < a->unused_cursor)
+			__atomic_store_n(&a->unused_cursor, to, __ATOMIC_RELAXED);
+		env_mutex_unlock(&a->lock);
+	}
+	return ret;
+}
+
 int alloc_move_mark(struct alloc_fs *a, bool always)
 {
 	u64 from, to, self = env_thread_self_id(a->env) + 1;
@@ -291,6 +316,10 @@ int alloc_move_mark(struct alloc_fs *a, bool always)
 		trans = btree_trans_get(a->btree);
 		ret = commit_do(trans, NULL, 0, move_mark(trans, from, to));
 		btree_trans_put(trans);
+	}
+	if (!ret && a->freed_some) {
+		a->freed_some = false;
+		ret = lower_mark(a, always);
 	}
 	__atomic_store_n(&a->discard_owner, 0, __ATOMIC_RELAXED);
 	env_mutex_unlock(&a->discard_lock);

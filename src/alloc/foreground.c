@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Finding free buckets and handing out their sectors. Free buckets come from the freespace btree
- * behind a cursor that goes round, and from never-used space behind another that only grows; a
- * batch at a time is kept READY, so that most allocations touch no btree.
+ * Finding free buckets and handing out their sectors. Free buckets come from the runs of the
+ * freespace btree behind a cursor that goes round, and from the space without keys at the end
+ * behind another; a batch at a time is kept READY, so that most allocations touch no btree.
  */
 #include "alloc/alloc_private.h"
 
@@ -48,18 +48,14 @@ static int bucket_look(struct btree_trans *trans, struct alloc_fs *a, u64 bucket
 {
 	struct btree_iter iter;
 	struct bcfs_alloc v;
-	struct bkey_s_c k;
 	int ret;
 
 	*ret_free = *ret_exists = false;
 	if (ob_held(a, 0, bucket))
 		return 0;
 	btree_iter_init(trans, &iter, BTREE_ID_alloc, POS(0, bucket), 0);
-	k = btree_iter_peek_slot(&iter);
-	ret = bkey_err(k);
+	ret = alloc_key_look(&iter, &v, ret_exists);
 	if (!ret) {
-		v = alloc_val(k);
-		*ret_exists = k.k->type == KEY_TYPE_alloc;
 		*ret_free = v.data_type == BCFS_DATA_free;
 		*ret_gen = v.gen;
 	}
@@ -82,6 +78,28 @@ static bool is_journal_bucket(const struct alloc_fs *a, u64 bucket)
 	return l < a->nr_journal_buckets && a->journal_buckets[l] == bucket;
 }
 
+/* The buckets of one run in [from, to], up to @want. */
+static int scan_run(struct btree_trans *trans, struct alloc_fs *a, const struct free_run *r,
+		    u64 from, u64 to, u32 want, struct candidates *c)
+{
+	u64 b = max(r->first, from), end = min(r->last, to);
+
+	b = max(b, a->opts.first_bucket);
+	end = min(end, a->opts.nr_buckets - 1);
+	for (; b <= end && c->nr < want; b++) {
+		bool is_free, exists;
+		u8 gen = 0;
+		int ret = bucket_look(trans, a, b, &is_free, &exists, &gen);
+
+		if (ret)
+			return ret;
+		c->cursor = b + 1;
+		if (is_free)
+			c->d[c->nr++] = (struct candidate){b, gen};
+	}
+	return 0;
+}
+
 static int scan_freespace(struct btree_trans *trans, struct alloc_fs *a, u64 from, u64 to, u32 want,
 			  struct candidates *c)
 {
@@ -91,22 +109,18 @@ static int scan_freespace(struct btree_trans *trans, struct alloc_fs *a, u64 fro
 
 	btree_iter_init(trans, &iter, BTREE_ID_freespace, POS(0, from), 0);
 	while (c->nr < want) {
-		bool is_free, exists;
-		u64 bucket;
-		u8 gen = 0;
+		struct free_run r;
 
-		k = btree_iter_peek_max(&iter, POS(0, to));
+		k = btree_iter_peek_max(&iter, POS(0, UINT64_MAX));
 		ret = bkey_err(k);
 		if (ret || !k.k)
 			break;
-		bucket = k.k->p.offset;
-		c->cursor = bucket + 1;
-		if (bucket < a->opts.nr_buckets && bucket >= a->opts.first_bucket) {
-			ret = bucket_look(trans, a, bucket, &is_free, &exists, &gen);
+		if (alloc_run_of(k, &r)) {
+			if (r.first > to)
+				break;
+			ret = scan_run(trans, a, &r, from, to, want, c);
 			if (ret)
 				break;
-			if (is_free)
-				c->d[c->nr++] = (struct candidate){bucket, gen};
 		}
 		if (!btree_iter_advance(&iter))
 			break;
@@ -145,7 +159,7 @@ static int fill_from_unused(struct btree_trans *trans, struct alloc_fs *a, u32 w
 		if (ret)
 			break;
 		if (is_free && !exists)
-			c->d[c->nr++] = (struct candidate){b, 0};
+			c->d[c->nr++] = (struct candidate){b, gen};
 	}
 	c->cursor = b;
 	return ret;
@@ -166,7 +180,7 @@ static u32 candidates_add(struct alloc_fs *a, const struct candidates *c)
 static int fill_locked(struct alloc_fs *a, struct btree_trans *trans, u32 want, u32 *ret_found)
 {
 	struct candidates c;
-	u64 from;
+	u64 cursor, from;
 	int ret;
 
 	ret = lockrestart_do(trans, fill_from_freespace(trans, a, want, &c));
@@ -177,7 +191,8 @@ static int fill_locked(struct alloc_fs *a, struct btree_trans *trans, u32 want, 
 	if (*ret_found >= want)
 		return 0;
 
-	from = max(__atomic_load_n(&a->unused_cursor, __ATOMIC_RELAXED), a->opts.first_bucket);
+	cursor = __atomic_load_n(&a->unused_cursor, __ATOMIC_RELAXED);
+	from = max(cursor, a->opts.first_bucket);
 	want -= *ret_found;
 	ret = lockrestart_do(trans, fill_from_unused(trans, a, want, from, &c));
 	if (ret)
@@ -185,13 +200,14 @@ static int fill_locked(struct alloc_fs *a, struct btree_trans *trans, u32 want, 
 	/* The cursor moves together with the rows: invariant 2. */
 	env_mutex_lock(&a->lock);
 	for (u32 i = 0; i < c.nr; i++) {
-		if (!ob_add_ready(a, 0, c.d[i].bucket, 0)) {
+		if (!ob_add_ready(a, 0, c.d[i].bucket, c.d[i].gen)) {
 			c.cursor = c.d[i].bucket;
 			break;
 		}
 		++*ret_found;
 	}
-	if (c.cursor > a->unused_cursor)
+	/* Unless it went down meanwhile: what lies in between was not looked at. */
+	if (a->unused_cursor == cursor && c.cursor > cursor)
 		__atomic_store_n(&a->unused_cursor, c.cursor, __ATOMIC_RELAXED);
 	env_mutex_unlock(&a->lock);
 	return 0;

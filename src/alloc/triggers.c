@@ -8,25 +8,41 @@
  * comes back within one), so the generation is raised in the commit hook, from the final value.
  *
  * Alloc keys: the indexes and the counters of buckets are functions of the value; the trigger
- * changes what differs between old and new.
+ * changes what differs between old and new. A key that goes leaves its generation behind, and its
+ * bucket in a run of freespace.
  */
 #include "alloc/alloc_private.h"
 
 /* ---- access to alloc keys and indexes inside a transaction ---- */
 
+int alloc_key_look(struct btree_iter *iter, struct bcfs_alloc *ret, bool *ret_exists)
+{
+	struct bkey_s_c k = btree_iter_peek_slot(iter);
+	struct bcfs_alloc v;
+	bool exists;
+	int err;
+
+	if (bkey_err(k))
+		return bkey_err(k);
+	v = alloc_val(k);
+	exists = k.k->type == KEY_TYPE_alloc;
+	if (!exists) {
+		err = alloc_gen_get(iter->trans, iter->pos.inode, iter->pos.offset, &v.gen);
+		if (err)
+			return err;
+		v.oldest_gen = v.gen;
+	}
+	*ret = v;
+	if (ret_exists)
+		*ret_exists = exists;
+	return 0;
+}
+
 int alloc_key_get(struct btree_trans *trans, struct btree_iter *iter, u8 dev, u64 bucket,
 		  struct bcfs_alloc *ret, bool *ret_exists)
 {
-	struct bkey_s_c k;
-
 	btree_iter_init(trans, iter, BTREE_ID_alloc, POS(dev, bucket), BTREE_ITER_INTENT);
-	k = btree_iter_peek_slot(iter);
-	if (bkey_err(k))
-		return bkey_err(k);
-	*ret = alloc_val(k);
-	if (ret_exists)
-		*ret_exists = k.k->type == KEY_TYPE_alloc;
-	return 0;
+	return alloc_key_look(iter, ret, ret_exists);
 }
 
 int alloc_key_put(struct btree_trans *trans, struct btree_iter *iter, const struct bcfs_alloc *v)
@@ -324,8 +340,7 @@ int alloc_trigger_key(struct btree_trans *trans, enum btree_id btree, unsigned l
 {
 	struct alloc_fs *a = alloc_of_trans(trans);
 	struct bcfs_alloc o = alloc_val(old), n = alloc_val(new);
-	bool o_listed = old.k->type == KEY_TYPE_alloc && o.data_type == BCFS_DATA_free;
-	bool n_listed = new.k->type == KEY_TYPE_alloc &&n.data_type == BCFS_DATA_free;
+	bool o_key = old.k->type == KEY_TYPE_alloc, n_key = new.k->type == KEY_TYPE_alloc;
 	bool o_discard = o.data_type == BCFS_DATA_need_discard;
 	bool n_discard = n.data_type == BCFS_DATA_need_discard;
 	u32 o_frag = alloc_fragmentation(&o, a->opts.bucket_sectors);
@@ -335,8 +350,13 @@ int alloc_trigger_key(struct btree_trans *trans, enum btree_id btree, unsigned l
 	s64 oa, na;
 	int ret = 0;
 
-	if (o_listed != n_listed)
-		ret = index_mod(trans, BTREE_ID_freespace, pos, n_listed);
+	if (n_key && !o_key)
+		ret = alloc_run_take(trans, pos.inode, pos.offset);
+	if (o_key && !n_key) {
+		ret = alloc_run_give(trans, pos.inode, pos.offset);
+		if (!ret)
+			ret = alloc_gen_set(trans, pos.inode, pos.offset, o.gen);
+	}
 	if (!ret && o_discard != n_discard)
 		ret = index_mod(trans, BTREE_ID_need_discard, pos, n_discard);
 	if (!ret && o_frag != n_frag && o_frag)

@@ -3,6 +3,7 @@
 #include "core/core.h"
 
 #include "btree/btree.h"
+#include "util/darray.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -356,6 +357,69 @@ static const char *data_type_name(unsigned type)
 	return type < ARRAY_SIZE(names) && names[type] ? names[type] : "unknown";
 }
 
+static void dump_bucket(struct dump *d, u64 bucket, const struct bcfs_alloc *a)
+{
+	if (dump_limit(d))
+		return;
+	prt_printf(&d->buf, "bucket %llu %s gen %u dirty %u cached %u sectors\n",
+		   (unsigned long long)bucket, data_type_name(a->data_type), a->gen,
+		   a->dirty_sectors, a->cached_sectors);
+	d->nr++;
+	if (d->buf.pos > 32768)
+		dump_flush(d);
+}
+
+/* Buckets with alloc keys, ascending. */
+struct dump_buckets {
+	DARRAY(u64) used;
+	u64 nr_type[BCFS_DATA_NR];
+	size_t i; /* the first of used at or behind where the walk of generations is */
+};
+
+/* Free buckets that were in use before: those of the group that have no alloc key. */
+static void dump_free_group(struct dump *d, struct dump_buckets *b, struct bkey_s_c k)
+{
+	const struct bcfs_bucket_gens *g = (const void *)k.v;
+
+	for (unsigned i = 0; k.k->type == KEY_TYPE_bucket_gens && i < ARRAY_SIZE(g->gens); i++) {
+		u64 bucket = k.k->p.offset * BCFS_ALLOC_GENS_GROUP + i;
+		struct bcfs_alloc a = {.gen = g->gens[i]};
+
+		while (b->i < b->used.nr && b->used.data[b->i] < bucket)
+			b->i++;
+		if (g->gens[i] && (b->i == b->used.nr || b->used.data[b->i] != bucket))
+			dump_bucket(d, bucket, &a);
+	}
+}
+
+static int dump_all_buckets(struct dump *d, struct dump_buckets *b)
+{
+	struct btree_trans *trans = btree_trans_get(d->c->fs.btree);
+	struct bpos gens = POS(BCFS_ALLOC_GENS, 0);
+	int ret;
+
+	ret = for_each_btree_key_max(
+		trans, iter, BTREE_ID_alloc, POS_MIN, bpos_predecessor(gens), 0, k, ({
+			const struct bcfs_alloc *a = (const void *)k.v;
+			int err = 0;
+
+			if (k.k->type == KEY_TYPE_alloc && a->data_type < BCFS_DATA_NR) {
+				b->nr_type[a->data_type]++;
+				dump_bucket(d, k.k->p.offset, a);
+				if (darray_push(&b->used, k.k->p.offset))
+					err = -BCFS_ERR_nomem;
+			}
+			err;
+		}));
+	if (!ret && d->o.all)
+		ret = for_each_btree_key (trans, iter, BTREE_ID_alloc, gens, 0, k, ({
+						  dump_free_group(d, b, k);
+						  0;
+					  }));
+	btree_trans_put(trans);
+	return ret;
+}
+
 int bcfs_dump_buckets(const char *path, const struct bcfs_dump_opts *opts, bcfs_out_fn out,
 		      void *arg, char *msg, size_t msg_size)
 {
@@ -366,41 +430,20 @@ int bcfs_dump_buckets(const char *path, const struct bcfs_dump_opts *opts, bcfs_
 		return ret;
 	ret = dump_open_fs(&d, msg, msg_size);
 	if (!ret) {
-		struct btree_trans *trans = btree_trans_get(d.c->fs.btree);
-		u64 nr_type[BCFS_DATA_NR] = {0}, nr = 0;
 		struct bcfs_member m = sb_member_get(d.c->fs.sb->sb, 0);
+		struct dump_buckets b = {0};
 
-		ret = for_each_btree_key (
-			trans, iter, BTREE_ID_alloc, POS_MIN, 0, k, ({
-				const struct bcfs_alloc *a = (const void *)k.v;
-				bool show = d.o.all || a->data_type != BCFS_DATA_free;
-
-				if (k.k->type == KEY_TYPE_alloc && a->data_type < BCFS_DATA_NR)
-					nr_type[a->data_type]++;
-				nr++;
-				if (show && !dump_limit(&d)) {
-					prt_printf(&d.buf,
-						   "bucket %llu %s gen %u dirty %u cached %u "
-						   "sectors\n",
-						   (unsigned long long)k.k->p.offset,
-						   data_type_name(a->data_type), a->gen,
-						   a->dirty_sectors, a->cached_sectors);
-					d.nr++;
-				}
-				if (d.buf.pos > 32768)
-					dump_flush(&d);
-				0;
-			}));
-		btree_trans_put(trans);
+		ret = dump_all_buckets(&d, &b);
 		for (unsigned i = 1; i < BCFS_DATA_NR; i++)
-			if (nr_type[i])
+			if (b.nr_type[i])
 				prt_printf(&d.buf, "%s %llu buckets\n", data_type_name(i),
-					   (unsigned long long)nr_type[i]);
+					   (unsigned long long)b.nr_type[i]);
 		prt_printf(&d.buf, "free %llu of %llu buckets of %u sectors\n",
-			   (unsigned long long)(m.nr_buckets - nr + nr_type[0]),
+			   (unsigned long long)(m.nr_buckets - b.used.nr),
 			   (unsigned long long)m.nr_buckets, m.bucket_sectors);
 		if (ret)
 			core_msg(msg, msg_size, "%s: %s", path, err_str(ret));
+		darray_exit(&b.used);
 	}
 	dump_end(&d);
 	return ret;

@@ -8,6 +8,7 @@ void core_fill_key_ops(struct bkey_ops_table *t)
 		.ops = {
 			[KEY_TYPE_whiteout] = &bkey_ops_whiteout,
 			[KEY_TYPE_hash_whiteout] = &bkey_ops_hash_whiteout,
+			[KEY_TYPE_cookie] = &bkey_ops_cookie,
 			[KEY_TYPE_error] = &bkey_ops_error_key,
 			[KEY_TYPE_btree_ptr] = &bkey_ops_btree_ptr,
 			[KEY_TYPE_extent] = &bkey_ops_extent,

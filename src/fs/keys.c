@@ -69,8 +69,7 @@ static int set_validate(struct bkey_s_c k, enum btree_id btree, unsigned level,
 		if (!k.k->p.inode || k.k->p.inode > UINT32_MAX || !k.k->p.offset ||
 		    k.k->p.offset > BCFS_INUM_MAX)
 			what = "no inode of a snapshot";
-	} else if (btree != BTREE_ID_freespace && btree != BTREE_ID_need_discard &&
-		   btree != BTREE_ID_rebalance_work) {
+	} else if (btree != BTREE_ID_need_discard && btree != BTREE_ID_rebalance_work) {
 		what = "in the wrong btree";
 	}
 	if (!what)

@@ -185,6 +185,7 @@
 	x(alloc_accounting_invalid, 723, EUCLEAN, "invalid accounting key")                        \
 	x(alloc_bucket_gens_invalid, 724, EUCLEAN, "invalid generations key")                      \
 	x(alloc_btree_ptr_invalid, 725, EUCLEAN, "invalid pointer to a btree node")                \
+	x(alloc_run_invalid, 726, EUCLEAN, "invalid run of free buckets")                          \
 	x(extent_invalid_entry, 730, EUCLEAN, "extent with a malformed entry")                     \
 	x(extent_invalid_crc, 731, EUCLEAN, "extent with an invalid encoding")                     \
 	x(extent_invalid_ptr, 732, EUCLEAN, "extent with an invalid pointer")

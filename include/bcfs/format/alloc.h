@@ -2,10 +2,13 @@
 /*
  * On-disk format: allocation.
  *
- * alloc:        {inode dev, offset bucket}            struct bcfs_alloc; no key: free, generation 0
- * freespace:    {inode dev, offset bucket}            KEY_TYPE_set: free; a bucket at or above the
- *                                                     counter used_mark that has no alloc key was
- *                                                     never used: free without a key here
+ * alloc:        {inode dev, offset bucket}            struct bcfs_alloc; no key: free
+ * alloc:        {inode 256 + dev, offset bucket / 256}  struct bcfs_bucket_gens: the generations
+ *                                                     with which 256 buckets last became free; no
+ *                                                     key: all 0
+ * freespace:    {inode dev, offset bucket}            KEY_TYPE_cookie: a run of so many free
+ * buckets ends here. Below the counter used_mark each bucket has an alloc key or lies in a run; one
+ *                                                     above it that has no alloc key is free
  * need_discard: {inode dev, offset bucket}            KEY_TYPE_set
  * backpointers: {inode dev, offset sector << BCFS_BP_SHIFT | live_offset}  struct bcfs_backpointer
  * lru:          {inode lru id << 48 | time, offset dev << 56 | bucket}      struct bcfs_lru
@@ -73,7 +76,7 @@ struct bcfs_backpointer {
 	x(compressed, 11, "and after")                                                             \
 	x(nr_dirents, 12, "directory entries (count)")                                             \
 	x(inline_data, 13, "bytes of inline data")                                                 \
-	x(used_mark, 14, "bucket number: from here on free buckets have no freespace key")
+	x(used_mark, 14, "bucket number: from here on free buckets need no freespace key")
 /* clang-format on */
 
 enum bcfs_accounting_type {
@@ -86,6 +89,10 @@ enum bcfs_accounting_type {
 struct bcfs_accounting {
 	int64_t d[1]; /* or more */
 };
+
+/* Where the generations are in the alloc btree: inode BCFS_ALLOC_GENS | dev. */
+#define BCFS_ALLOC_GENS	      256ULL
+#define BCFS_ALLOC_GENS_GROUP 256ULL
 
 struct bcfs_bucket_gens {
 	uint8_t gens[256];

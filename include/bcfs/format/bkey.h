@@ -87,7 +87,7 @@ struct bkey_i {
 	x(whiteout, 1, 0, "hides the keys of ancestor snapshots")                                  \
 	x(hash_whiteout, 2, 0, "a removed entry of a hashed directory, keeps the probe chain")     \
 	x(error, 3, 0, "data lost: reads answer EIO")                                              \
-	x(cookie, 4, 8, "a number, for tests and benchmarks")                                      \
+	x(cookie, 4, 8, "a number: of free buckets; in tests anything")                            \
 	x(btree_ptr, 5, 48, "pointer to a btree node")                                             \
 	x(extent, 6, 8, "file data: pointers and checksums")                                       \
 	x(reservation, 7, 8, "a promise of space, no data")                                        \
@@ -121,7 +121,7 @@ enum bkey_type {
 		KEY_TYPE_NR
 };
 
-/* A value that is a single number (KEY_TYPE_cookie). */
+/* A value that is a single number (KEY_TYPE_cookie): see freespace in alloc.h. */
 struct bcfs_cookie {
 	uint64_t cookie;
 };
@@ -147,7 +147,7 @@ struct bcfs_lru {
 	x(dirents, 2, BTREE_HAS_SNAPSHOTS, "directory entries")                                    \
 	x(xattrs, 3, BTREE_HAS_SNAPSHOTS, "extended attributes")                                   \
 	x(alloc, 4, BTREE_IS_ALLOC_INFO, "one key a bucket in use")                                \
-	x(freespace, 5, BTREE_IS_ALLOC_INFO, "free buckets")                                       \
+	x(freespace, 5, BTREE_IS_ALLOC_INFO, "runs of free buckets")                               \
 	x(need_discard, 6, BTREE_IS_ALLOC_INFO, "empty buckets waiting for journal and discard")   \
 	x(backpointers, 7, BTREE_IS_ALLOC_INFO, "from device space to keys")                       \
 	x(lru, 8, BTREE_IS_ALLOC_INFO, "buckets by fragmentation; cached buckets by age")          \

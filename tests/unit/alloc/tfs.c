@@ -56,6 +56,8 @@ static const struct bkey_ops_table table = {
 			[KEY_TYPE_backpointer] = &bkey_ops_backpointer,
 			[KEY_TYPE_lru] = &bkey_ops_lru,
 			[KEY_TYPE_accounting] = &bkey_ops_accounting,
+			[KEY_TYPE_bucket_gens] = &bkey_ops_bucket_gens,
+			[KEY_TYPE_cookie] = &bkey_ops_cookie,
 		},
 };
 

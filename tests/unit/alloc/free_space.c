@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What is kept of free buckets.
+ * Goal: a filesystem that was filled and emptied is as small as a new one, but for the generations,
+ * which go on where they were; runs of free buckets are what a bitmap says, however buckets come
+ * and go, several in one transaction.
+ * Method: small nodes and many buckets, nodes counted, the generation in every pointer held against
+ * the ones seen before; the runs of a device that nobody uses against a bitmap.
+ */
+#include "../test_rand.h"
+#include "tfs.h"
+
+#include <criterion/criterion.h>
+
+/* 8 KiB nodes, 16 KiB buckets. */
+static const struct tfs_geometry geometry = {1, 16, 32, 2048, 64, 0};
+#define NR_BUCKETS 2048
+#define NR_FILES   24
+
+/* ---- filled and emptied ---- */
+
+static int count_node(void *arg, const struct btree_node_info *n)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static const enum btree_id space_ids[] = {BTREE_ID_alloc, BTREE_ID_freespace, BTREE_ID_need_discard,
+					  BTREE_ID_lru, BTREE_ID_backpointers};
+
+static void count_nodes(struct tfs *f, unsigned nr[ARRAY_SIZE(space_ids)])
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(space_ids); i++) {
+		nr[i] = 0;
+		TFS_OK(btree_for_each_node(f->btree, space_ids[i], count_node, NULL, &nr[i]));
+	}
+}
+
+static unsigned count_keys(struct tfs *f, enum btree_id id)
+{
+	struct btree_trans *trans = btree_trans_get(f->btree);
+	unsigned nr = 0;
+
+	TFS_OK(for_each_btree_key (trans, iter, id, POS_MIN, 0, k, ({
+					   nr++;
+					   0;
+				   })));
+	btree_trans_put(trans);
+	return nr;
+}
+
+/* Each pointer's generation is later than that of the round before. */
+static void check_gens(struct tfs *f, int *last_gen)
+{
+	struct btree_trans *trans = btree_trans_get(f->btree);
+	static int now[NR_BUCKETS];
+
+	for (unsigned i = 0; i < NR_BUCKETS; i++)
+		now[i] = -1;
+	TFS_OK(for_each_btree_key (trans, iter, BTREE_ID_extents, POS_MIN,
+				   BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS, k, ({
+					   struct extent_ptr_decoded p;
+
+					   for_each_extent_ptr(k, f->g.node_sectors, it, p)
+						   now[p.ptr.offset / f->g.bucket_sectors] =
+							   p.ptr.gen;
+					   0;
+				   })));
+	for (unsigned b = 0; b < NR_BUCKETS; b++) {
+		if (now[b] < 0)
+			continue;
+		cr_assert_gt(now[b], last_gen[b], "bucket %u: generation %d after %d", b, now[b],
+			     last_gen[b]);
+		last_gen[b] = now[b];
+	}
+	btree_trans_put(trans);
+}
+
+/* Small writes all over, until nothing fits; then some of it again. */
+static void fill_up(struct tfs *f, u64 *r)
+{
+	u64 off[NR_FILES] = {0};
+
+	for (unsigned full = 0; full < 20;) {
+		unsigned i = trand_below(r, NR_FILES);
+		u32 len = 1 + trand_below(r, 2 * f->g.bucket_sectors);
+
+		if (tfs_write(f, 1 + i, off[i], len, 0))
+			full++;
+		else
+			off[i] += len;
+	}
+	for (unsigned n = 0; n < 200; n++) {
+		unsigned i = trand_below(r, NR_FILES);
+		u64 start = trand_below(r, off[i] + 1);
+
+		TFS_OK(tfs_delete(f, 1 + i, start, start + 1 + trand_below(r, 100)));
+	}
+}
+
+static void empty(struct tfs *f, u64 *r)
+{
+	unsigned first = trand_below(r, NR_FILES);
+
+	for (unsigned i = 0; i < NR_FILES; i++)
+		TFS_OK(tfs_delete(f, 1 + (first + i * 5) % NR_FILES, 0, 1ULL << 40));
+	TFS_OK(alloc_do_discards(f->alloc));
+}
+
+Test(alloc_free, emptied_is_small)
+{
+	unsigned fresh[ARRAY_SIZE(space_ids)], nr[ARRAY_SIZE(space_ids)];
+	u64 r = trand_seed(0xa110d1);
+	static int last_gen[NR_BUCKETS];
+	struct tfs fs, *f = &fs;
+
+	for (unsigned i = 0; i < NR_BUCKETS; i++)
+		last_gen[i] = -1;
+	tfs_mkfs(f, r, &geometry);
+	tfs_check(f, "mkfs");
+	count_nodes(f, fresh);
+	for (unsigned round = 0; round < 6; round++) {
+		struct sim_crash crash = {.rule = SIM_CRASH_SUBSET, .seed = trand_u64(&r)};
+
+		fill_up(f, &r);
+		tfs_check(f, "full");
+		check_gens(f, last_gen);
+		empty(f, &r);
+		tfs_check(f, "empty");
+		count_nodes(f, nr);
+		for (unsigned i = 0; i < ARRAY_SIZE(nr); i++)
+			cr_assert_leq(nr[i], fresh[i] + 2, "round %u: %u nodes of %s, new %u",
+				      round, nr[i], btree_id_name(space_ids[i]), fresh[i]);
+		/* Nodes that the check had written left a bucket or two. */
+		cr_assert_leq(count_keys(f, BTREE_ID_need_discard), 4);
+		cr_assert_eq(count_keys(f, BTREE_ID_lru), 0);
+		if (round % 3 == 1) {
+			tfs_umount(f);
+			tfs_mount(f);
+		} else if (round % 3 == 2) {
+			TFS_OK(journal_flush(f->journal));
+			tfs_crash(f, &crash);
+			tfs_mount(f);
+		}
+	}
+	tfs_check(f, "end");
+	tfs_destroy(f);
+}
+
+/* ---- the mark goes down again ---- */
+
+Test(alloc_free, mark_follows_use_both_ways)
+{
+	u64 r = trand_seed(0xa110d2), mark0;
+	struct tfs fs, *f = &fs;
+
+	tfs_mkfs(f, r, &geometry);
+	tfs_umount(f);
+	mark0 = f->carried.usage[BCFS_ACCOUNTING_used_mark];
+	tfs_mount(f);
+	for (unsigned round = 0; round < 3; round++) {
+		fill_up(f, &r);
+		tfs_umount(f);
+		cr_assert_gt(f->carried.usage[BCFS_ACCOUNTING_used_mark], NR_BUCKETS / 2);
+		tfs_mount(f);
+		empty(f, &r);
+		tfs_umount(f);
+		/* Nodes may lie anywhere; below them there is at least something. */
+		cr_assert_geq(f->carried.usage[BCFS_ACCOUNTING_used_mark], mark0);
+		tfs_mount(f);
+		tfs_check(f, "emptied");
+	}
+	tfs_destroy(f);
+}
+
+/* ---- generations ---- */
+
+static int gen_of(struct tfs *f, u64 bucket)
+{
+	struct btree_trans *trans = btree_trans_get(f->btree);
+	u8 gen = 0;
+
+	TFS_OK(lockrestart_do(trans, alloc_gen_get(trans, 1, bucket, &gen)));
+	btree_trans_put(trans);
+	return gen;
+}
+
+static void set_gen(struct tfs *f, u64 bucket, u8 gen)
+{
+	struct btree_trans *trans = btree_trans_get(f->btree);
+
+	TFS_OK(commit_do(trans, NULL, 0, alloc_gen_set(trans, 1, bucket, gen)));
+	btree_trans_put(trans);
+}
+
+/* On a second device, which nobody has. */
+Test(alloc_free, group_of_zeroes_has_no_key)
+{
+	struct tfs fs, *f = &fs;
+	unsigned keys;
+
+	tfs_mkfs(f, trand_seed(0xa110d3), &geometry);
+	keys = count_keys(f, BTREE_ID_alloc);
+	set_gen(f, 255, 7);
+	set_gen(f, 256, 255);
+	set_gen(f, 511, 9);
+	cr_assert(gen_of(f, 255) == 7 && gen_of(f, 256) == 255 && gen_of(f, 511) == 9);
+	cr_assert(!gen_of(f, 254) && !gen_of(f, 257) && !gen_of(f, 512));
+	cr_assert_eq(count_keys(f, BTREE_ID_alloc), keys + 2);
+	set_gen(f, 256, 0);
+	cr_assert_eq(count_keys(f, BTREE_ID_alloc), keys + 2);
+	set_gen(f, 511, 0);
+	set_gen(f, 255, 0);
+	cr_assert_eq(count_keys(f, BTREE_ID_alloc), keys);
+	tfs_destroy(f);
+}
+
+/* ---- runs ---- */
+
+static int change(struct btree_trans *trans, const u64 *buckets, unsigned nr, const bool *is_free)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		int ret = is_free[buckets[i]] ? alloc_run_take(trans, 1, buckets[i])
+					      : alloc_run_give(trans, 1, buckets[i]);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static void check_runs(struct tfs *f, const bool *is_free, u64 nr_buckets)
+{
+	struct btree_trans *trans = btree_trans_get(f->btree);
+	u64 end = 0;
+	int ret;
+
+	ret = for_each_btree_key_max(
+		trans, iter, BTREE_ID_freespace, POS(1, 0), POS(1, UINT64_MAX), 0, k, ({
+			struct free_run r;
+
+			cr_assert(alloc_run_of(k, &r));
+			cr_assert(!end || r.first > end, "runs touch at %llu",
+				  (unsigned long long)end);
+			for (u64 b = end; b < r.first; b++)
+				cr_assert(!is_free[b], "%llu is missing", (unsigned long long)b);
+			for (u64 b = r.first; b <= r.last; b++)
+				cr_assert(is_free[b], "%llu is listed", (unsigned long long)b);
+			end = r.last + 1;
+			0;
+		}));
+	TFS_OK(ret);
+	for (u64 b = end; b < nr_buckets; b++)
+		cr_assert(!is_free[b], "%llu is missing", (unsigned long long)b);
+	btree_trans_put(trans);
+}
+
+Test(alloc_free, runs_are_the_bitmap)
+{
+	u64 r = trand_seed(0xa110d4);
+	static bool is_free[NR_BUCKETS];
+	struct tfs fs, *f = &fs;
+
+	tfs_mkfs(f, r, &geometry);
+	for (unsigned round = 0; round < 4000; round++) {
+		struct btree_trans *trans = btree_trans_get(f->btree);
+		u64 buckets[16], range = round % 1000 < 500 ? 40 : NR_BUCKETS;
+		unsigned nr = 0, want = 1 + trand_below(&r, 16);
+		u64 at = trand_below(&r, range);
+
+		/* Next to each other, or anywhere; none twice. */
+		for (unsigned i = 0; i < want; i++) {
+			u64 b = trand_below(&r, 2) ? trand_below(&r, range) : (at + i) % range;
+			bool dup = false;
+
+			for (unsigned j = 0; j < nr; j++)
+				dup |= buckets[j] == b;
+			if (!dup)
+				buckets[nr++] = b;
+		}
+		TFS_OK(commit_do(trans, NULL, 0, change(trans, buckets, nr, is_free)));
+		btree_trans_put(trans);
+		for (unsigned i = 0; i < nr; i++)
+			is_free[buckets[i]] = !is_free[buckets[i]];
+		if (range == 40 || round % 50 == 0)
+			check_runs(f, is_free, NR_BUCKETS);
+	}
+	check_runs(f, is_free, NR_BUCKETS);
+	tfs_destroy(f);
+}
