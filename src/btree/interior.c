@@ -181,6 +181,22 @@ static bool format_fits(const struct bkey_format_fast *f, const struct bkey_form
 	return true;
 }
 
+/*
+ * At the right edge of a btree keys go on to where nobody knows yet: often upwards in order. Let
+ * the offset grow to many times its range, where that makes no key longer than @fmt does.
+ */
+static struct bkey_format format_for_edge(struct bkey_format_state *s, struct bkey_format fmt)
+{
+	u64 first = s->field_min[BKEY_FIELD_OFFSET], *last = &s->field_max[BKEY_FIELD_OFFSET];
+
+	if (first > *last || *last - first > (UINT64_MAX - *last) / 8)
+		return fmt;
+	*last += (*last - first) * 8;
+	struct bkey_format wide = bkey_format_done(s);
+
+	return wide.key_u64s == fmt.key_u64s ? wide : fmt;
+}
+
 static struct bkey_format format_for(const struct btree *src, struct bpos min_key,
 				     struct bpos max_key)
 {
@@ -190,9 +206,10 @@ static struct bkey_format format_for(const struct btree *src, struct bpos min_ke
 	measure(src, min_key, max_key, &s);
 	struct bkey_format fmt = bkey_format_done(&s);
 
+	if (bpos_eq(max_key, SPOS_MAX))
+		return format_for_edge(&s, fmt);
 	/* No shorter than what @src has: then keys are copied as they are. */
-	if (!bpos_eq(max_key, SPOS_MAX) && fmt.key_u64s >= src->keys.f.f.key_u64s &&
-	    format_fits(&src->keys.f, &s))
+	if (fmt.key_u64s >= src->keys.f.f.key_u64s && format_fits(&src->keys.f, &s))
 		return src->keys.f.f;
 	return fmt;
 }
@@ -329,6 +346,11 @@ static int op_split(struct interior_op *op, struct btree *b, bool root)
 		      ?: btree_keys_sort_into(&n2->keys, &b->keys, mid_next, b->max_key);
 	if (ret)
 		return ret;
+	/* Going up in order leaves a small right part: it is to grow, and merged only if it
+	 * shrinks. */
+	u32 live = btree_keys_live_u64s(&n2->keys);
+	if (live < btree_merge_threshold_u64s(op->c))
+		n2->merge_retry_u64s = live / 2;
 	op->swap.old[op->swap.nr_old++] = b;
 	return root ? op_grow_root(op, b, n1, n2)
 		    : op_queue_parent_key(op, n1) ?: op_queue_parent_key(op, n2);
