@@ -326,9 +326,20 @@ void bset_build_ro_aux(struct btree_keys *b, unsigned i)
 
 /* The table of the set being inserted into */
 
+/* How far apart the table's entries are to be in a set so large: it gets three quarters full. */
+static u32 rw_spacing(u32 u64s)
+{
+	u32 spacing = LINE_U64S;
+
+	while (u64s / spacing > RW_AUX_MAX / 4 * 3)
+		spacing *= 2;
+	return spacing;
+}
+
 void bset_build_rw_aux(struct btree_keys *b, unsigned i)
 {
 	struct bset_tree *t = &b->set[i];
+	u32 spacing = rw_spacing(bset_u64s(t));
 	u16 *off;
 
 	if (t->aux_type != BSET_RW_AUX) {
@@ -337,8 +348,9 @@ void bset_build_rw_aux(struct btree_keys *b, unsigned i)
 	}
 	off = bset_rw_aux(b, t);
 	t->aux_nr = t->aux_extra = 0;
+	t->appended = false;
 	for (u32 idx = t->start; idx < t->end; idx += bset_idx_to_key(b, idx)->u64s)
-		if (!t->aux_nr || idx - t->start >= off[t->aux_nr - 1] + (u32)LINE_U64S)
+		if (!t->aux_nr || idx - t->start >= off[t->aux_nr - 1] + spacing)
 			off[t->aux_nr++] = idx - t->start;
 }
 
@@ -348,7 +360,7 @@ static void rw_aux_split(struct btree_keys *b, struct bset_tree *t, unsigned e)
 	u16 *off = bset_rw_aux(b, t);
 	u32 from = off[e], to = e + 1 < t->aux_nr ? off[e + 1] : bset_u64s(t), k = from;
 
-	if (to - from <= RW_GAP_U64S)
+	if (to - from <= 2 * rw_spacing(bset_u64s(t)))
 		return;
 	if (t->aux_nr == RW_AUX_MAX) {
 		bset_build_rw_aux(b, t - b->set);
@@ -374,6 +386,15 @@ void bset_rw_aux_fix(struct btree_keys *b, struct bset_tree *t, u32 at, u32 old_
 	if (!nr) {
 		off[0] = 0;
 		t->aux_nr = 1;
+		return;
+	}
+	if (!old_u64s && at + new_u64s == bset_u64s(t)) {
+		if (at < off[nr - 1] + rw_spacing(at))
+			return;
+		if (nr == RW_AUX_MAX)
+			bset_build_rw_aux(b, t - b->set);
+		else
+			off[t->aux_nr++] = at;
 		return;
 	}
 	for (e = nr; e && off[e - 1] >= from; e--)

@@ -35,9 +35,10 @@
 
 #include "btree/bkey.h"
 
-#define MAX_BSETS	  3
-#define BSET_CACHELINE	  64
-#define BSET_RW_MAX_BYTES (8U << 10) /* the set being inserted into is frozen beyond this */
+#define MAX_BSETS      3
+#define BSET_CACHELINE 64
+#define BSET_RW_MAX_BYTES                                                                          \
+	(8U << 10) /* the set being inserted into is frozen beyond this, unless in order */
 
 enum bset_aux_type { BSET_NO_AUX, BSET_RO_AUX, BSET_RW_AUX };
 
@@ -48,12 +49,13 @@ struct bset_tree {
 	u32 aux_nr;
 	u32 aux_extra;
 	u8 aux_type;
-	u8 pad[3];
+	bool appended; /* being inserted into: the newest key is the last, at last_key */
+	u8 pad[2];
 	u64 journal_seq; /* newest journal entry with a key of this set */
 	u32 live_u64s;	 /* of keys that are not deleted */
 	u32 nr_live;
 	u32 whiteout_u64s; /* of whiteouts as they will be written; 0 in a written set */
-	u32 pad2;
+	u32 last_key;	   /* u64s from the set's start; if appended */
 };
 
 struct btree_keys {

@@ -3,7 +3,8 @@
  * Changing a node's keys: insert, and the life of a set from being inserted into, to
  * frozen, to written.
  *
- * How many sets: the one being inserted into is frozen at BSET_RW_MAX_BYTES. When
+ * How many sets: the one being inserted into is frozen at BSET_RW_MAX_BYTES, or, while keys come
+ * in order and only ever behind its last, when it takes half the buffer. When
  * there is no slot for its successor, sets of a kind are merged - unwritten ones
  * with unwritten ones, written with written - the small ones at the end first, and
  * with the big one in front of them only when they have grown to a quarter of it, so
@@ -71,8 +72,27 @@ static void compact_all(struct btree_keys *b, u64 *scratch)
 		bset_merge(b, b->nr_written, b->nsets - b->nr_written, scratch);
 }
 
+/* Does the position lie behind the last key of the set being inserted into? False: not known. */
+static bool goes_last(const struct btree_keys *b, const struct bset_tree *t,
+		      const struct bset_search_key *s)
+{
+	return t->appended && bset_key_before(b, bset_idx_to_key(b, t->start + t->last_key), s);
+}
+
+/* Offsets in the table are 16 bits. */
+static bool may_grow(const struct btree_keys *b, const struct bset_tree *t, u32 u64s,
+		     const struct bset_search_key *s)
+{
+	u32 max_u64s = min(b->capacity_u64s / 2, (u32)UINT16_MAX / 2);
+
+	u64s += bset_u64s(t);
+	return t->start == t->end || u64s <= RW_MAX_U64s ||
+	       (u64s <= max_u64s && goes_last(b, t, s));
+}
+
 /* The set to insert a key of so many u64s into. */
-static struct bset_tree *insert_set(struct btree_keys *b, u32 u64s, u64 *scratch)
+static struct bset_tree *insert_set(struct btree_keys *b, u32 u64s, const struct bset_search_key *s,
+				    u64 *scratch)
 {
 	struct bset_tree *t = b->nsets > b->nr_written ? &b->set[b->nsets - 1] : NULL;
 
@@ -81,8 +101,7 @@ static struct bset_tree *insert_set(struct btree_keys *b, u32 u64s, u64 *scratch
 		assert(btree_keys_used_u64s(b) + u64s <= b->capacity_u64s);
 		return bset_new_rw(b);
 	}
-	if (t && t->aux_type == BSET_RW_AUX &&
-	    (t->start == t->end || bset_u64s(t) + u64s <= RW_MAX_U64s))
+	if (t && t->aux_type == BSET_RW_AUX && may_grow(b, t, u64s, s))
 		return t;
 	bset_make_slot(b, scratch);
 	return bset_new_rw(b);
@@ -180,6 +199,8 @@ static void rw_replace(struct btree_keys *b, struct bset_tree *t, struct bkey_pa
 	}
 	if (new_u64s != old_u64s)
 		bset_rw_aux_fix(b, t, at - t->start, old_u64s, new_u64s);
+	t->appended = !old_u64s && at + new_u64s == t->end;
+	t->last_key = at - t->start;
 }
 
 struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i *k, u64 journal_seq,
@@ -187,13 +208,14 @@ struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i 
 {
 	bool deleting = bkey_deleted(&k->k), nw = false;
 	u32 val_u64s = deleting ? 0 : bkey_val_u64s(&k->k), old_u64s = 0;
-	struct bset_tree *rw = insert_set(b, BKEY_U64s + val_u64s, scratch);
+	struct bset_tree *rw;
 	struct bkey key = k->k;
 	u64 packed[BKEY_U64s];
 	struct bset_search_key s;
 	struct bkey_packed *where;
 
 	bset_search_key_init(&s, b, key.p);
+	rw = insert_set(b, BKEY_U64s + val_u64s, &s, scratch);
 	for (struct bset_tree *t = b->set; t < rw; t++) {
 		if (t->start == t->end)
 			continue;
@@ -203,7 +225,7 @@ struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i 
 	}
 	rw->journal_seq = max(rw->journal_seq, journal_seq);
 
-	where = bset_search(b, rw, &s);
+	where = goes_last(b, rw, &s) ? bset_last(b, rw) : bset_search(b, rw, &s);
 	if (where != bset_last(b, rw) && bpos_eq(bkey_unpack_pos(&b->f, where), key.p)) {
 		old_u64s = where->u64s;
 		nw |= where->needs_whiteout;

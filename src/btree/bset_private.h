@@ -14,7 +14,7 @@
  *
  * Table of the set being inserted into: aux_nr u16 offsets of keys from the set's
  * start, in u64s, strictly ascending, the first 0; new keys shift what is behind them,
- * and a gap of more than two cache lines is halved.
+ * and a gap of more than two cache lines (more in a set that has grown large in order) is halved.
  */
 #ifndef BCFS_BTREE_BSET_PRIVATE_H
 #define BCFS_BTREE_BSET_PRIVATE_H
@@ -24,8 +24,7 @@
 
 #define LINE_U64S     (BSET_CACHELINE / 8)
 #define RW_MAX_U64s   (BSET_RW_MAX_BYTES / 8)
-#define RW_AUX_MAX    320 /* entries of the table */
-#define RW_GAP_U64S   (2 * LINE_U64S)
+#define RW_AUX_MAX    640 /* entries of the table */
 #define BFLOAT_FAILED 255
 
 struct bkey_float {
