@@ -33,7 +33,9 @@ struct world {
 	u64 seq, changed_seq;
 	u32 capacity;
 	unsigned max_val;
-	u64 whiteouts, rewrites, sets3;
+	bool rising; /* mostly in order, over and over again */
+	unsigned next;
+	u64 whiteouts, rewrites, sets3, grown;
 };
 
 static int pos_cmp(const void *l, const void *r)
@@ -55,6 +57,8 @@ static void world_init(struct world *w, enum universe u)
 			w->pos[out++] = w->pos[i];
 	w->nr = out;
 	w->capacity = 512 << rnd_below(&w->r, 5);
+	if (w->rising)
+		w->capacity = 8192;
 	w->max_val = rnd_percent(&w->r, 20) ? 120 : 6;
 	if (w->capacity < 2048)
 		w->max_val = 6;
@@ -307,9 +311,11 @@ static void step_rewrite(struct world *w)
 
 static void step_insert(struct world *w)
 {
-	unsigned i = rnd_below(&w->r, w->nr);
+	bool in_order = w->rising && rnd_below(&w->r, 200);
+	unsigned i = in_order ? w->next++ % w->nr : rnd_below(&w->r, w->nr);
 	struct model_key *m = &w->m[i];
-	bool del = rnd_percent(&w->r, 30) || btree_keys_live_u64s(&w->n.b) > w->capacity / 2;
+	bool del = rnd_percent(&w->r, in_order ? 2 : 30) ||
+		   btree_keys_live_u64s(&w->n.b) > w->capacity / 2;
 	struct bkey_packed *p;
 	struct bkey u;
 	struct key_buf k;
@@ -334,6 +340,9 @@ static void step_insert(struct world *w)
 			return;
 	}
 	p = btree_keys_insert(&w->n.b, &k.k, ++w->seq, w->n.scratch);
+	struct bset_tree *last = &w->n.b.set[w->n.b.nsets - 1];
+	w->grown += w->n.b.nsets && last->aux_type == BSET_RW_AUX &&
+		    (last->end - last->start) * 8 > BSET_RW_MAX_BYTES;
 	if (!del || m->live)
 		w->changed_seq = w->seq;
 	else if (w->changed_seq)
@@ -355,20 +364,21 @@ static void step_insert(struct world *w)
 
 /* What the runs of a universe have met. */
 struct met {
-	u64 whiteouts, rewrites, sets3, writes, failed, floats;
+	u64 whiteouts, rewrites, sets3, writes, failed, floats, grown;
 };
 
-static void run_model(u64 seed, enum universe u, unsigned steps, struct met *met)
+static void run_model(u64 seed, enum universe u, unsigned steps, bool rising, struct met *met)
 {
 	struct bset_stats stats = {0};
 	struct world *w = calloc(1, sizeof(*w));
 	unsigned writes;
 
 	w->r = rng_new(seed);
+	w->rising = rising;
 	world_init(w, u);
 	writes = 1 + rnd_below(&w->r, 5);
 	for (unsigned i = 0; i < steps; i++) {
-		if (rnd_percent(&w->r, writes) && w->nr_disk < MAX_WRITES)
+		if (rnd_below(&w->r, rising ? 1000 : 100) < writes && w->nr_disk < MAX_WRITES)
 			step_write(w);
 		else
 			step_insert(w);
@@ -382,6 +392,7 @@ static void run_model(u64 seed, enum universe u, unsigned steps, struct met *met
 	met->whiteouts += w->whiteouts;
 	met->rewrites += w->rewrites;
 	met->sets3 += w->sets3;
+	met->grown += w->grown;
 	met->writes += w->nr_disk;
 	step_write(w);
 	drop_disk(w);
@@ -394,15 +405,20 @@ static void run_universe(enum universe u)
 	struct met met = {0};
 
 	for (unsigned i = 0; i < trand_rounds(60); i++)
-		run_model(1000 * (u + 1) + i, u, 200, &met);
+		run_model(1000 * (u + 1) + i, u, 200, false, &met);
 	for (unsigned i = 0; i < trand_rounds(30); i++)
-		run_model(500000 + 1000 * (u + 1) + i, u, 3000, &met);
+		run_model(500000 + 1000 * (u + 1) + i, u, 3000, false, &met);
+	for (unsigned i = 0; i < trand_rounds(15); i++)
+		run_model(700000 + 1000 * (u + 1) + i, u, 2000, true, &met);
 	fprintf(stderr,
-		"whiteouts %llu rewrites %llu three sets %llu writes %llu aux %llu failed %llu\n",
+		"whiteouts %llu rewrites %llu three sets %llu writes %llu aux %llu failed %llu "
+		"grown %llu\n",
 		(unsigned long long)met.whiteouts, (unsigned long long)met.rewrites,
 		(unsigned long long)met.sets3, (unsigned long long)met.writes,
-		(unsigned long long)met.floats, (unsigned long long)met.failed);
-	cr_assert(met.whiteouts && met.rewrites && met.sets3 && met.writes && met.floats);
+		(unsigned long long)met.floats, (unsigned long long)met.failed,
+		(unsigned long long)met.grown);
+	cr_assert(met.whiteouts && met.rewrites && met.sets3 && met.writes && met.floats &&
+		  met.grown);
 }
 
 Test(bset_model, extents)
