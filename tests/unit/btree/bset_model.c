@@ -408,7 +408,7 @@ static void run_universe(enum universe u)
 		run_model(1000 * (u + 1) + i, u, 200, false, &met);
 	for (unsigned i = 0; i < trand_rounds(30); i++)
 		run_model(500000 + 1000 * (u + 1) + i, u, 3000, false, &met);
-	for (unsigned i = 0; i < trand_rounds(15); i++)
+	for (unsigned i = 0; i < 15; i++)
 		run_model(700000 + 1000 * (u + 1) + i, u, 2000, true, &met);
 	fprintf(stderr,
 		"whiteouts %llu rewrites %llu three sets %llu writes %llu aux %llu failed %llu "
