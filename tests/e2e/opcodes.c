@@ -206,6 +206,7 @@ int main(int argc, char **argv)
 	loops_join(&d);
 	bcfs_close(d.fs);
 	fuse_session_destroy(d.se);
+	fuse_opt_free_args(&args);
 	opts_free(&o);
 	return failed;
 }
