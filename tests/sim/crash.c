@@ -40,7 +40,7 @@ static const struct mode modes[] = {
 	 "btree.splits btree.evictions btree.node_reads btree.merges journal.wraps"},
 	/* Little space: every bucket is used again and again, and writes meet ENOSPC. */
 	{"full", 10, 200, 300, 150, false, false, 0, true, "alloc.buckets_reused journal.wraps"},
-	{"restarts", 16, 60, 120, 200, true, false, 0, false, "btree.restarts journal.wraps"},
+	{"restarts", 16, 60, 400, 200, true, false, 0, false, "btree.restarts journal.wraps"},
 	{"faults", 240, 40, 60, 12, false, true, 0, false, "alloc.buckets_reused"},
 	{"evict-faults", 40, 40, 20, 12, false, true, 400, false, "btree.evictions"},
 	/* Two processes, one seed: the same run. */
@@ -76,7 +76,7 @@ static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
 	c.block = trand_below(&rng, 2) ? 512 : 4096;
 	c.node = c.block == 512 ? 4096U << trand_below(&rng, 3) : 16384;
 	c.bucket = max(c.node, 16384U << trand_below(&rng, 3));
-	c.journal = c.bucket * 8U;
+	c.journal = max(c.bucket * 8U, c.node * 32U);
 	c.extent_max = 8192U << trand_below(&rng, 3);
 	c.cache_bytes = 1;
 	c.dev_bytes = (trand_below(&rng, 2) ? 6ULL : 12ULL) << 20;
@@ -89,13 +89,14 @@ static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
 	c.bulk = mode->bulk;
 	if (mode->full) {
 		c.bucket = max(c.node, 8192U);
-		c.journal = c.bucket * 8U;
-		c.dev_bytes = 1536ULL << 10;
+		c.journal = max(c.bucket * 8U, c.node * 32U);
+		c.dev_bytes = (1472ULL << 10) + c.journal;
 	}
 	if (c.bulk) {
 		c.block = 512;
 		c.node = 4096;
 		c.bucket = max(c.bucket, c.node);
+		c.journal = max(c.bucket * 8U, c.node * 32U);
 		c.dev_bytes = 12ULL << 20;
 	}
 	if (mode->restarts)
