@@ -54,6 +54,16 @@ writer()
 	P
 }
 
+# Names one by one, at a pace that fills journal entries but does not run out of them.
+trickle()
+{
+	local i
+	mkdir -p "$T/mnt/trickle$1" 2>/dev/null || return 0
+	for i in $(seq 100000); do
+		{ echo "$i" >"$T/mnt/trickle$1/f$i"; } 2>/dev/null || return 0
+	done
+}
+
 noted_are_whole()
 {
 	[ -s "$T/noted" ] || { echo "nothing was noted"; return 1; }
@@ -70,11 +80,15 @@ for round in $(seq "$rounds"); do
 	[ -n "$pid" ] || bail_out "no daemon serves $T/img"
 	rm -rf "$T/mnt/tree$((round - 2))" 2>/dev/null &
 	remover=$!
-	cp -a "$tree" "$T/mnt/tree$round" 2>/dev/null &
-	copier=$!
-	# In every fourth round nobody asks for a flush: then much is written that no flush covers.
+	# In every other round nobody asks for a flush, nor does a lack of journal space: then nodes are
+	# written with keys that no flush covers.
 	writer_pid=
-	if [ $((round % 4)) != 0 ]; then
+	if [ $((round % 2)) = 0 ]; then
+		trickle "$round" &
+		copier=$!
+	else
+		cp -a "$tree" "$T/mnt/tree$round" 2>/dev/null &
+		copier=$!
 		writer "$round" &
 		writer_pid=$!
 	fi
@@ -88,9 +102,9 @@ for round in $(seq "$rounds"); do
 	counters_add "$T/mnt"
 	"$bcfs" umount "$T/mnt" || bail_out "unmount failed"
 	ok "round $round: fsck is clean" "$fsck" "$T/img"
-	delay=1000
-	[ $((round % 4)) != 3 ] || delay=20000
-	mount_image "${mount_opts[@]}" -o journal_flush_delay="$delay" "$T/img" "$T/mnt"
+	quiet=()
+	[ $((round % 2)) = 0 ] || quiet=(-o "journal_flush_delay=20000")
+	mount_image "${mount_opts[@]}" "${quiet[@]}" "$T/img" "$T/mnt"
 done
 echo "# $(wc -l <"$T/noted") files were fsynced"
 "$bcfs" umount "$T/mnt"
