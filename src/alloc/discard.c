@@ -328,6 +328,11 @@ int alloc_move_mark(struct alloc_fs *a, bool always)
 
 /* ---- the worker ---- */
 
+static bool worker_stopping(const struct alloc_fs *a)
+{
+	return __atomic_load_n(&a->worker_stop, __ATOMIC_RELAXED);
+}
+
 static void worker_wait(struct alloc_fs *a, u64 ns)
 {
 	env_mutex_lock(&a->lock);
@@ -341,7 +346,7 @@ static void worker_wait(struct alloc_fs *a, u64 ns)
 static void worker_wait_flushed(struct alloc_fs *a, u64 seq)
 {
 	journal_flush_async(a->journal, seq);
-	for (unsigned i = 0; i < 500 && !a->worker_stop && !journal_error(a->journal) &&
+	for (unsigned i = 0; i < 500 && !worker_stopping(a) && !journal_error(a->journal) &&
 			     journal_flushed_seq(a->journal) < seq;
 	     i++)
 		env_sleep_ns(a->env, ROUND_SHORT_NS);
@@ -353,7 +358,7 @@ void alloc_worker(void *arg)
 	u64 flushed_before = 0;
 	u32 found;
 
-	while (!__atomic_load_n(&a->worker_stop, __ATOMIC_RELAXED)) {
+	while (!worker_stopping(a)) {
 		u64 flushed = journal_flushed_seq(a->journal), freed = 0, need = 0;
 		bool waiting = __atomic_load_n(&a->nr_waiting, __ATOMIC_RELAXED) ||
 			       alloc_short_of_space(a);

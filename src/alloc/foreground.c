@@ -272,7 +272,7 @@ bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush)
 	env_mutex_lock(&a->lock);
 	round = a->rounds;
 	freed = a->rounds_freed;
-	a->nr_waiting++;
+	__atomic_add_fetch(&a->nr_waiting, 1, __ATOMIC_RELAXED);
 	a->worker_kick = true;
 	env_cond_signal(&a->worker_cond);
 	/*
@@ -283,7 +283,7 @@ bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush)
 	     i < WAIT_STEPS && a->rounds_freed == freed && a->rounds < round + 4 && !a->worker_stop;
 	     i++)
 		env_cond_timedwait(&a->freed, &a->lock, WAIT_STEP_NS);
-	a->nr_waiting--;
+	__atomic_sub_fetch(&a->nr_waiting, 1, __ATOMIC_RELAXED);
 	hope = a->rounds_freed != freed;
 	env_mutex_unlock(&a->lock);
 	return hope;

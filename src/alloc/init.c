@@ -101,7 +101,7 @@ int alloc_fs_start(struct alloc_fs *a, const s64 *usage)
 
 int alloc_fs_start_threads(struct alloc_fs *a)
 {
-	a->worker_stop = false;
+	__atomic_store_n(&a->worker_stop, false, __ATOMIC_RELAXED);
 	return env_thread_start(a->env, &a->worker, "bcfs-alloc", alloc_worker, a);
 }
 
@@ -111,7 +111,7 @@ void alloc_fs_stop(struct alloc_fs *a)
 
 	if (a->worker) {
 		env_mutex_lock(&a->lock);
-		a->worker_stop = true;
+		__atomic_store_n(&a->worker_stop, true, __ATOMIC_RELAXED);
 		env_cond_broadcast(&a->worker_cond);
 		env_cond_broadcast(&a->freed);
 		env_mutex_unlock(&a->lock);

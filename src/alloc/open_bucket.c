@@ -39,7 +39,8 @@ bool ob_held(struct alloc_fs *a, u8 dev, u64 bucket)
 static void ready_push(struct alloc_fs *a, u16 idx)
 {
 	assert(a->nr_ready < ALLOC_READY_MAX);
-	a->ready[(a->ready_head + a->nr_ready++) % ALLOC_READY_MAX] = idx;
+	a->ready[(a->ready_head + a->nr_ready) % ALLOC_READY_MAX] = idx;
+	__atomic_store_n(&a->nr_ready, a->nr_ready + 1, __ATOMIC_RELAXED);
 	a->ob[idx].state = OB_READY;
 }
 
@@ -96,7 +97,7 @@ u16 ob_open(struct alloc_fs *a, enum bcfs_data_type type)
 		return 0;
 	idx = a->ready[a->ready_head];
 	a->ready_head = (a->ready_head + 1) % ALLOC_READY_MAX;
-	a->nr_ready--;
+	__atomic_store_n(&a->nr_ready, a->nr_ready - 1, __ATOMIC_RELAXED);
 
 	ob = &a->ob[idx];
 	ob->state = OB_OPEN;
@@ -146,7 +147,7 @@ void ob_put(struct alloc_fs *a, u16 idx)
 		ob->state = OB_RETIRE;
 		ob->list_next = a->ob_retire;
 		a->ob_retire = idx;
-		a->nr_retire++;
+		__atomic_store_n(&a->nr_retire, a->nr_retire + 1, __ATOMIC_RELAXED);
 		a->worker_kick = true;
 		env_cond_signal(&a->worker_cond);
 	}
@@ -184,7 +185,7 @@ void ob_retire_done(struct alloc_fs *a, u16 idx)
 	while (*p != idx)
 		p = &a->ob[*p].list_next;
 	*p = a->ob[idx].list_next;
-	a->nr_retire--;
+	__atomic_store_n(&a->nr_retire, a->nr_retire - 1, __ATOMIC_RELAXED);
 	if (!a->ob[idx].counted)
 		uncounted_mod(a, -1);
 	ob_drop(a, idx);
