@@ -200,6 +200,9 @@ bool raw_request(struct daemon *d, const void *buf, size_t len)
 	size_t arg_len = len - sizeof(*in);
 	size_t want = 0;
 
+	/* We ask the kernel for no data. libfuse would keep the request for ever. */
+	if (in->opcode == FUSE_NOTIFY_REPLY)
+		return true;
 	if (in->opcode < FUSE_SETUPMAPPING)
 		return false;
 	if (in->opcode == OP_TMPFILE)

@@ -248,8 +248,12 @@ bool session_mount(struct daemon *d, char *msg, size_t size)
 
 void session_destroy(struct daemon *d)
 {
-	if (d->se)
-		fuse_session_destroy(d->se);
+	if (!d->se)
+		return;
+	/* The kernel has let go, so this unmounts nothing: it only frees what mounting kept. */
+	if (d->mounted)
+		fuse_session_unmount(d->se);
+	fuse_session_destroy(d->se);
 	d->se = NULL;
 }
 

@@ -37,6 +37,15 @@ fi
 T=$(mktemp -d "${TMPDIR:-/tmp}/bcfs-e2e.XXXXXX")
 T=$(realpath "$T")
 
+# What a sanitizer finds in a daemon, whose standard error is nowhere.
+SAN=
+if [ -n "${ASAN_OPTIONS:-}" ]; then
+	SAN=$(mktemp -d "${TMPDIR:-/tmp}/bcfs-san.XXXXXX")
+	chmod 1777 "$SAN"
+	export ASAN_OPTIONS="$ASAN_OPTIONS:log_path=$SAN/report"
+	export UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:log_path=$SAN/report"
+fi
+
 # The processes that serve the image, by id.
 daemons_of()
 {
@@ -81,7 +90,11 @@ cleanup()
 			sleep 0.1
 		done
 	done
-	rm -rf "$T"
+	if [ -n "$SAN" ] && [ -n "$(ls "$SAN")" ]; then
+		tail -n 100 "$SAN"/* | comment
+		[ "$status" != 0 ] || status=1
+	fi
+	rm -rf "$T" ${SAN:+"$SAN"}
 	exit "$status"
 }
 trap cleanup EXIT

@@ -35,6 +35,7 @@ struct run {
 		u64 seq;
 	} * commits;
 	size_t nr_commits;
+	u64 log_len; /* of the device, when the last commit had returned */
 	u32 *synced; /* by log position: commits whose flush had returned there; 0: no news */
 	struct btree_counters bc; /* over all opens */
 	struct journal_counters jc;
@@ -259,7 +260,8 @@ static void crash_main(void *arg)
 			r->synced[sim_bdev_log_len(r->fx.bdev)] = r->nr_commits;
 		}
 	}
-	env_sim_stop(r->fx.env, 0);
+	r->log_len = sim_bdev_log_len(r->fx.bdev);
+	fx_abandon(&r->fx);
 }
 
 struct recover {
@@ -386,7 +388,7 @@ static void run_crash(u64 seed, const struct fx_geometry *g, unsigned ops, unsig
 	int ret = env_sim_run(r->fx.env, crash_main, r);
 	cr_assert(!ret && !r->ret, "seed %llu: %s", (unsigned long long)seed, err_str(ret));
 
-	u64 len = sim_bdev_log_len(r->fx.bdev);
+	u64 len = r->log_len;
 	for (unsigned i = 0; i < nr_states; i++) {
 		u64 pos = len * i / nr_states;
 		struct sim_crash crash = {.rule = rnd(r) % SIM_CRASH_SUBSET, .seed = rnd(r)};
