@@ -148,8 +148,13 @@ static int check_room(struct btree_trans *trans, unsigned flags)
 		u8 id = first->id, level = first->level;
 
 		btree_trans_unlock(trans);
-		/* The same @reserve as above, or it sees room where we saw none, for ever. */
-		int ret = btree_node_make_room(trans->c, id, level, pos, u64s, reserve);
+		/*
+		 * What is split for a commit that then waits for journal space takes from what
+		 * reclaim needs. The same @reserve as above, or it sees room where we saw none, for
+		 * ever.
+		 */
+		int ret = flags & BTREE_COMMIT_RECLAIM ? 0 : journal_res_wait(trans->c->j, 1, 0);
+		ret = ret ?: btree_node_make_room(trans->c, id, level, pos, u64s, reserve);
 		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_split);
 	}
 	return 0;

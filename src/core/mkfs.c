@@ -42,13 +42,6 @@ static int journal_size(const struct bcfs_mkfs_opts *o, const struct bcfs_sb *sb
 {
 	u64 bucket = (u64)m->bucket_sectors * SECTOR_SIZE;
 	u64 least = journal_min_bytes(sb->block_sectors * SECTOR_SIZE, m->bucket_sectors);
-	/*
-	 * After a crash every node with replayed keys may have to be rewritten, each with an
-	 * interior update of its own in the journal, before the oldest bucket is free: a ring of
-	 * few nodes' size can run full on that.
-	 */
-	u64 nodes = sb->btree_node_sectors * 32ULL * SECTOR_SIZE;
-	least = max(least, nodes);
 	u64 usable = m->nr_buckets - m->first_bucket;
 	u64 bytes = o->journal_bytes;
 

@@ -152,9 +152,6 @@ static int alloc_journal(struct core *c, const struct bcfs_sb *sb, const struct 
 		.magic = BCFS_JSET_MAGIC ^ sb_magic(sb),
 		.csum_type = sb_opt_get(sb, SB_OPT_meta_csum),
 		.flush_delay_ms = c->opts.journal_flush_delay_ms,
-		/* A quarter: interior updates made by reclaim journal what they do to the space. */
-		.reclaim_reserve_bytes =
-			sb_journal_nr_buckets(sb) * m->bucket_sectors * SECTOR_SIZE / 4,
 		.ops = &core_journal_ops,
 		.arg = c,
 	};

@@ -101,7 +101,6 @@ static void set_sizes(struct journal *j)
 	u64 ring = (u64)j->nr_buckets * j->bucket_bytes;
 	u64 entry = j->opts.entry_bytes_max ? j->opts.entry_bytes_max : 1U << 20;
 	u64 reserve = j->opts.reclaim_reserve_bytes ? j->opts.reclaim_reserve_bytes : ring / 8;
-	u32 fixed = sizeof(struct jset) + JOURNAL_CARRIED_U64s * sizeof(u64);
 
 	entry = min(entry, (u64)j->bucket_bytes);
 	entry = min(entry, ring / 4);
@@ -109,7 +108,8 @@ static void set_sizes(struct journal *j)
 	entry = max(entry, min_t(u64, JOURNAL_BUCKET_BYTES_MIN, j->bucket_bytes));
 	j->entry_bytes = round_down(entry, (u64)j->opts.block_bytes);
 	j->buf_want = min(j->entry_bytes, JOURNAL_BUF_BYTES);
-	j->res_max_u64s = (j->buf_want - fixed) / sizeof(u64);
+	j->fixed_bytes = sizeof(struct jset) + JOURNAL_CARRIED_U64s * sizeof(u64);
+	j->res_max_u64s = (j->buf_want - j->fixed_bytes) / sizeof(u64);
 	reserve = max_t(u64, DIV_ROUND_UP(reserve, j->bucket_bytes), 2);
 	j->reserve_buckets = min_t(u64, reserve, j->nr_buckets / 2);
 }

@@ -27,7 +27,9 @@
  *  2. The current seq never runs more than JOURNAL_SEQ_AHEAD beyond flushed_seq; so after
  *     a crash whose newest flush entry is F nothing on the device carries a seq above
  *     F + JOURNAL_SEQ_AHEAD: recovery blacklists (F, F + JOURNAL_SEQ_AHEAD] and goes on behind.
- *  3. A reservation at JOURNAL_WATERMARK_reclaim finds room though normal ones are refused.
+ *  3. A reservation at JOURNAL_WATERMARK_reclaim finds room though normal ones are refused: what
+ *     is kept for reclaim grows with the number of pins (journal_space.c), so that all can be
+ *     dropped though nothing becomes free meanwhile; so also after a crash.
  *  4. No sector of a journal bucket is written twice in one turn of the ring; a failed
  *     write goes to another place.
  *
@@ -101,8 +103,8 @@ struct journal_opts {
 	u64 magic; /* BCFS_JSET_MAGIC ^ the filesystem's */
 	u8 csum_type;
 	u32 entry_bytes_max;	   /* 0: default (min(bucket, 1 MiB)) */
-	u32 reclaim_reserve_bytes; /* kept for JOURNAL_WATERMARK_reclaim; 0: an eighth of the ring
-				    */
+	u32 reclaim_reserve_bytes; /* kept for JOURNAL_WATERMARK_reclaim at least, more when there
+				    * are many pins; 0: an eighth of the ring */
 	u32 flush_delay_ms;	   /* an unflushed entry is flushed after; default 1000 */
 	u32 reclaim_delay_ms;	   /* background reclaim; default 100 */
 	const struct journal_ops *ops;

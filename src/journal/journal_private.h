@@ -61,7 +61,15 @@
 #define JOURNAL_BUCKETS_MIN	 8
 #define JOURNAL_BUCKET_BYTES_MIN (8U << 10)
 /* Free buckets that must be left behind an entry, by who opens it. */
-#define JOURNAL_KEEP_RESTART   1 /* so that the next mount finds a place to begin */
+#define JOURNAL_KEEP_RESTART 1 /* so that the next mount finds a place to begin */
+/*
+ * What it takes to get rid of one pin, in bytes of the journal: an append costs its node's key in
+ * the parent, a hundred bytes; a rewrite the keys of new and old node with what the triggers say
+ * about their space, up to a kilobyte with its share of the parents that split.
+ */
+#define JOURNAL_PIN_BYTES 1024U
+/* For updates under way when the rest ran out, and pins that came with them. */
+#define JOURNAL_SLACK_BYTES    (4U * JOURNAL_PIN_BYTES)
 #define JOURNAL_WRITE_TRIES    5
 #define JOURNAL_NOMEM_RETRY_NS (10 * ENV_NSEC_PER_MSEC)
 #define JOURNAL_DIRTY_AGE_NS   (30 * ENV_NSEC_PER_SEC)
@@ -130,7 +138,8 @@ struct journal {
 	u32 nr_buckets;
 	u32 entry_bytes; /* largest entry */
 	u32 res_max_u64s;
-	u32 reserve_buckets; /* kept for JOURNAL_WATERMARK_reclaim */
+	u32 fixed_bytes;     /* of every entry: header and carried state at most */
+	u32 reserve_buckets; /* kept for JOURNAL_WATERMARK_reclaim at least */
 
 	struct env_mutex lock;
 	struct env_cond wait;	     /* whoever waits for room, a flush, a completion */
@@ -152,9 +161,9 @@ struct journal {
 	u64 first_unflushed_ns; /* when the oldest entry behind flush_issued was opened; 0: none */
 	u64 flush_fail_gen, flush_fail_seq;
 	int flush_fail_err;
-	u32 buf_want;	  /* bytes that buffers should have */
-	u32 nr_waiting;	  /* reservations waiting for space */
-	bool flush_empty; /* a flush entry is wanted though there is nothing to put in */
+	u32 buf_want;		/* bytes that buffers should have */
+	_Atomic u32 nr_waiting; /* reservations waiting for space; changed under lock */
+	bool flush_empty;	/* a flush entry is wanted though there is nothing to put in */
 	bool flush_only;
 	bool stopping;	    /* the writer and reclaim are to end */
 	bool done_stopping; /* and, when the writer has, the done thread */
@@ -179,6 +188,8 @@ struct journal {
 	struct journal_pin_list *pins; /* ditto; by seq & pin_mask */
 	u64 replay_end;		       /* implicit pins of [last_seq, replay_end); ditto */
 	u64 pin_drops;		       /* how often a pin was dropped or moved; ditto */
+	_Atomic u32 nr_pins;	       /* changed under pin_lock */
+	_Atomic u32 pins_max;	       /* more than these, and normal reservations wait */
 
 	struct env_thread *writer, *done, *reclaim;
 	bool reading_done; /* bucket seqs are known from journal_read() */
@@ -235,6 +246,8 @@ void journal_set_error(struct journal *j, int err);
 u32 journal_room_for(struct journal *j, u32 least_bytes, u32 want_bytes, enum journal_dig dig);
 /* Take the place for a buffer's entry; false when no bucket is free. */
 bool journal_place(struct journal *j, struct journal_buf *buf, bool new_bucket);
+/* Free buckets that an entry opened with @dig leaves. */
+u32 journal_keep_buckets(const struct journal *j, enum journal_dig dig);
 /* After last_seq_ondisk or the pins moved. */
 void journal_space_update(struct journal *j);
 /* How many buckets a flush entry closed now would free. */

@@ -148,6 +148,7 @@ static bool pin_detach(struct journal *j, struct journal_entry_pin *pin)
 		return false;
 	pin_unlink(pin);
 	pin->seq = 0;
+	j->nr_pins--;
 	j->pin_drops++;
 	env_cond_broadcast(&j->pin_wait);
 	return list_put(j, seq);
@@ -165,10 +166,18 @@ static void pin_set(struct journal *j, u64 seq, struct journal_entry_pin *pin)
 	if (seq) {
 		pin_link(&list_at(j, seq)->unflushed, pin);
 		pin->seq = seq;
+		j->nr_pins++;
 	}
 	env_mutex_unlock(&j->pin_lock);
-	if (moved) {
+	if (moved || (!seq && j->nr_waiting)) {
 		env_mutex_lock(&j->lock);
+		if (!seq)
+			journal_space_update(j);
+		journal_reclaim_kick(j);
+		env_mutex_unlock(&j->lock);
+	} else if (seq && j->nr_pins > j->pins_max && (j->state & (ST_OPEN | ST_LOW)) == ST_OPEN) {
+		env_mutex_lock(&j->lock);
+		journal_space_update(j);
 		journal_reclaim_kick(j);
 		env_mutex_unlock(&j->lock);
 	}
@@ -264,6 +273,7 @@ static int flush_batch(struct journal *j, u64 seq, unsigned *ret_nr, unsigned *r
 	*ret_gone = nr - pins_return(j, seq, pins, nr);
 	env_mutex_lock(&j->lock);
 	j->counters.reclaimed += *ret_gone;
+	journal_space_update(j);
 	env_mutex_unlock(&j->lock);
 	return ret;
 }
@@ -323,7 +333,7 @@ static void ask_flush(struct journal *j, bool space_low)
 {
 	u32 freeable = journal_freeable(j);
 	bool open_low = journal_is_open(j) && (j->state & ST_LOW);
-	u32 normal = JOURNAL_KEEP_RESTART + j->reserve_buckets + 1;
+	u32 normal = journal_keep_buckets(j, JOURNAL_DIG_normal) + 1;
 
 	if (!freeable)
 		return;

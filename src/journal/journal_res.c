@@ -59,7 +59,7 @@ int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
 	u64 seq = j->cur_seq, old, new;
 	unsigned idx = seq & (JOURNAL_BUFS - 1);
 	struct journal_buf *buf = &j->bufs[idx];
-	u32 fixed = sizeof(struct jset) + JOURNAL_CARRIED_U64s * sizeof(u64);
+	u32 fixed = j->fixed_bytes;
 	u32 least = round_up(fixed + u64s * (u32)sizeof(u64), j->opts.block_bytes);
 	u32 bytes;
 	int ret;
@@ -159,8 +159,12 @@ static int res_step(struct journal *j, struct journal_res *res, u32 u64s, unsign
 		if (st & ST_OPEN) {
 			bool room = st_left(st) >= u64s && st_count(st, st_idx(st)) < ST_COUNT_MAX;
 
-			if (room && (st & ST_LOW) && dig == JOURNAL_DIG_normal)
-				return -BCFS_ERR_journal_full;
+			if (room && (st & ST_LOW) && dig == JOURNAL_DIG_normal) {
+				journal_space_update(j);
+				if (j->state & ST_LOW)
+					return -BCFS_ERR_journal_full;
+				continue;
+			}
 			if (!room)
 				journal_entry_close(j, true);
 			continue;

@@ -8,11 +8,41 @@
  */
 #include "journal/journal_private.h"
 
-static u32 keep_buckets(const struct journal *j, enum journal_dig dig)
+/* What reservations can count on in a bucket: an entry lies in one, and is rounded to blocks. */
+static u32 bucket_payload(const struct journal *j)
+{
+	u32 room = j->bucket_bytes - j->fixed_bytes;
+
+	return max(room - min(room, j->opts.block_bytes), room / 4);
+}
+
+/*
+ * Kept for reclaim: as much as it takes to get rid of every pin there is, though nothing becomes
+ * free meanwhile. Normal reservations stop here, so this also holds after a crash: what is
+ * replayed pins no more than was pinned when the newest flush entry was opened.
+ */
+static u32 reclaim_buckets(const struct journal *j)
+{
+	u64 bytes = (u64)j->nr_pins * JOURNAL_PIN_BYTES + JOURNAL_SLACK_BYTES;
+
+	return max_t(u64, DIV_ROUND_UP(bytes, bucket_payload(j)), j->reserve_buckets);
+}
+
+/* The most pins with which @buckets are enough for reclaim. */
+static u32 pins_for(const struct journal *j, u32 buckets)
+{
+	u64 bytes = (u64)buckets * bucket_payload(j);
+
+	if (buckets < j->reserve_buckets || bytes < JOURNAL_SLACK_BYTES)
+		return 0;
+	return min_t(u64, (bytes - JOURNAL_SLACK_BYTES) / JOURNAL_PIN_BYTES, UINT32_MAX);
+}
+
+u32 journal_keep_buckets(const struct journal *j, enum journal_dig dig)
 {
 	switch (dig) {
 	case JOURNAL_DIG_normal:
-		return JOURNAL_KEEP_RESTART + j->reserve_buckets;
+		return JOURNAL_KEEP_RESTART + reclaim_buckets(j);
 	case JOURNAL_DIG_reclaim:
 		return JOURNAL_KEEP_RESTART;
 	case JOURNAL_DIG_internal:
@@ -49,7 +79,7 @@ static struct place place_promised(struct journal *j)
 /* Bytes for a new entry, between @least_bytes and @want_bytes; 0: no room. */
 u32 journal_room_for(struct journal *j, u32 least_bytes, u32 want_bytes, enum journal_dig dig)
 {
-	u32 keep = keep_buckets(j, dig);
+	u32 keep = journal_keep_buckets(j, dig);
 	struct place p = place_promised(j);
 	u32 rest = j->bucket_bytes - p.off;
 
@@ -104,19 +134,23 @@ static struct journal_bucket *bucket_ahead(const struct journal *j, u32 n)
 
 void journal_space_update(struct journal *j)
 {
-	u64 st = j->state;
+	struct place p = place_promised(j);
+	u32 ahead, pins_max;
 
 	while (j->free_ahead + 1 < j->nr_buckets &&
 	       bucket_ahead(j, j->free_ahead + 1)->seq < j->last_seq_ondisk)
 		j->free_ahead++;
-	if ((st & ST_OPEN) && (st & ST_LOW)) {
-		struct place p = place_promised(j);
-
-		if (p.ahead + keep_buckets(j, JOURNAL_DIG_normal) <= j->free_ahead) {
-			atomic_fetch_and(&j->state, ~ST_LOW);
-			env_cond_broadcast(&j->wait);
-		}
+	ahead = j->free_ahead - min(j->free_ahead, p.ahead + JOURNAL_KEEP_RESTART);
+	pins_max = pins_for(j, ahead);
+	j->pins_max = pins_max;
+	if (ahead < j->reserve_buckets || j->nr_pins > pins_max) {
+		if (journal_is_open(j))
+			atomic_fetch_or(&j->state, ST_LOW);
+	} else if (j->state & ST_LOW) {
+		atomic_fetch_and(&j->state, ~ST_LOW);
 	}
+	if (j->nr_waiting && !(j->state & ST_LOW))
+		env_cond_broadcast(&j->wait);
 }
 
 u32 journal_freeable(const struct journal *j)
@@ -132,8 +166,13 @@ u32 journal_freeable(const struct journal *j)
 
 u64 journal_space_target(const struct journal *j)
 {
-	u32 want = max(j->nr_buckets / 2, JOURNAL_KEEP_RESTART + j->reserve_buckets + 1);
+	u32 keep = journal_keep_buckets(j, JOURNAL_DIG_normal);
+	u32 want = max(j->nr_buckets / 2, keep + 1);
 	u64 seq = 0;
+
+	/* The pins want more than there is: the newest, too, have to go. */
+	if (keep >= j->free_ahead && j->nr_pins)
+		return j->cur_seq;
 
 	for (u32 n = j->free_ahead; n < want && n + 1 < j->nr_buckets; n++)
 		seq = max(seq, bucket_ahead(j, n + 1)->seq);

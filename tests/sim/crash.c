@@ -76,7 +76,7 @@ static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
 	c.block = trand_below(&rng, 2) ? 512 : 4096;
 	c.node = c.block == 512 ? 4096U << trand_below(&rng, 3) : 16384;
 	c.bucket = max(c.node, 16384U << trand_below(&rng, 3));
-	c.journal = max(c.bucket * 8U, c.node * 32U);
+	c.journal = c.bucket * 8U;
 	c.extent_max = 8192U << trand_below(&rng, 3);
 	c.cache_bytes = 1;
 	c.dev_bytes = (trand_below(&rng, 2) ? 6ULL : 12ULL) << 20;
@@ -89,14 +89,14 @@ static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
 	c.bulk = mode->bulk;
 	if (mode->full) {
 		c.bucket = max(c.node, 8192U);
-		c.journal = max(c.bucket * 8U, c.node * 32U);
+		c.journal = c.bucket * 8U;
 		c.dev_bytes = (1472ULL << 10) + c.journal;
 	}
 	if (c.bulk) {
 		c.block = 512;
 		c.node = 4096;
 		c.bucket = max(c.bucket, c.node);
-		c.journal = max(c.bucket * 8U, c.node * 32U);
+		c.journal = c.bucket * 8U;
 		c.dev_bytes = 12ULL << 20;
 	}
 	if (mode->restarts)
