@@ -37,15 +37,17 @@ struct daemon {
 	struct loops *loops;
 
 	bool mounted;
-	dev_t st_dev;	      /* of the mount, once it is live */
-	int event_fd;	      /* wakes main: one of the next two has changed */
-	atomic_bool ended;    /* the loops have */
-	atomic_bool went_ro;  /* an error has made the filesystem read-only */
-	bool selinux;	      /* runs on this machine */
-	bool falloc_times;    /* the kernel keeps the times at fallocate, and sends them: 6.1 */
-	bool enosys_flush;    /* the kernel writes dirty pages before FLUSH: 5.16 */
-	uint64_t unique_init; /* of the INIT request, while its reply is awaited */
-	bool killpriv_v2, parallel_dirops; /* offered by the kernel */
+	dev_t st_dev;	     /* of the mount, once it is live */
+	int event_fd;	     /* wakes main: one of the next two has changed */
+	atomic_bool ended;   /* the loops have */
+	atomic_bool went_ro; /* an error has made the filesystem read-only */
+	bool selinux;	     /* runs on this machine */
+	/* Set by who answers INIT, before the kernel sends anything else. */
+	atomic_bool falloc_times; /* the kernel keeps the times at fallocate: 6.1 */
+	atomic_bool enosys_flush; /* the kernel writes dirty pages before FLUSH: 5.16 */
+	atomic_bool killpriv_v2;  /* offered by the kernel, as is the next */
+	atomic_bool parallel_dirops;
+	_Atomic uint64_t unique_init; /* of the INIT request, while its reply is awaited */
 };
 
 /* ---- numbers ---- */

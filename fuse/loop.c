@@ -278,8 +278,9 @@ static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	const struct fuse_out_header *head = iov[0].iov_base;
 	struct daemon *d = userdata;
+	uint64_t unique_init = d->unique_init;
 
-	if (d->unique_init && head->unique == d->unique_init && !head->error)
+	if (unique_init && head->unique == unique_init && !head->error)
 		return patch_init(d, fd, iov, count);
 	return writev(fd, iov, count);
 }

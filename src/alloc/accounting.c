@@ -23,7 +23,8 @@ void alloc_btree_accounted(void *arg, const s64 *deltas)
 static s64 promisable(struct alloc_fs *a)
 {
 	s64 buckets = alloc_free_buckets(a) - (s64)a->reserve_buckets +
-		      alloc_usage_get(a, BCFS_ACCOUNTING_buckets_need_discard) + a->nr_retire;
+		      alloc_usage_get(a, BCFS_ACCOUNTING_buckets_need_discard) +
+		      __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED);
 
 	return buckets * (s64)a->bucket_usable +
 	       (s64)__atomic_load_n(&a->rest_user, __ATOMIC_RELAXED) -

@@ -107,27 +107,34 @@ struct alloc_fs {
 	u64 reserved;			/* atomic: promised, in flight, sectors */
 	struct alloc_counters counters; /* atomic, relaxed */
 
-	struct env_mutex lock; /* protects what follows, up to the next lock */
+	/*
+	 * Protects what follows, up to the next lock. "Read without": by others too, so it is
+	 * written atomically.
+	 */
+	struct env_mutex lock;
 	struct env_cond freed; /* buckets became free, or a round of discards ended */
 	struct open_bucket ob[ALLOC_OB_NR];
 	u16 ob_hash[ALLOC_OB_HASH];
-	u16 ob_unused; /* list */
-	u16 ob_retire; /* list */
-	u32 nr_retire;
+	u16 ob_unused;		    /* list */
+	u16 ob_retire;		    /* list */
+	u32 nr_retire;		    /* read without */
 	u16 ready[ALLOC_READY_MAX]; /* fifo */
-	u32 ready_head, nr_ready;
-	u32 nr_uncounted; /* rows OPEN or RETIRE that are not counted; read without lock */
-	u64 rest_user;	  /* sectors_free of OPEN user rows; read without lock */
+	u32 ready_head;
+	u32 nr_ready;	  /* read without */
+	u32 nr_uncounted; /* rows OPEN or RETIRE that are not counted; read without */
+	u64 rest_user;	  /* sectors_free of OPEN user rows; read without */
 	struct bcfs_extent_ptr nodes[ALLOC_NODES_READY]; /* places for nodes, each with a ref */
 	u32 nr_nodes;
-	u64 unused_cursor;	  /* invariant 2 */
+	u64 unused_cursor;	  /* invariant 2; read without */
 	u64 rounds, rounds_freed; /* rounds of discards; buckets they freed */
-	u32 nr_waiting;		  /* allocations that wait for a round */
-	bool worker_stop, worker_kick;
+	u32 nr_waiting;		  /* allocations that wait for a round; read without */
+	bool worker_stop;	  /* read without */
+	bool worker_runs;	  /* atomic: there is a thread for it */
+	bool worker_kick;
 	struct env_cond worker_cond;
 
 	struct env_mutex fill_lock;
-	u64 fill_owner;	      /* thread; 0: none */
+	u64 fill_owner;	      /* thread; 0: none; atomic */
 	u64 freespace_cursor; /* protected by fill_lock */
 
 	struct env_mutex discard_lock;
@@ -135,7 +142,7 @@ struct alloc_fs {
 	u64 discard_flushed; /* flushed seq at the last round; protected by discard_lock */
 	bool freed_some;     /* since the mark was last looked at; protected by discard_lock */
 
-	struct env_thread *worker;
+	struct env_thread *worker; /* of who starts and stops it */
 	struct write_point btree_wp;
 	struct write_point wp[ALLOC_WP_MAX];
 };

@@ -256,7 +256,7 @@ bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush)
 	    !alloc_discards_pending(a) || journal_error(a->journal))
 		return false;
 	alloc_count(&a->counters.waits);
-	if (!a->worker) {
+	if (!__atomic_load_n(&a->worker_runs, __ATOMIC_RELAXED)) {
 		u64 nr_freed = 0;
 
 		if (!may_flush || journal_flush(a->journal))

@@ -94,15 +94,22 @@ int alloc_fs_start(struct alloc_fs *a, const s64 *usage)
 {
 	for (unsigned i = 0; usage && i < BCFS_ACCOUNTING_NR; i++)
 		__atomic_store_n(&a->usage[i], usage[i], __ATOMIC_RELAXED);
-	a->unused_cursor = max(alloc_mark(a), a->opts.first_bucket);
+	__atomic_store_n(&a->unused_cursor, max(alloc_mark(a), a->opts.first_bucket),
+			 __ATOMIC_RELAXED);
 	a->freespace_cursor = 0;
 	return 0;
 }
 
 int alloc_fs_start_threads(struct alloc_fs *a)
 {
+	int ret;
+
 	__atomic_store_n(&a->worker_stop, false, __ATOMIC_RELAXED);
-	return env_thread_start(a->env, &a->worker, "bcfs-alloc", alloc_worker, a);
+	__atomic_store_n(&a->worker_runs, true, __ATOMIC_RELAXED);
+	ret = env_thread_start(a->env, &a->worker, "bcfs-alloc", alloc_worker, a);
+	if (ret)
+		__atomic_store_n(&a->worker_runs, false, __ATOMIC_RELAXED);
+	return ret;
 }
 
 void alloc_fs_stop(struct alloc_fs *a)
@@ -117,6 +124,7 @@ void alloc_fs_stop(struct alloc_fs *a)
 		env_mutex_unlock(&a->lock);
 		env_thread_join(a->worker);
 		a->worker = NULL;
+		__atomic_store_n(&a->worker_runs, false, __ATOMIC_RELAXED);
 	}
 	if (!a->btree || !a->journal || journal_error(a->journal))
 		return;

@@ -125,7 +125,6 @@ static int root_read(struct btree_fs *c, enum btree_id id, const struct journal_
 	btree_node_set(b, BTREE_NODE_root);
 	six_unlock(&b->lock, SIX_WRITE);
 	six_unlock(&b->lock, SIX_INTENT);
-	c->roots[id].alive = true;
 	atomic_store(&c->roots[id].level, b->level);
 	atomic_store(&c->roots[id].b, b);
 out:

@@ -114,7 +114,6 @@ struct btree_cache {
 struct btree_root {
 	struct btree *_Atomic b;
 	_Atomic u8 level; /* b's; the two are not read as one: look again with b locked */
-	bool alive;
 };
 
 /* One trigger-and-insert of a transaction. */

@@ -328,7 +328,6 @@ static void publish_swap(struct btree_trans *trans)
 		struct btree_root *r = &c->roots[s->new_root->id];
 
 		btree_node_set(s->new_root, BTREE_NODE_root);
-		r->alive = true;
 		atomic_store(&r->level, s->new_root->level);
 		atomic_store(&r->b, s->new_root);
 	}

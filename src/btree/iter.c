@@ -240,7 +240,7 @@ static inline int iter_seek(struct btree_iter *iter, struct bpos search)
 	/* The usual case when walking: same node, still locked, a little further on. */
 	if (likely(iter->path_valid && iter->node_iter_valid && l->locked) &&
 	    btree_node_covers(l->b, search) && bpos_ge(search, iter->path_pos) &&
-	    likely(!iter->trans->c->env->inject_armed)) {
+	    likely(!env_inject_armed(iter->trans->c->env))) {
 		struct bkey_packed *k;
 
 		for (unsigned i = 0; i < 8; i++) {

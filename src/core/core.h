@@ -19,6 +19,8 @@
 #include "sb/sb.h"
 #include "util/printbuf.h"
 
+#include <stdatomic.h>
+
 #define CORE_MSG_SIZE 512
 
 struct core_opts {
@@ -40,8 +42,10 @@ struct core {
 	struct log log;
 	bcfs_log_fn user_log;
 	void *user_log_arg;
-	char last_err[CORE_MSG_SIZE]; /* the newest error line, for `msg` while opening */
-	bool opening;
+	/* The first error line, for `msg` while opening: any thread may have one. */
+	struct env_mutex last_err_lock;
+	char last_err[CORE_MSG_SIZE]; /* last_err_lock */
+	atomic_bool opening;
 	struct bdev *real_bdev; /* under the overlay, or the same as fs.bdev */
 	bool owns_env;
 	struct bkey_ops_table key_ops;
@@ -54,7 +58,7 @@ struct core {
 	u64 replayed_seq; /* the journal was replayed: up to here; else 0 */
 	bool journal_started, threads_started;
 	u8 on_error;
-	u64 errors[3]; /* atomic: read, write, checksum; added to the device's at closing */
+	_Atomic u64 errors[3]; /* read, write, checksum; added to the device's at closing */
 };
 
 static inline struct core *to_core(const struct bcfs *fs)
@@ -105,6 +109,8 @@ int core_open_device(const char *path, bool read_only, bool unlocked, u8 io, u8 
 		     u32 wait_lock_ms, u32 nr_threads, bcfs_log_fn log, void *log_arg,
 		     struct env **ret_env, struct bdev **ret, char *msg, size_t msg_size);
 void core_info(const struct bcfs_sb *sb, struct bcfs_info *ret);
+/* The first error line since opening began, into @msg; false: there was none. */
+bool core_last_err(struct core *c, char msg[static CORE_MSG_SIZE]);
 /* A line into msg (may be NULL). */
 void core_msg(char *msg, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

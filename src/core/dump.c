@@ -175,6 +175,7 @@ int bcfs_dump_journal(const char *path, const struct bcfs_dump_opts *opts, bcfs_
 	if (ret)
 		return ret;
 	/* The journal as it lies there: nothing is replayed. */
+	char line[CORE_MSG_SIZE];
 	struct core *c = core_new(d.env, d.o.log, d.o.log_arg, &co);
 	if (!c) {
 		ret = -BCFS_ERR_nomem;
@@ -183,7 +184,7 @@ int bcfs_dump_journal(const char *path, const struct bcfs_dump_opts *opts, bcfs_
 		ret = sb_read(d.env, d.bdev, &c->log, &c->fs.sb) ?:
 		      core_alloc_layers(c) ?: dump_journal_entries(&d, c);
 		if (ret)
-			core_msg(msg, msg_size, "%s", c->last_err[0] ? c->last_err : err_str(ret));
+			core_msg(msg, msg_size, "%s", core_last_err(c, line) ? line : err_str(ret));
 		core_abort(c);
 	}
 	dump_end(&d);

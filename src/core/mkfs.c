@@ -197,8 +197,8 @@ int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts
 		  core_alloc_layers(c) ?:
 		  mkfs_populate(c, o);
 	if (err) {
-		if (own[0] || c->last_err[0])
-			core_msg(msg, msg_size, "%s", own[0] ? own : c->last_err);
+		if (own[0] || core_last_err(c, own))
+			core_msg(msg, msg_size, "%s", own);
 		else
 			core_msg(msg, msg_size, "%s: cannot be made: %s", bdev->name, err_str(err));
 		core_abort(c);
@@ -231,7 +231,7 @@ static int refuse_existing(struct env *env, struct bdev *bdev, const struct bcfs
 	int err = sb_read_any(env, bdev, &c->log, &sb);
 
 	sb_free(sb);
-	env_free(env, c);
+	core_free_layers(c);
 	if (err == -BCFS_ERR_sb_not_bcfs)
 		return 0;
 	core_msg(msg, msg_size, "%s: already holds a bcfs filesystem; use -f to overwrite it",

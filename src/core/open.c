@@ -36,12 +36,22 @@ static void core_log_line(void *arg, enum log_level level, const char *line)
 
 	if (c->opening && level == LOG_LEVEL_ERR) {
 		/* The first is the cause, the others follow from it. */
+		env_mutex_lock(&c->last_err_lock);
 		if (!c->last_err[0])
 			snprintf(c->last_err, sizeof(c->last_err), "%s", line);
+		env_mutex_unlock(&c->last_err_lock);
 		return;
 	}
 	if (c->user_log)
 		c->user_log(c->user_log_arg, map[level], line);
+}
+
+bool core_last_err(struct core *c, char msg[static CORE_MSG_SIZE])
+{
+	env_mutex_lock(&c->last_err_lock);
+	memcpy(msg, c->last_err, CORE_MSG_SIZE);
+	env_mutex_unlock(&c->last_err_lock);
+	return msg[0];
 }
 
 static u64 core_log_now(void *arg)
@@ -60,7 +70,7 @@ static void core_went_wrong(struct core *c, int err)
 		log_err(&c->log, "%s: errors=panic: %s", c->fs.bdev->name, err_str(err));
 		abort();
 	}
-	if (!__atomic_exchange_n(&c->fs.error, err, __ATOMIC_ACQ_REL) && !c->opening)
+	if (!atomic_exchange(&c->fs.error, err) && !c->opening)
 		log_err(&c->log, "%s: read-only from now on (%s); unmount and run fsck.bcfs",
 			c->fs.bdev->name, err_str(err));
 }
@@ -70,7 +80,7 @@ static void core_count_error(struct core *c, int err)
 {
 	unsigned kind = err == -BCFS_ERR_dev_read ? 0 : err == -BCFS_ERR_dev_write ? 1 : 2;
 
-	__atomic_fetch_add(&c->errors[kind], 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&c->errors[kind], 1, memory_order_relaxed);
 }
 
 static void core_btree_error(void *arg, int err, const char *msg)
@@ -83,7 +93,7 @@ static void core_journal_error(void *arg, int err)
 {
 	struct core *c = arg;
 
-	__atomic_store_n(&c->fs.error, err, __ATOMIC_RELEASE);
+	atomic_store(&c->fs.error, err);
 	log_err(&c->log, "%s: the journal cannot be written (%s): read-only from now on",
 		c->fs.bdev->name, err_str(err));
 }
@@ -129,6 +139,7 @@ struct core *core_new(struct env *env, bcfs_log_fn log, void *log_arg, const str
 			      .max = LOG_LEVEL_DEBUG,
 			      .now_ns = core_log_now,
 			      .now_arg = c};
+	env_mutex_init(&c->last_err_lock, env);
 	c->opening = true;
 	core_fill_key_ops(&c->key_ops);
 	return c;
@@ -247,6 +258,7 @@ void core_free_layers(struct core *c)
 	env_free(env, c->journal_buckets);
 	if (c->fs.bdev && c->fs.bdev != c->real_bdev)
 		bdev_close(c->fs.bdev);
+	env_mutex_destroy(&c->last_err_lock);
 	env_free(env, c);
 }
 
@@ -273,7 +285,7 @@ void core_abort(struct core *c)
 		/* Ends its threads, which may be writing nodes: before the btree is freed. */
 		journal_stop(c->fs.journal, NULL, NULL);
 	}
-	__atomic_store_n(&c->fs.error, -BCFS_ERR_btree_halted, __ATOMIC_RELEASE);
+	atomic_store(&c->fs.error, -BCFS_ERR_btree_halted);
 	if (c->fs.alloc && c->threads_started)
 		alloc_fs_stop(c->fs.alloc);
 	core_free_layers(c);
@@ -307,8 +319,10 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 	if (!err && c->fs.error && !opts->for_check)
 		err = c->fs.error;
 	if (err) {
-		if (c->last_err[0])
-			core_msg(msg, msg_size, "%s", c->last_err);
+		char line[CORE_MSG_SIZE];
+
+		if (core_last_err(c, line))
+			core_msg(msg, msg_size, "%s", line);
 		else
 			core_msg(msg, msg_size, "%s: cannot be opened: %s", bdev->name,
 				 err_str(err));

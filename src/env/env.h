@@ -256,9 +256,15 @@ void env_synchronize_rcu(struct env *env);
  */
 bool env_inject_slow(struct env *env, const char *point);
 
+/* Is any point armed? */
+static inline bool env_inject_armed(const struct env *env)
+{
+	return __atomic_load_n(&env->inject_armed, __ATOMIC_RELAXED);
+}
+
 static inline bool env_inject(struct env *env, const char *point)
 {
-	if (likely(!__atomic_load_n(&env->inject_armed, __ATOMIC_RELAXED)))
+	if (likely(!env_inject_armed(env)))
 		return false;
 	return env_inject_slow(env, point);
 }

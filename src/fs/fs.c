@@ -30,9 +30,8 @@ int fs_stop(struct bcfs *c)
 
 int fs_may_write(const struct bcfs *c)
 {
-	return c->fs_opts.read_only || __atomic_load_n(&c->error, __ATOMIC_ACQUIRE)
-		       ? -BCFS_ERR_erofs
-		       : 0;
+	return c->fs_opts.read_only || atomic_load(&((struct bcfs *)c)->error) ? -BCFS_ERR_erofs
+									       : 0;
 }
 
 static int init_root_trans(struct btree_trans *trans, const struct bcfs_inode_unpacked *inode)

@@ -40,6 +40,8 @@
 #include "snapshot/snapshot.h"
 #include "util/log.h"
 
+#include <stdatomic.h>
+
 struct bdev;
 struct journal;
 struct sb_handle;
@@ -72,8 +74,8 @@ struct bcfs {
 	struct snapshot_table *snapshots;
 	struct fs_opts fs_opts;
 
-	/* 0, or the code with which the filesystem went read-only; atomic. */
-	int error;
+	/* 0, or the code with which the filesystem went read-only. */
+	_Atomic int error;
 	/* fs/'s own: locks, references, number cursor. */
 	struct fs_inodes *ino;
 	/* core/'s own. */

@@ -64,7 +64,7 @@ static int inum_init(struct bcfs *c, u64 limit)
 		return ret;
 	t->inum_next = max_t(u64, last + 1, BCFS_FIRST_INO);
 	t->generation = generation + 1;
-	t->generation_stored = false;
+	__atomic_store_n(&t->generation_stored, false, __ATOMIC_RELEASE);
 	t->inum_ready = true;
 	return 0;
 }

@@ -75,8 +75,7 @@ static int truncate_rest(struct bcfs *c, struct bcfs_ino ino,
 	if (ret) {
 		log_err(c->log, "truncate of inode %u:%llu: %s; the filesystem is now read-only",
 			ino.subvol, (unsigned long long)ino.inum, err_str(ret));
-		__atomic_compare_exchange_n(&c->error, &none, ret, false, __ATOMIC_ACQ_REL,
-					    __ATOMIC_RELAXED);
+		atomic_compare_exchange_strong(&c->error, &none, ret);
 	}
 	return ret;
 }

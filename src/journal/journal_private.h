@@ -186,7 +186,8 @@ struct journal {
 	u64 pin_back;		       /* one behind the newest; protected by pin_lock */
 	u64 pin_mask;		       /* ditto */
 	struct journal_pin_list *pins; /* ditto; by seq & pin_mask */
-	u64 replay_end;		       /* implicit pins of [last_seq, replay_end); ditto */
+	_Atomic u64 replay_end;	       /* implicit pins of [last_seq, replay_end); ditto, and
+					* read without */
 	u64 pin_drops;		       /* how often a pin was dropped or moved; ditto */
 	_Atomic u32 nr_pins;	       /* changed under pin_lock */
 	_Atomic u32 pins_max;	       /* more than these, and normal reservations wait */

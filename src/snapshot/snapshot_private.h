@@ -7,6 +7,8 @@
 #include "snapshot/snapshot.h"
 #include "util/darray.h"
 
+#include <stdatomic.h>
+
 BKEY_VAL_TYPE(snapshot, struct bcfs_snapshot);
 BKEY_VAL_TYPE(snapshot_tree, struct bcfs_snapshot_tree);
 BKEY_VAL_TYPE(subvolume, struct bcfs_subvolume);
@@ -22,8 +24,8 @@ struct snapshot_array {
 
 struct snapshot_table {
 	struct env *env;
-	struct env_mutex lock;	    /* of those who replace cur */
-	struct snapshot_array *cur; /* RCU; never NULL */
+	struct env_mutex lock;		    /* of those who replace cur */
+	struct snapshot_array *_Atomic cur; /* RCU; never NULL */
 };
 
 typedef DARRAY(struct snapshot_node) darray_snapshot_node;

@@ -91,7 +91,7 @@ static const struct subvol_node *find_subvol(const struct snapshot_array *a, u32
 static const struct snapshot_array *read_begin(const struct snapshot_table *t)
 {
 	env_rcu_read_lock(t->env);
-	return rcu_dereference(t->cur);
+	return atomic_load_explicit(&t->cur, memory_order_acquire);
 }
 
 static void read_end(const struct snapshot_table *t)
@@ -269,8 +269,7 @@ int snapshots_set(struct snapshot_table *t, const struct snapshot_node *snaps, u
 	}
 
 	env_mutex_lock(&t->lock);
-	old = t->cur;
-	rcu_assign_pointer(t->cur, a);
+	old = atomic_exchange(&t->cur, a);
 	env_mutex_unlock(&t->lock);
 	env_call_rcu(t->env, &old->rcu, array_free_rcu);
 	return 0;

@@ -3,7 +3,9 @@
  * Goal: file operations from many threads at once neither race nor deadlock, and leave a clean
  * filesystem. Method: threads with files and directories of their own and common ones
  * (renames between the same directories, links and unlinks of the same names) on an image
- * file in the real environment; then every checker. A plain program, for ThreadSanitizer.
+ * file in the real environment, while one thread asks for numbers and syncs; then every checker.
+ * Once with room; once on a device that gets full, with the least cache and a small journal, so
+ * that nodes are evicted and allocations wait for discards. A plain program, for ThreadSanitizer.
  * Arguments: operations a thread (default 1500).
  */
 #include "core/core.h"
@@ -20,6 +22,7 @@
 
 #define THREADS 6
 #define DIRS	4
+#define NAMES	30
 
 struct worker {
 	struct bcfs *fs;
@@ -27,7 +30,6 @@ struct worker {
 	u64 rng;
 	unsigned ops, id;
 	pthread_t thread;
-	u64 done;
 };
 
 static const struct bcfs_cred cred = {.uid = 1, .gid = 1, .umask = 022};
@@ -45,6 +47,8 @@ static void expect_any(int64_t ret, const char *what)
 	case EINVAL:
 	case ENODATA:
 	case EPERM:
+	case ENXIO:
+	case ENOSPC:
 		return;
 	default:
 		fprintf(stderr, "%s: %s\n", what, bcfs_strerror(ret));
@@ -65,7 +69,7 @@ static void file_work(struct worker *w, struct bcfs_ino dir, const char *name)
 	if (S_ISREG(st.mode)) {
 		u64 off = trand_below(&w->rng, 100000), len = trand_below(&w->rng, 70000);
 
-		switch (trand_below(&w->rng, 5)) {
+		switch (trand_below(&w->rng, 7)) {
 		case 0:
 			st2.size = off;
 			expect_any(bcfs_setattr(w->fs, st.ino, &st2, BCFS_SET_SIZE, &st2),
@@ -76,6 +80,13 @@ static void file_work(struct worker *w, struct bcfs_ino dir, const char *name)
 			break;
 		case 2:
 			expect_any(bcfs_fallocate(w->fs, st.ino, 0, off, len + 1), "fallocate");
+			break;
+		case 3:
+			expect_any(bcfs_copy_range(w->fs, st.ino, off, st.ino, off + len, len),
+				   "copy");
+			break;
+		case 4:
+			expect_any(bcfs_seek_data(w->fs, st.ino, off), "seek");
 			break;
 		default:
 			expect_any(bcfs_write(w->fs, st.ino, off, buf, len, 0), "write");
@@ -108,8 +119,8 @@ static void one_op(struct worker *w)
 	struct bcfs_stat st;
 	int ret;
 
-	snprintf(name, sizeof(name), "n%u", (unsigned)trand_below(&w->rng, 12));
-	snprintf(name2, sizeof(name2), "n%u", (unsigned)trand_below(&w->rng, 12));
+	snprintf(name, sizeof(name), "n%u", (unsigned)trand_below(&w->rng, NAMES));
+	snprintf(name2, sizeof(name2), "n%u", (unsigned)trand_below(&w->rng, NAMES));
 	switch (trand_below(&w->rng, 9)) {
 	case 0:
 	case 1:
@@ -158,14 +169,69 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
+static void ignore_counter(void *arg, const char *name, uint64_t value) {}
+
+static void print_counter(void *arg, const char *name, uint64_t value)
+{
+	if (!strcmp(name, "btree.evictions") || !strcmp(name, "alloc.waits") ||
+	    !strcmp(name, "alloc.nospc") || !strcmp(name, "alloc.buckets_reused") ||
+	    !strcmp(name, "journal.wraps"))
+		printf("%s %llu, ", name, (unsigned long long)value);
+}
+
+/* What an administrator asks, and writers that sync. */
+static void *watcher_main(void *arg)
+{
+	struct worker *w = arg;
+	struct bcfs_statfs sf;
+	struct bcfs_usage u;
+	struct bcfs_info info;
+
+	while (!__atomic_load_n(&w->ops, __ATOMIC_RELAXED)) {
+		bcfs_counters(w->fs, ignore_counter, NULL);
+		expect_any(bcfs_statfs(w->fs, &sf), "statfs");
+		expect_any(bcfs_usage(w->fs, &u), "usage");
+		bcfs_get_info(w->fs, &info);
+		if (bcfs_is_read_only(w->fs)) {
+			fprintf(stderr, "read-only\n");
+			exit(1);
+		}
+		expect_any(bcfs_sync(w->fs), "sync");
+		usleep(1000);
+	}
+	return NULL;
+}
+
+static void log_line(void *arg, enum bcfs_log_level level, const char *line)
+{
+	if (level <= BCFS_LOG_WARNING)
+		fprintf(stderr, "%s\n", line);
+}
+
 static void report(void *arg, enum bcfs_check_level level, const char *pass, const char *text)
 {
 	fprintf(stderr, "check: %s: %s\n", pass, text);
 }
 
+/* Fills the device but for @left bytes. */
+static void fill(struct bcfs *fs, u64 left)
+{
+	static const char buf[64 << 10];
+	struct bcfs_stat st;
+	u64 size = 0;
+	int64_t ret = bcfs_mknod(fs, bcfs_root(fs), "filler", S_IFREG | 0644, 0, 0, &cred, &st);
+
+	for (; ret >= 0; size += ret)
+		ret = bcfs_write(fs, st.ino, size, buf, sizeof(buf), 0);
+	expect_any(ret, "fill");
+	bcfs_forget(fs, st.ino, 1);
+	st.size = size > left ? size - left : 0;
+	expect_any(bcfs_setattr(fs, st.ino, &st, BCFS_SET_SIZE, &st), "truncate");
+}
+
 static void run(struct bcfs *fs, unsigned ops)
 {
-	struct worker w[THREADS] = {0};
+	struct worker w[THREADS] = {0}, watcher = {.fs = fs};
 	struct bcfs_stat st;
 	char name[16];
 
@@ -183,37 +249,34 @@ static void run(struct bcfs *fs, unsigned ops)
 		w[t].id = t;
 		pthread_create(&w[t].thread, NULL, worker_main, &w[t]);
 	}
+	pthread_create(&watcher.thread, NULL, watcher_main, &watcher);
 	for (unsigned t = 0; t < THREADS; t++)
 		pthread_join(w[t].thread, NULL);
+	__atomic_store_n(&watcher.ops, 1, __ATOMIC_RELAXED);
+	pthread_join(watcher.thread, NULL);
 }
 
-int main(int argc, char **argv)
+static int run_on(const char *path, const struct bcfs_mkfs_opts *mo, uint64_t cache_bytes, u64 left,
+		  unsigned ops)
 {
-	char path[] = "/tmp/bcfs-threads-XXXXXX", msg[256] = "";
-	struct bcfs_mkfs_opts mo = {.struct_size = sizeof(mo),
-				    .node_bytes = 16384,
-				    .bucket_bytes = 256 << 10,
-				    .journal_bytes = 8 << 20,
-				    .size_bytes = 256 << 20};
-	struct bcfs_open_opts oo = {.struct_size = sizeof(oo), .cache_bytes = 16 << 20};
+	struct bcfs_open_opts oo = {
+		.struct_size = sizeof(oo), .cache_bytes = cache_bytes, .log = log_line};
 	struct bcfs_check_opts co = {.struct_size = sizeof(co), .report = report};
 	struct bcfs_check_result r = {0};
-	unsigned ops = argc > 1 ? atoi(argv[1]) : 1500;
+	char msg[256] = "";
 	struct bcfs *fs;
-	int fd = mkstemp(path), ret;
+	int ret = bcfs_mkfs(path, mo, NULL, msg, sizeof(msg));
 
-	if (fd < 0)
-		return 77;
-	close(fd);
-	ret = bcfs_mkfs(path, &mo, NULL, msg, sizeof(msg));
 	if (!ret)
 		ret = bcfs_open(path, &oo, &fs, msg, sizeof(msg));
 	if (ret) {
 		fprintf(stderr, "%s\n", msg);
-		unlink(path);
 		return 1;
 	}
+	if (left)
+		fill(fs, left);
 	run(fs, ops);
+	bcfs_counters(fs, print_counter, NULL);
 	ret = bcfs_close(fs);
 	if (ret)
 		fprintf(stderr, "close: %s\n", bcfs_strerror(ret));
@@ -221,6 +284,30 @@ int main(int argc, char **argv)
 		ret = bcfs_check(path, &co, &r, msg, sizeof(msg));
 	printf("%llu inodes, %llu errors\n", (unsigned long long)r.inodes,
 	       (unsigned long long)r.errors);
-	unlink(path);
 	return ret || r.errors;
+}
+
+int main(int argc, char **argv)
+{
+	char path[] = "/tmp/bcfs-threads-XXXXXX";
+	struct bcfs_mkfs_opts roomy = {.struct_size = sizeof(roomy),
+				       .node_bytes = 16384,
+				       .bucket_bytes = 256 << 10,
+				       .journal_bytes = 8 << 20,
+				       .size_bytes = 256 << 20};
+	struct bcfs_mkfs_opts tight = {.struct_size = sizeof(tight),
+				       .node_bytes = 16384,
+				       .bucket_bytes = 16384,
+				       .journal_bytes = 1 << 20,
+				       .size_bytes = 16 << 20,
+				       .force = 1};
+	unsigned ops = argc > 1 ? atoi(argv[1]) : 1500;
+	int fd = mkstemp(path), ret;
+
+	if (fd < 0)
+		return 77;
+	close(fd);
+	ret = run_on(path, &roomy, 16 << 20, 0, ops) ?: run_on(path, &tight, 1, 1 << 20, ops);
+	unlink(path);
+	return ret;
 }
