@@ -2,8 +2,9 @@
 /*
  * Counters as committed, disk reservations, usage.
  *
- * What a reservation may count on: whole free buckets above the reserve, buckets that wait for a
- * discard (they come back within a journal flush), and the rests of open user buckets. Sectors that
+ * What a reservation may count on: whole free buckets above the reserve, closed buckets that wait
+ * for a discard (they come back within a journal flush), and the rests of open user buckets; of an
+ * open bucket whose data is gone no more than the rest, until it is closed. Sectors that
  * are dead in a bucket that also holds live ones do not count: nothing moves them yet.
  */
 #include "alloc/alloc_private.h"
@@ -24,7 +25,8 @@ static s64 promisable(struct alloc_fs *a)
 {
 	s64 buckets = alloc_free_buckets(a) - (s64)a->reserve_buckets +
 		      alloc_usage_get(a, BCFS_ACCOUNTING_buckets_need_discard) +
-		      __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED);
+		      __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED) -
+		      __atomic_load_n(&a->nr_empty, __ATOMIC_RELAXED);
 
 	return buckets * (s64)a->bucket_usable +
 	       (s64)__atomic_load_n(&a->rest_user, __ATOMIC_RELAXED) -

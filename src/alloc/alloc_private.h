@@ -69,6 +69,8 @@ struct open_bucket {
 	u8 state;
 	bool counted;
 	bool written; /* some of it was handed out */
+	bool empty;   /* OPEN, and what keys led to is gone again: the counters have it as
+			 need_discard */
 };
 
 struct write_point {
@@ -122,6 +124,7 @@ struct alloc_fs {
 	u32 ready_head;
 	u32 nr_ready;	  /* read without */
 	u32 nr_uncounted; /* rows OPEN or RETIRE that are not counted; read without */
+	u32 nr_empty;	  /* rows OPEN that are empty; read without */
 	u64 rest_user;	  /* sectors_free of OPEN user rows; read without */
 	struct bcfs_extent_ptr nodes[ALLOC_NODES_READY]; /* places for nodes, each with a ref */
 	u32 nr_nodes;
@@ -229,8 +232,10 @@ u16 ob_open(struct alloc_fs *a, enum bcfs_data_type type);
 /* Hand out @sectors of an OPEN row, with a reference. */
 struct bcfs_extent_ptr ob_carve(struct alloc_fs *a, u16 idx, u32 sectors);
 void ob_put(struct alloc_fs *a, u16 idx);
-/* A commit changes the bucket's alloc key to a type other than free. True: the row is OPEN. */
-bool ob_note_commit(struct alloc_fs *a, u8 dev, u64 bucket, bool in_use);
+/* The opposite, of the last @sectors handed out: nobody has used them. */
+void ob_uncarve(struct alloc_fs *a, u16 idx, u32 sectors);
+/* A commit changes the bucket's alloc key to @type. True: the row is OPEN. */
+bool ob_note_commit(struct alloc_fs *a, u8 dev, u64 bucket, enum bcfs_data_type type);
 /* First RETIRE row, 0: none; and when it is done with. */
 u16 ob_retire_first(struct alloc_fs *a);
 void ob_retire_done(struct alloc_fs *a, u16 idx);
@@ -262,10 +267,10 @@ void alloc_wp_close_all(struct alloc_fs *a);
 /* ---- discard.c ---- */
 
 /*
- * One round: retire, bump generations, discard and free what is flushed. @force: also buckets that
- * a write point holds with nothing in flight. *ret_need_seq: what the rest waits for, 0 if nothing.
+ * One round: retire, bump generations, discard and free what is flushed. *ret_need_seq: what the
+ * rest waits for, 0 if nothing.
  */
-int alloc_discard_round(struct alloc_fs *a, bool force, u64 *ret_freed, u64 *ret_need_seq);
+int alloc_discard_round(struct alloc_fs *a, u64 *ret_freed, u64 *ret_need_seq);
 void alloc_worker(void *arg);
 bool alloc_discards_pending(struct alloc_fs *a);
 /* Let used_mark follow unused_cursor, or go down to the last run, if that is worth a commit. */

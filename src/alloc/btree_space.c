@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Places for btree nodes: node_sectors long, one after another in one bucket at a time. A place
- * that comes back unwritten is kept at hand.
+ * that comes back unwritten goes back into its bucket, and with the last one the bucket is free;
+ * where another place was handed out behind it, it is kept at hand.
  */
 #include "alloc/alloc_private.h"
 
@@ -78,11 +79,40 @@ void alloc_btree_node_used(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr
 	env_mutex_unlock(&a->lock);
 }
 
+/* The place at hand @i back into its bucket, which is or becomes the write point's. */
+static bool give_back(struct alloc_fs *a, struct write_point *wp, u32 i)
+{
+	const struct bcfs_extent_ptr *p = &a->nodes[i];
+	u16 idx = ob_find(a, p->dev, p->offset / a->opts.bucket_sectors);
+	u32 handed_out = a->bucket_usable - a->ob[idx].sectors_free;
+
+	assert(idx);
+	if ((wp->ob && wp->ob != idx) ||
+	    p->offset % a->opts.bucket_sectors + a->opts.node_sectors != handed_out)
+		return false;
+	if (!wp->ob) {
+		wp->ob = idx;
+		a->ob[idx].refs++;
+	}
+	a->nodes[i] = a->nodes[--a->nr_nodes];
+	ob_uncarve(a, idx, a->opts.node_sectors);
+	if (!a->ob[idx].written) {
+		ob_put(a, idx);
+		wp->ob = 0;
+	}
+	return true;
+}
+
 void alloc_btree_node_unused(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr, bool written)
 {
+	struct write_point *wp = &a->btree_wp;
+
+	env_mutex_lock(&wp->lock);
 	env_mutex_lock(&a->lock);
 	if (!written && a->nr_nodes < ALLOC_NODES_READY) {
 		a->nodes[a->nr_nodes++] = *ptr;
+		for (u32 i = 0; i < a->nr_nodes;)
+			i = give_back(a, wp, i) ? 0 : i + 1;
 	} else {
 		u16 idx = ob_find(a, ptr->dev, ptr->offset / a->opts.bucket_sectors);
 
@@ -90,6 +120,7 @@ void alloc_btree_node_unused(struct alloc_fs *a, const struct bcfs_extent_ptr *p
 		ob_put(a, idx);
 	}
 	env_mutex_unlock(&a->lock);
+	env_mutex_unlock(&wp->lock);
 }
 
 static int op_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret)

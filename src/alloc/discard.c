@@ -2,7 +2,7 @@
 /*
  * From empty to free. A round walks need_discard once; a bucket there is
  *
- *  - skipped while it is open (or, when space is short, taken from an idle write point);
+ *  - taken from a write point that has nothing under way in it, else skipped while it is open;
  *  - given its new generation, if it was open when it became empty;
  *  - skipped until the journal entry in which it became empty is durable;
  *  - discarded on the device and made free, in one commit for a batch: its alloc key goes.
@@ -81,7 +81,7 @@ struct discard_batch {
 
 /* The next buckets of need_discard that something can be done with; *need: the seq others wait for.
  */
-static int collect(struct btree_trans *trans, struct alloc_fs *a, u64 from, bool force, u64 flushed,
+static int collect(struct btree_trans *trans, struct alloc_fs *a, u64 from, u64 flushed,
 		   struct discard_batch *b, u64 *need)
 {
 	struct btree_iter iter;
@@ -108,7 +108,7 @@ static int collect(struct btree_trans *trans, struct alloc_fs *a, u64 from, bool
 			break;
 		b->next = bucket + 1;
 		/* Closing under node locks: only try-locks and the leaf lock. */
-		if (force && ob_held(a, 0, bucket))
+		if (ob_held(a, 0, bucket))
 			alloc_wp_close_idle(a, bucket);
 		if (!ob_held(a, 0, bucket)) {
 			btree_iter_init(trans, &aiter, BTREE_ID_alloc, POS(0, bucket), 0);
@@ -188,8 +188,7 @@ static int update_batch(struct btree_trans *trans, const struct discard_batch *b
 	return 0;
 }
 
-static int discard_all(struct alloc_fs *a, struct btree_trans *trans, bool force, u64 *freed,
-		       u64 *need)
+static int discard_all(struct alloc_fs *a, struct btree_trans *trans, u64 *freed, u64 *need)
 {
 	struct discard_batch b = {0};
 	int ret = 0;
@@ -200,7 +199,7 @@ static int discard_all(struct alloc_fs *a, struct btree_trans *trans, bool force
 		do {
 			n = *need;
 			btree_trans_begin(trans);
-			ret = collect(trans, a, from, force, flushed, &b, &n);
+			ret = collect(trans, a, from, flushed, &b, &n);
 		} while (err_is_restart(ret));
 		*need = n;
 		btree_trans_unlock(trans);
@@ -222,7 +221,7 @@ static int discard_all(struct alloc_fs *a, struct btree_trans *trans, bool force
 	return ret;
 }
 
-int alloc_discard_round(struct alloc_fs *a, bool force, u64 *ret_freed, u64 *ret_need_seq)
+int alloc_discard_round(struct alloc_fs *a, u64 *ret_freed, u64 *ret_need_seq)
 {
 	u64 self = env_thread_self_id(a->env) + 1, freed = 0, need = 0;
 	struct btree_trans *trans;
@@ -234,7 +233,7 @@ int alloc_discard_round(struct alloc_fs *a, bool force, u64 *ret_freed, u64 *ret
 
 	ret = retire_all(a, trans);
 	if (!ret)
-		ret = discard_all(a, trans, force, &freed, &need);
+		ret = discard_all(a, trans, &freed, &need);
 	a->freed_some |= freed;
 
 	btree_trans_put(trans);
@@ -262,7 +261,7 @@ int alloc_do_discards(struct alloc_fs *a)
 			return 0;
 		ret = journal_flush(a->journal);
 		if (!ret)
-			ret = alloc_discard_round(a, true, &freed, &need);
+			ret = alloc_discard_round(a, &freed, &need);
 		if (ret)
 			return ret;
 		idle = freed || need ? 0 : idle + 1;
@@ -366,7 +365,7 @@ void alloc_worker(void *arg)
 
 		if (!ret && (waiting || __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED) ||
 			     (alloc_discards_pending(a) && flushed != flushed_before))) {
-			ret = alloc_discard_round(a, waiting, &freed, &need);
+			ret = alloc_discard_round(a, &freed, &need);
 			flushed_before = flushed;
 			if (!ret && waiting && need)
 				worker_wait_flushed(a, need);

@@ -130,7 +130,7 @@ void alloc_fs_stop(struct alloc_fs *a)
 		return;
 	/* What was written in vain gets its generation; what is durable becomes free. */
 	alloc_wp_close_all(a);
-	if (!alloc_discards_pending(a) || !alloc_discard_round(a, true, &freed, &need))
+	if (!alloc_discards_pending(a) || !alloc_discard_round(a, &freed, &need))
 		alloc_move_mark(a, true);
 }
 

@@ -129,6 +129,25 @@ struct bcfs_extent_ptr ob_carve(struct alloc_fs *a, u16 idx, u32 sectors)
 	};
 }
 
+void ob_uncarve(struct alloc_fs *a, u16 idx, u32 sectors)
+{
+	struct open_bucket *ob = &a->ob[idx];
+
+	assert(ob->state == OB_OPEN && ob->refs > 1 &&
+	       ob->sectors_free + sectors <= a->bucket_usable);
+	ob->sectors_free += sectors;
+	rest_mod(a, ob, sectors);
+	ob->refs--;
+	ob->written = ob->sectors_free != a->bucket_usable;
+}
+
+static void set_empty(struct alloc_fs *a, struct open_bucket *ob, bool empty)
+{
+	if (ob->empty != empty)
+		__atomic_fetch_add(&a->nr_empty, empty ? 1 : -1, __ATOMIC_RELAXED);
+	ob->empty = empty;
+}
+
 void ob_put(struct alloc_fs *a, u16 idx)
 {
 	struct open_bucket *ob = &a->ob[idx];
@@ -137,6 +156,7 @@ void ob_put(struct alloc_fs *a, u16 idx)
 	if (--ob->refs)
 		return;
 	rest_mod(a, ob, -(s64)ob->sectors_free);
+	set_empty(a, ob, false);
 	if (ob->counted) {
 		ob_drop(a, idx);
 	} else if (!ob->written && a->nr_ready < ALLOC_READY_MAX) {
@@ -153,7 +173,7 @@ void ob_put(struct alloc_fs *a, u16 idx)
 	}
 }
 
-bool ob_note_commit(struct alloc_fs *a, u8 dev, u64 bucket, bool in_use)
+bool ob_note_commit(struct alloc_fs *a, u8 dev, u64 bucket, enum bcfs_data_type type)
 {
 	struct open_bucket *ob;
 	bool open = false;
@@ -164,10 +184,12 @@ bool ob_note_commit(struct alloc_fs *a, u8 dev, u64 bucket, bool in_use)
 	if (idx) {
 		ob = &a->ob[idx];
 		open = ob->state == OB_OPEN;
-		if (in_use && !ob->counted && ob->state != OB_READY) {
+		if (type != BCFS_DATA_free && !ob->counted && ob->state != OB_READY) {
 			ob->counted = true;
 			uncounted_mod(a, -1);
 		}
+		if (open)
+			set_empty(a, ob, type == BCFS_DATA_need_discard);
 	}
 	env_mutex_unlock(&a->lock);
 	return open;

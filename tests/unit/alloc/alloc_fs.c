@@ -260,3 +260,84 @@ Test(alloc_fs, huge_device)
 	cr_assert_lt(n.node_reads, 40);
 	tfs_destroy(f);
 }
+
+/* ---- what statfs says ---- */
+
+/*
+ * With nothing under way the free space is, to the sector, all buckets but those that hold
+ * something by the counters and the reserve, and what is left of the buckets that data is being
+ * written to.
+ */
+static void check_free(struct tfs *f, const char *when)
+{
+	struct alloc_fs *a = f->alloc;
+	struct alloc_usage u;
+	s64 buckets = (s64)(a->opts.nr_buckets - a->reserve_buckets), rest = 0;
+
+	alloc_usage(a, &u);
+	buckets -= u.buckets[BCFS_DATA_sb] + u.buckets[BCFS_DATA_journal];
+	buckets -= u.buckets[BCFS_DATA_btree] + u.buckets[BCFS_DATA_user];
+	for (unsigned i = 1; i < ALLOC_OB_NR; i++) {
+		const struct open_bucket *ob = &a->ob[i];
+
+		if (ob->state == OB_OPEN && ob->data_type == BCFS_DATA_user)
+			rest += ob->sectors_free;
+		if (ob->state == OB_OPEN && ob->empty)
+			rest -= a->bucket_usable;
+		if (ob->state == OB_OPEN && !ob->counted)
+			cr_assert_fail("%s: bucket %llu (%u) is open, but nobody's", when,
+				       (unsigned long long)ob->bucket, ob->data_type);
+	}
+	cr_assert_eq(u.free, buckets * a->bucket_usable + rest - u.reserved,
+		     "%s: free %llu, by the buckets %lld and rests of %lld", when,
+		     (unsigned long long)u.free, (long long)(buckets * a->bucket_usable),
+		     (long long)rest);
+	cr_assert_leq(u.used + u.reserved + u.free, u.capacity);
+}
+
+static void run_free(const struct tfs_geometry *g, u64 default_seed)
+{
+	u64 r = trand_seed(default_seed);
+	struct alloc_usage u;
+	struct tfs fs, *f = &fs;
+
+	tfs_mkfs(f, r, g);
+	for (unsigned round = 0; round < 12; round++) {
+		/* Splits and rewrites that are given up, or begun again, have places to return. */
+		env_inject_arm_random(f->env, "trans_restart_commit", 100000);
+		random_ops(f, &r, 60);
+		env_inject_disarm_all(f->env);
+		btree_interior_flush(f->btree);
+		TFS_OK(journal_flush(f->journal));
+		check_free(f, "written");
+		if (round % 2)
+			delete_all(f);
+		btree_interior_flush(f->btree);
+		check_free(f, "deleted");
+		TFS_OK(alloc_do_discards(f->alloc));
+		check_free(f, "discarded");
+		alloc_usage(f->alloc, &u);
+		if (round % 2) {
+			cr_assert_eq(u.buckets[BCFS_DATA_user], 0);
+			cr_assert_eq(u.buckets[BCFS_DATA_need_discard], 0);
+		}
+		if (round % 4 == 3) {
+			tfs_umount(f);
+			tfs_mount(f);
+			check_free(f, "mounted");
+		}
+	}
+	tfs_destroy(f);
+}
+
+Test(alloc_fs, free_is_exact)
+{
+	run_free(&tfs_small, 0xa110ca);
+}
+
+Test(alloc_fs, free_is_exact_node_per_bucket)
+{
+	static const struct tfs_geometry g = {8, 32, 32, 1024, 64, 0};
+
+	run_free(&g, 0xa110cb);
+}
