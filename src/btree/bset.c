@@ -207,13 +207,14 @@ struct aux_range {
 
 /*
  * Lines that an entry's key may lie behind its own line when no nearer key works out: a
- * sixteenth of those below the entry, so that few searches have further to walk.
+ * sixteenth of those below the entry, so that few searches have further to walk; but one, if there
+ * are any: to walk it costs less than to compare with a key in each search that comes by.
  */
 static u32 entry_slack(const struct aux_build *a, unsigned n)
 {
 	u32 below = 1U << (fls32(a->t->aux_nr) - fls32(n));
 
-	return min(below / 16, 255U / LINE_U64S - 1) * LINE_U64S;
+	return min(max(below / 16, below > 1 ? 1U : 0), 255U / LINE_U64S - 1) * LINE_U64S;
 }
 
 /*

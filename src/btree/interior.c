@@ -183,18 +183,26 @@ static bool format_fits(const struct bkey_format_fast *f, const struct bkey_form
 
 /*
  * At the right edge of a btree keys go on to where nobody knows yet: often upwards in order. Let
- * the offset grow to many times its range, where that makes no key longer than @fmt does.
+ * the field that grows then, the first one that differs between keys, grow to many times its range;
+ * or as far as that makes no key longer than @fmt does.
  */
 static struct bkey_format format_for_edge(struct bkey_format_state *s, struct bkey_format fmt)
 {
-	u64 first = s->field_min[BKEY_FIELD_OFFSET], *last = &s->field_max[BKEY_FIELD_OFFSET];
+	enum bkey_fields f = s->field_min[BKEY_FIELD_INODE] < s->field_max[BKEY_FIELD_INODE]
+				     ? BKEY_FIELD_INODE
+				     : BKEY_FIELD_OFFSET;
+	u64 first = s->field_min[f], last = s->field_max[f];
 
-	if (first > *last || *last - first > (UINT64_MAX - *last) / 8)
-		return fmt;
-	*last += (*last - first) * 8;
-	struct bkey_format wide = bkey_format_done(s);
+	for (unsigned times = 8; times && first <= last; times /= 2) {
+		if (last - first > (UINT64_MAX - last) / times)
+			continue;
+		s->field_max[f] = last + (last - first) * times;
+		struct bkey_format wide = bkey_format_done(s);
 
-	return wide.key_u64s == fmt.key_u64s ? wide : fmt;
+		if (wide.key_u64s == fmt.key_u64s)
+			return wide;
+	}
+	return fmt;
 }
 
 static struct bkey_format format_for(const struct btree *src, struct bpos min_key,

@@ -208,12 +208,12 @@ node_figures()
 # Fewer than 1 % of the aux entries of btree $1 fall back.
 few_fallbacks()
 {
-	awk -v b="$1" '$1 == b { print; found = 1; exit !($2 > 0 && $3 / $2 < 0.01) } END { exit !found }' "$T/nodes"
+	awk -v b="$1" '$1 == b { print; few = $2 > 0 && $3 / $2 < 0.01 } END { exit !few }' "$T/nodes"
 }
 
 extent_keys_are_small()
 {
-	awk '$1 == "extents" { print $5 / $4; exit !($5 / $4 <= 16) }' "$T/nodes"
+	awk '$1 == "extents" { print $5 / $4; small = $4 > 0 && $5 / $4 <= 16 } END { exit !small }' "$T/nodes"
 }
 
 # Over all btrees.
