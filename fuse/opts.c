@@ -21,6 +21,7 @@ enum kind {
 	OPT_UINT32, /* up to max */
 	OPT_SIZE,
 	OPT_SECONDS, /* a double; or "off" */
+	OPT_TEXT,    /* up to the next comma; a copy */
 };
 
 struct opt_row {
@@ -60,6 +61,7 @@ static const struct opt_row rows[] = {
 	{"entry_timeout", OPT_SECONDS, AT(entry_timeout), .doc = "seconds it keeps names"},
 	{"negative_timeout", OPT_SECONDS, AT(negative_timeout), .doc = "seconds it keeps that a name does not exist"},
 	{"read_ahead", OPT_SIZE, AT(read_ahead_bytes), .doc = "read-ahead of the mount; root only (default: 1M)"},
+	{"inject", OPT_TEXT, AT(open.inject)}, /* for tests: a fault point, see doc/hacking.md */
 	{"noatime", OPT_SET, AT(open.noatime), 1, .doc = "do not update access times"},
 	{"atime", OPT_SET, AT(open.noatime), 0},
 	{"relatime", OPT_SET, AT(open.noatime), 0, .doc = "update them when older than a change or a day (default)"},
@@ -189,6 +191,10 @@ static bool set_value(struct mount_opts *o, const struct opt_row *r, const char 
 			return bad_value(r, value);
 		*(uint64_t *)field = nr;
 		return true;
+	case OPT_TEXT:
+		free(*(char **)field);
+		*(char **)field = strdup(value);
+		return *(char **)field;
 	default:
 		sec = NO_TIMEOUT;
 		if (strcmp(value, "off")) {
@@ -344,4 +350,5 @@ void opts_free(struct mount_opts *o)
 	free(o->device_abs);
 	free(o->mountpoint);
 	free(o->kernel);
+	free((char *)o->open.inject);
 }

@@ -103,6 +103,11 @@ struct bcfs_open_opts {
 	uint32_t wait_lock_ms;
 	bcfs_log_fn log;
 	void *log_arg;
+	/*
+	 * For tests: fault points to arm, "name:nth" and more (doc/hacking.md), or NULL. Refused by
+	 * a library built without.
+	 */
+	const char *inject;
 };
 
 /*

@@ -312,6 +312,7 @@ struct btree_write {
 	size_t buf_bytes;
 	u32 offset, sectors; /* in the node */
 	u64 hash;
+	u64 journal_seq; /* of the newest key in it */
 	u8 w;
 	bool io_done; /* c->write_lock */
 	int ret;

@@ -190,6 +190,7 @@ int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_wri
 	w->offset = b->written;
 	w->sectors = w->buf_bytes >> SECTOR_SHIFT;
 	w->hash = atomic_load(&b->hash_val);
+	w->journal_seq = seq;
 	w->w = b->w;
 	w->ret = 0;
 	w->io_done = false;
@@ -304,6 +305,18 @@ static int write_done(struct btree_fs *c, struct btree_write *w)
 	return ret;
 }
 
+/*
+ * For tests that end here: the append is on the device, the journal entry of its newest keys is
+ * still being filled, and those of its oldest are durable, so that recovery needs this very node.
+ */
+static void point_append_unflushed(struct btree_fs *c, const struct btree_write *w)
+{
+	if (w->journal_seq == journal_cur_seq(c->j) &&
+	    w->b->pins[w->w].seq <= journal_flushed_seq(c->j) &&
+	    atomic_load(&w->b->hash_val) == w->hash)
+		env_inject(c->env, "append_unflushed");
+}
+
 int btree_node_write_finish(struct btree_fs *c, struct btree_write *w)
 {
 	struct btree *b = w->b;
@@ -323,6 +336,7 @@ int btree_node_write_finish(struct btree_fs *c, struct btree_write *w)
 			c->bdev->name, btree_id_name(b->id), b->level, err_str(ret));
 		btree_node_set(b, BTREE_NODE_need_rewrite);
 	} else {
+		point_append_unflushed(c, w);
 		ret = write_done(c, w);
 		if (ret) /* the parent does not know of it: only another place helps */
 			btree_node_set(b, BTREE_NODE_need_rewrite);

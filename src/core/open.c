@@ -411,6 +411,23 @@ int core_open_device(const char *path, bool read_only, bool unlocked, u8 io, u8 
 	return err;
 }
 
+static int arm_fault_points(struct env *env, const char *spec, char *msg, size_t msg_size)
+{
+	int err = 0;
+
+	if (!spec)
+		return 0;
+#ifdef BCFS_FAULT_POINTS
+	err = env_inject_parse(env, spec);
+	if (err)
+		core_msg(msg, msg_size, "inject=%s: not \"name:nth\" or the like", spec);
+#else
+	core_msg(msg, msg_size, "inject=%s: built without fault points", spec);
+	err = -BCFS_ERR_invalid_option;
+#endif
+	return err;
+}
+
 int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs **ret, char *msg,
 	      size_t msg_size)
 {
@@ -435,7 +452,9 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 				   o.nr_threads, o.log, o.log_arg, &env, &bdev, msg, msg_size);
 	if (err)
 		return err;
-	err = core_open_on(env, bdev, &co, o.log, o.log_arg, &c, msg, msg_size);
+	err = arm_fault_points(env, o.inject, msg, msg_size);
+	if (!err)
+		err = core_open_on(env, bdev, &co, o.log, o.log_arg, &c, msg, msg_size);
 	if (err) {
 		bdev_close(bdev);
 		env_real_destroy(env);

@@ -273,7 +273,10 @@ static inline bool env_inject(struct env *env, const char *point)
 int env_inject_arm(struct env *env, const char *point, u64 nth, bool sticky);
 /* True with a probability of ppm / 1,000,000 at every hit. */
 int env_inject_arm_random(struct env *env, const char *point, u32 ppm);
-/* "name:nth", "name:nth+" (sticky) or "name:P%" (P percent); several, separated by commas. */
+/*
+ * "name:nth", "name:nth+" (sticky), "name:nth!" (SIGKILL to the process itself) or "name:P%" (P
+ * percent); several, separated by commas.
+ */
 int env_inject_parse(struct env *env, const char *spec);
 /* Hits since the point was armed; struck: how many of them returned true (may be NULL). */
 u64 env_inject_hits(struct env *env, const char *point, u64 *struck);

@@ -5,6 +5,7 @@
  */
 #include "env/env_private.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ struct inject_point {
 	char name[INJECT_NAME_MAX];
 	u64 nth; /* strikes when hits reaches it; 0: never */
 	bool sticky;
-	u32 ppm; /* or with this probability */
+	bool fatal; /* the process dies of it */
+	u32 ppm;    /* or with this probability */
 	u64 hits, struck;
 };
 
@@ -73,11 +75,14 @@ bool env_inject_slow(struct env *env, const char *point)
 			strike = inject_random(env) % 1000000 < p->ppm;
 		p->struck += strike;
 	}
+	/* With no word to anybody, as from outside: nothing is flushed, closed or answered. */
+	if (strike && p->fatal)
+		raise(SIGKILL);
 	pthread_mutex_unlock(&t->lock);
 	return strike;
 }
 
-static int inject_arm(struct env *env, const char *name, size_t len, u64 nth, bool sticky, u32 ppm)
+static int inject_arm(struct env *env, const char *name, size_t len, const struct inject_point *how)
 {
 	struct env_inject_table *t = env->inject;
 	struct inject_point *p;
@@ -90,7 +95,7 @@ static int inject_arm(struct env *env, const char *name, size_t len, u64 nth, bo
 	if (!p && t->nr < INJECT_MAX)
 		p = &t->points[t->nr++];
 	if (p) {
-		*p = (struct inject_point){.nth = nth, .sticky = sticky, .ppm = ppm};
+		*p = *how;
 		memcpy(p->name, name, len);
 	} else {
 		ret = -BCFS_ERR_invalid_option;
@@ -102,30 +107,38 @@ static int inject_arm(struct env *env, const char *name, size_t len, u64 nth, bo
 
 int env_inject_arm(struct env *env, const char *point, u64 nth, bool sticky)
 {
-	return inject_arm(env, point, strlen(point), nth, sticky, 0);
+	struct inject_point how = {.nth = nth, .sticky = sticky};
+
+	return inject_arm(env, point, strlen(point), &how);
 }
 
 int env_inject_arm_random(struct env *env, const char *point, u32 ppm)
 {
-	return inject_arm(env, point, strlen(point), 0, false, ppm);
+	struct inject_point how = {.ppm = ppm};
+
+	return inject_arm(env, point, strlen(point), &how);
 }
 
 static int inject_parse_one(struct env *env, const char *spec, size_t len)
 {
 	const char *colon = memchr(spec, ':', len), *end = spec + len;
+	struct inject_point how = {0};
 	char *stop;
 	u64 nr;
 
 	if (!colon || colon + 1 == end || colon[1] < '0' || colon[1] > '9')
 		return -BCFS_ERR_invalid_option;
 	nr = strtoull(colon + 1, &stop, 10);
-	if (stop == end)
-		return inject_arm(env, spec, (size_t)(colon - spec), nr, false, 0);
-	if (stop + 1 == end && *stop == '+')
-		return inject_arm(env, spec, (size_t)(colon - spec), nr, true, 0);
-	if (stop + 1 == end && *stop == '%' && nr <= 100)
-		return inject_arm(env, spec, (size_t)(colon - spec), 0, false, (u32)nr * 10000);
-	return -BCFS_ERR_invalid_option;
+	if (stop + 1 == end && *stop == '%' && nr <= 100) {
+		how.ppm = (u32)nr * 10000;
+	} else {
+		how.nth = nr;
+		how.sticky = stop + 1 == end && *stop == '+';
+		how.fatal = stop + 1 == end && *stop == '!';
+		if (stop != end && !how.sticky && !how.fatal)
+			return -BCFS_ERR_invalid_option;
+	}
+	return inject_arm(env, spec, (size_t)(colon - spec), &how);
 }
 
 int env_inject_parse(struct env *env, const char *spec)

@@ -6,8 +6,11 @@
  */
 #include "env/env.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define CHECK(cond)                                                                                \
 	do {                                                                                       \
@@ -280,6 +283,21 @@ static void test_inject(struct env *env)
 	CHECK(!env_inject(env, "b"));
 }
 
+static void test_inject_fatal(struct env *env)
+{
+	pid_t child = fork();
+	int status;
+
+	if (!child) {
+		if (env_inject_parse(env, "a:2!") || env_inject(env, "a"))
+			_exit(1);
+		env_inject(env, "a");
+		_exit(2);
+	}
+	CHECK(waitpid(child, &status, 0) == child);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
 int main(void)
 {
 	struct env *env, *second;
@@ -293,6 +311,7 @@ int main(void)
 	test_rcu(second);
 	test_memory(env);
 	test_inject(env);
+	test_inject_fatal(env);
 	env_real_destroy(second);
 	env_real_destroy(env);
 	return 0;
