@@ -131,6 +131,9 @@ void alloc_usage(struct alloc_fs *a, struct alloc_usage *ret);
  * commits. To be called before anything else is written; the rest of the device needs no keys. */
 int alloc_init_device(struct alloc_fs *a, const u64 *journal_buckets, unsigned nr_journal);
 
+/* What a KEY_TYPE_bucket_gens says of its group; false: it is none, or makes no sense. */
+bool alloc_gens_unpack(struct bkey_s_c k, u8 gens[BCFS_ALLOC_GENS_GROUP]);
+
 /* The journal's buckets, so that alloc_check() can hold alloc keys against them; copied. */
 int alloc_set_journal_buckets(struct alloc_fs *a, const u64 *buckets, unsigned nr);
 

@@ -182,9 +182,10 @@ static int bucket_gens_validate(struct bkey_s_c k, enum btree_id btree, unsigned
 				struct printbuf *err)
 {
 	int code = -BCFS_ERR_alloc_bucket_gens_invalid;
+	u8 gens[BCFS_ALLOC_GENS_GROUP];
 
-	if (bkey_val_bytes(k.k) < sizeof(struct bcfs_bucket_gens))
-		return invalid(err, code, "generations too short", bkey_val_bytes(k.k));
+	if (!alloc_gens_unpack(k, gens))
+		return invalid(err, code, "generations that do not unpack", bkey_val_bytes(k.k));
 	if (btree != BTREE_ID_alloc || k.k->p.inode / BCFS_ALLOC_GENS != 1)
 		return invalid(err, code, "generations of no device", k.k->p.inode);
 	if (k.k->p.offset > UINT64_MAX / BCFS_ALLOC_GENS_GROUP)
@@ -194,7 +195,10 @@ static int bucket_gens_validate(struct bkey_s_c k, enum btree_id btree, unsigned
 
 static void bucket_gens_to_text(struct printbuf *out, struct bkey_s_c k)
 {
-	prt_hex(out, k.v, min_t(size_t, bkey_val_bytes(k.k), sizeof(struct bcfs_bucket_gens)));
+	u8 gens[BCFS_ALLOC_GENS_GROUP];
+
+	if (alloc_gens_unpack(k, gens))
+		prt_hex(out, gens, sizeof(gens));
 }
 
 const struct bkey_ops bkey_ops_bucket_gens = {

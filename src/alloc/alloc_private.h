@@ -208,7 +208,12 @@ struct free_run {
 	u64 first, last;
 };
 struct bpos alloc_gens_pos(u8 dev, u64 bucket);
-bool alloc_gens_all_zero(const struct bcfs_bucket_gens *g);
+bool alloc_gens_all_zero(const u8 gens[BCFS_ALLOC_GENS_GROUP]);
+/* The value of a group's key, whole words; returns its bytes. */
+struct alloc_gens_buf {
+	u64 b[33];
+};
+u32 alloc_gens_pack(const u8 gens[BCFS_ALLOC_GENS_GROUP], struct alloc_gens_buf *buf);
 int alloc_gen_get(struct btree_trans *trans, u8 dev, u64 bucket, u8 *ret_gen);
 int alloc_gen_set(struct btree_trans *trans, u8 dev, u64 bucket, u8 gen);
 /* The buckets of a freespace key; false: it is none that makes sense. */

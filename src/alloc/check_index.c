@@ -109,11 +109,11 @@ static void gens_wrong(struct alloc_checker *c, u64 bucket, u8 gen, u8 should)
 
 static int check_gens_key(struct alloc_checker *c, struct bkey_s_c k)
 {
-	const struct bcfs_bucket_gens *g = (const void *)k.v;
+	u8 gens[BCFS_ALLOC_GENS_GROUP];
 	u64 nr = c->a->opts.nr_buckets, group = k.k->p.offset;
 
-	if (k.k->type != KEY_TYPE_bucket_gens || k.k->p.inode != BCFS_ALLOC_GENS ||
-	    group > (nr - 1) / BCFS_ALLOC_GENS_GROUP || alloc_gens_all_zero(g)) {
+	if (!alloc_gens_unpack(k, gens) || k.k->p.inode != BCFS_ALLOC_GENS ||
+	    group > (nr - 1) / BCFS_ALLOC_GENS_GROUP || alloc_gens_all_zero(gens)) {
 		prt_printf(&c->buf, "alloc: generations of no buckets: ");
 		bkey_to_text(&c->buf, k.k);
 		alloc_check_report(c);
@@ -123,13 +123,13 @@ static int check_gens_key(struct alloc_checker *c, struct bkey_s_c k)
 		u64 b = group * BCFS_ALLOC_GENS_GROUP + i;
 		struct shadow *s = b < c->buckets.nr ? &c->buckets.data[b] : NULL;
 
-		if (b >= nr && g->gens[i])
-			gens_wrong(c, b, g->gens[i], 0);
+		if (b >= nr && gens[i])
+			gens_wrong(c, b, gens[i], 0);
 		if (!s || !s->has_key)
 			continue;
 		s->gens_seen = true;
-		if (g->gens[i] != s->free_gen)
-			gens_wrong(c, b, g->gens[i], s->free_gen);
+		if (gens[i] != s->free_gen)
+			gens_wrong(c, b, gens[i], s->free_gen);
 	}
 	return 0;
 }

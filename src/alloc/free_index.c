@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * What is kept of buckets that have no alloc key: their generations, 256 to a key, and where they
- * are, as runs. So a bucket that is free costs next to nothing, however often it was used.
+ * What is kept of buckets that have no alloc key: their generations, 256 to a key, packed, and
+ * where they are, as runs. So a bucket that is free costs next to nothing, however often it was
+ * used.
  *
  * A generation's entry is written when the bucket becomes free and stays as it is while the bucket
  * is used again. A run is one key at its last bucket, the value its length; runs neither overlap
@@ -13,6 +14,8 @@
  */
 #include "alloc/alloc_private.h"
 
+#include <string.h>
+
 /* ---- generations ---- */
 
 struct bpos alloc_gens_pos(u8 dev, u64 bucket)
@@ -20,68 +23,149 @@ struct bpos alloc_gens_pos(u8 dev, u64 bucket)
 	return POS(BCFS_ALLOC_GENS | dev, bucket / BCFS_ALLOC_GENS_GROUP);
 }
 
-static const struct bcfs_bucket_gens *gens_of(struct bkey_s_c k)
+#define GROUP BCFS_ALLOC_GENS_GROUP
+
+static u32 gens_bytes(unsigned bits, unsigned nr_exceptions)
 {
-	return k.k->type == KEY_TYPE_bucket_gens &&
-			       bkey_val_bytes(k.k) >= sizeof(struct bcfs_bucket_gens)
-		       ? (const void *)k.v
-		       : NULL;
+	return sizeof(struct bcfs_bucket_gens) + GROUP / 8 * bits + 2 * nr_exceptions;
+}
+
+bool alloc_gens_unpack(struct bkey_s_c k, u8 gens[BCFS_ALLOC_GENS_GROUP])
+{
+	const struct bcfs_bucket_gens *g = (const void *)k.v;
+	u32 bytes = bkey_val_bytes(k.k), acc = 0, have = 0;
+	const u8 *d, *x;
+
+	if (k.k->type != KEY_TYPE_bucket_gens || bytes < sizeof(*g) || g->bits > 8 ||
+	    bytes < gens_bytes(g->bits, g->nr_exceptions))
+		return false;
+	d = g->d;
+	x = d + GROUP / 8 * g->bits;
+	for (unsigned i = 0; i < GROUP; i++, have -= g->bits, acc >>= g->bits) {
+		if (have < g->bits) {
+			acc |= (u32)*d++ << have;
+			have += 8;
+		}
+		gens[i] = g->base + (acc & ((1U << g->bits) - 1));
+	}
+	for (unsigned i = 0; i < g->nr_exceptions; i++, x += 2) {
+		if (i && x[0] <= x[-2])
+			return false;
+		gens[x[0]] = x[1];
+	}
+	return true;
+}
+
+/* Which base and how many bits make it shortest. */
+static void choose_coding(const u8 gens[GROUP], struct bcfs_bucket_gens *best)
+{
+	u32 best_bytes = UINT32_MAX;
+	u16 nr_of[256] = {0};
+
+	for (unsigned i = 0; i < GROUP; i++)
+		nr_of[gens[i]]++;
+	for (unsigned bits = 0; bits <= 8; bits++) {
+		unsigned in_range = 0;
+
+		for (unsigned i = 0; i < 1U << bits; i++)
+			in_range += nr_of[i];
+		for (unsigned base = 0; base < 256; base++) {
+			unsigned out = GROUP - in_range;
+
+			if (out < 256 && gens_bytes(bits, out) < best_bytes) {
+				best_bytes = gens_bytes(bits, out);
+				*best = (struct bcfs_bucket_gens){base, bits, out, 0};
+			}
+			in_range += nr_of[(base + (1U << bits)) & 255];
+			in_range -= nr_of[base];
+		}
+	}
+}
+
+u32 alloc_gens_pack(const u8 gens[BCFS_ALLOC_GENS_GROUP], struct alloc_gens_buf *buf)
+{
+	struct bcfs_bucket_gens *g = (void *)buf->b;
+	u32 acc = 0, have = 0, bytes;
+	u8 *d, *x;
+
+	memset(buf, 0, sizeof(*buf));
+	choose_coding(gens, g);
+	bytes = round_up(gens_bytes(g->bits, g->nr_exceptions), 8U);
+	assert(bytes <= sizeof(*buf));
+	d = g->d;
+	x = d + GROUP / 8 * g->bits;
+	for (unsigned i = 0; i < GROUP; i++) {
+		u8 v = gens[i] - g->base;
+
+		if (v >> g->bits) {
+			*x++ = i;
+			*x++ = gens[i];
+			v = 0;
+		}
+		acc |= (u32)v << have;
+		have += g->bits;
+		for (; have >= 8; have -= 8, acc >>= 8)
+			*d++ = acc;
+	}
+	return bytes;
+}
+
+/* The generations of the group at @iter's position; all 0 if there is no key. */
+static int gens_read(struct btree_iter *iter, u8 gens[GROUP])
+{
+	struct bkey_s_c k = btree_iter_peek_slot(iter);
+	int ret = bkey_err(k);
+
+	if (!ret && !alloc_gens_unpack(k, gens))
+		memset(gens, 0, GROUP);
+	return ret;
 }
 
 int alloc_gen_get(struct btree_trans *trans, u8 dev, u64 bucket, u8 *ret_gen)
 {
-	const struct bcfs_bucket_gens *g;
 	struct btree_iter iter;
-	struct bkey_s_c k;
+	u8 gens[GROUP];
 	int ret;
 
 	btree_iter_init(trans, &iter, BTREE_ID_alloc, alloc_gens_pos(dev, bucket), 0);
-	k = btree_iter_peek_slot(&iter);
-	ret = bkey_err(k);
-	if (!ret) {
-		g = gens_of(k);
-		*ret_gen = g ? g->gens[bucket % BCFS_ALLOC_GENS_GROUP] : 0;
-	}
+	ret = gens_read(&iter, gens);
+	if (!ret)
+		*ret_gen = gens[bucket % GROUP];
 	btree_iter_exit(&iter);
 	return ret;
 }
 
-bool alloc_gens_all_zero(const struct bcfs_bucket_gens *g)
+bool alloc_gens_all_zero(const u8 gens[BCFS_ALLOC_GENS_GROUP])
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(g->gens); i++)
-		if (g->gens[i])
+	for (unsigned i = 0; i < GROUP; i++)
+		if (gens[i])
 			return false;
 	return true;
 }
 
 int alloc_gen_set(struct btree_trans *trans, u8 dev, u64 bucket, u8 gen)
 {
-	unsigned i = bucket % BCFS_ALLOC_GENS_GROUP;
-	struct bcfs_bucket_gens g = {0};
-	const struct bcfs_bucket_gens *old;
+	unsigned i = bucket % GROUP;
+	struct alloc_gens_buf buf;
 	struct btree_iter iter;
 	struct bkey_i *new;
-	struct bkey_s_c k;
+	u8 gens[GROUP];
+	u32 bytes;
 	int ret;
 
 	btree_iter_init(trans, &iter, BTREE_ID_alloc, alloc_gens_pos(dev, bucket),
 			BTREE_ITER_INTENT);
-	k = btree_iter_peek_slot(&iter);
-	ret = bkey_err(k);
-	if (ret)
+	ret = gens_read(&iter, gens);
+	if (ret || gens[i] == gen)
 		goto out;
-	old = gens_of(k);
-	if (old)
-		g = *old;
-	if (g.gens[i] == gen)
-		goto out;
-	g.gens[i] = gen;
-	if (alloc_gens_all_zero(&g)) {
+	gens[i] = gen;
+	if (alloc_gens_all_zero(gens)) {
 		ret = btree_trans_delete_at(trans, &iter, 0);
 		goto out;
 	}
-	new = btree_trans_alloc_key(trans, KEY_TYPE_bucket_gens, iter.pos, sizeof(g));
-	bkey_i_to_bucket_gens(new)->v = g;
+	bytes = alloc_gens_pack(gens, &buf);
+	new = btree_trans_alloc_key(trans, KEY_TYPE_bucket_gens, iter.pos, bytes);
+	memcpy(new->v, buf.b, bytes);
 	ret = btree_trans_update(trans, &iter, new, 0);
 out:
 	btree_iter_exit(&iter);

@@ -380,15 +380,16 @@ struct dump_buckets {
 /* Free buckets that were in use before: those of the group that have no alloc key. */
 static void dump_free_group(struct dump *d, struct dump_buckets *b, struct bkey_s_c k)
 {
-	const struct bcfs_bucket_gens *g = (const void *)k.v;
+	u8 gens[BCFS_ALLOC_GENS_GROUP];
+	bool known = alloc_gens_unpack(k, gens);
 
-	for (unsigned i = 0; k.k->type == KEY_TYPE_bucket_gens && i < ARRAY_SIZE(g->gens); i++) {
+	for (unsigned i = 0; known && i < ARRAY_SIZE(gens); i++) {
 		u64 bucket = k.k->p.offset * BCFS_ALLOC_GENS_GROUP + i;
-		struct bcfs_alloc a = {.gen = g->gens[i]};
+		struct bcfs_alloc a = {.gen = gens[i]};
 
 		while (b->i < b->used.nr && b->used.data[b->i] < bucket)
 			b->i++;
-		if (g->gens[i] && (b->i == b->used.nr || b->used.data[b->i] != bucket))
+		if (gens[i] && (b->i == b->used.nr || b->used.data[b->i] != bucket))
 			dump_bucket(d, bucket, &a);
 	}
 }

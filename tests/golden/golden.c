@@ -10,6 +10,7 @@
 #include "bcfs/bcfs.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +186,15 @@ static void stamp_all(struct bcfs *fs, struct bcfs_ino dir, unsigned *nr)
 	ok("readdir", bcfs_readdir(fs, dir, 0, 0, stamp_entry, &s));
 }
 
+/* Buckets that were used: the next session finds them empty and makes them free. */
+static void make_history(struct bcfs *fs)
+{
+	struct bcfs_ino root = bcfs_root(fs);
+
+	file(fs, root, "history", 1000000);
+	ok("unlink", bcfs_unlink(fs, root, "history"));
+}
+
 static void make_all(struct bcfs *fs)
 {
 	struct bcfs_ino root = bcfs_root(fs);
@@ -343,6 +353,7 @@ int main(int argc, char **argv)
 				   .log = log_line};
 	char msg[512] = "";
 	struct bcfs *fs;
+	bool is_new;
 	int ret;
 
 	if (strcmp(what, "make") && strcmp(what, "crash") && strcmp(what, "list") &&
@@ -350,15 +361,20 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: golden make|crash|list|touch IMAGE\n");
 		return 2;
 	}
+	is_new = !strcmp(what, "make") || !strcmp(what, "crash");
+	if (is_new && !bcfs_open(argv[2], &o, &fs, msg, sizeof(msg))) {
+		make_history(fs);
+		ok("close", bcfs_close(fs));
+	}
 	ret = bcfs_open(argv[2], &o, &fs, msg, sizeof(msg));
 	if (ret)
 		die(argv[2], ret, msg);
 	if (o.read_only)
 		list(fs);
-	else if (!strcmp(what, "touch"))
-		touch(fs);
-	else
+	else if (is_new)
 		make_all(fs);
+	else
+		touch(fs);
 	if (!strcmp(what, "crash")) {
 		ok("sync", bcfs_sync(fs));
 		make_more(fs);

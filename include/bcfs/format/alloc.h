@@ -94,8 +94,18 @@ struct bcfs_accounting {
 #define BCFS_ALLOC_GENS	      256ULL
 #define BCFS_ALLOC_GENS_GROUP 256ULL
 
+/*
+ * As short as they allow: each is base plus a number of so many bits (0 to 8), modulo 256, but for
+ * the exceptions. Behind the header: 256 such numbers, from the lowest bit of the first byte on;
+ * then the exceptions, two bytes each: which of the 256 (ascending), and its generation; zero up to
+ * a whole word.
+ */
 struct bcfs_bucket_gens {
-	uint8_t gens[256];
+	uint8_t base;
+	uint8_t bits;
+	uint8_t nr_exceptions;
+	uint8_t pad;
+	uint8_t d[];
 };
 
 /* KEY_TYPE_quota: {type, id}. */

@@ -111,7 +111,7 @@ struct bkey_i {
 	x(logged_op_truncate, 25, 24, "a truncate under way")                                      \
 	x(logged_op_finsert, 26, 40, "an insert or collapse of range under way")                   \
 	x(accounting, 27, 8, "counters")                                                           \
-	x(bucket_gens, 28, 256, "generations of 256 buckets")
+	x(bucket_gens, 28, 8, "generations of 256 buckets")
 /* clang-format on */
 
 enum bkey_type {

@@ -2,15 +2,16 @@
 /*
  * What is kept of free buckets.
  * Goal: a filesystem that was filled and emptied is as small as a new one, but for the generations,
- * which go on where they were; runs of free buckets are what a bitmap says, however buckets come
- * and go, several in one transaction.
- * Method: small nodes and many buckets, nodes counted, the generation in every pointer held against
- * the ones seen before; the runs of a device that nobody uses against a bitmap.
+ * which go on where they were and take little; runs of free buckets are what a bitmap says, however
+ * buckets come and go, several in one transaction. Method: small nodes and many buckets, nodes
+ * counted, the generation in every pointer held against the ones seen before; the runs of a device
+ * that nobody uses against a bitmap.
  */
 #include "../test_rand.h"
 #include "tfs.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 
 /* 8 KiB nodes, 16 KiB buckets. */
 static const struct tfs_geometry geometry = {1, 16, 32, 2048, 64, 0};
@@ -212,6 +213,94 @@ Test(alloc_free, group_of_zeroes_has_no_key)
 	set_gen(f, 511, 0);
 	set_gen(f, 255, 0);
 	cr_assert_eq(count_keys(f, BTREE_ID_alloc), keys);
+	tfs_destroy(f);
+}
+
+/* Packed into a key and out again. Returns the bytes of its value. */
+static u32 pack_and_unpack(const u8 gens[BCFS_ALLOC_GENS_GROUP])
+{
+	struct alloc_gens_buf buf;
+	u32 bytes = alloc_gens_pack(gens, &buf);
+	struct bkey k = {.type = KEY_TYPE_bucket_gens, .u64s = BKEY_U64s + bytes / 8};
+	struct bkey_s_c s = {&k, (void *)buf.b};
+	u8 got[BCFS_ALLOC_GENS_GROUP];
+
+	cr_assert(bytes % 8 == 0 && bytes <= sizeof(buf));
+	cr_assert(alloc_gens_unpack(s, got));
+	cr_assert_arr_eq(got, gens, sizeof(got));
+	k.u64s--;
+	cr_assert_not(alloc_gens_unpack(s, got));
+	return bytes;
+}
+
+Test(alloc_free, gens_pack)
+{
+	u64 r = trand_seed(0xa110d5);
+	u8 gens[BCFS_ALLOC_GENS_GROUP];
+
+	for (unsigned n = 0; n < 20000; n++) {
+		unsigned spread = 1 + trand_below(&r, 256), odd = trand_below(&r, 257);
+		u8 base = trand_u64(&r);
+		u32 bytes;
+
+		for (unsigned i = 0; i < ARRAY_SIZE(gens); i++)
+			gens[i] = trand_below(&r, 256) < odd ? trand_u64(&r)
+							     : base + trand_below(&r, spread);
+		bytes = pack_and_unpack(gens);
+		/* Never longer than plain and a header; equal ones take a word. */
+		cr_assert_leq(bytes, 264);
+		cr_assert(odd || spread > 1 || bytes == 8);
+		cr_assert(odd || spread > 16 || bytes <= 8 + 128);
+	}
+}
+
+/* Values as a crafted image may have them: taken or refused, whatever is in them. */
+Test(alloc_free, gens_of_any_bytes)
+{
+	u64 r = trand_seed(0xa110d6), val[40];
+	u8 gens[BCFS_ALLOC_GENS_GROUP];
+	unsigned taken = 0;
+
+	for (unsigned n = 0; n < 100000; n++) {
+		unsigned u64s = trand_below(&r, ARRAY_SIZE(val) + 1);
+		struct bkey k = {.type = KEY_TYPE_bucket_gens, .u64s = BKEY_U64s + u64s};
+		struct bcfs_bucket_gens *g;
+		u64 *v = malloc(u64s * 8 + 1); /* ends where the value does, for ASan */
+
+		for (unsigned i = 0; i < u64s; i++)
+			v[i] = trand_u64(&r);
+		g = (void *)v;
+		if (u64s && trand_below(&r, 2)) {
+			g->bits %= 12;
+			g->nr_exceptions %= 3;
+		}
+		taken += alloc_gens_unpack((struct bkey_s_c){&k, (void *)v}, gens);
+		free(v);
+	}
+	cr_assert(taken > 100 && taken < 90000, "%u", taken);
+}
+
+/*
+ * Nodes of the size that the end-to-end tests have, and the generations that copying and removing
+ * trees leaves: most buckets were used once, some again and again.
+ */
+Test(alloc_free, gens_of_many_buckets_are_small)
+{
+	static const struct tfs_geometry g = {8, 32, 256, 512, 24, 0};
+	unsigned fresh[ARRAY_SIZE(space_ids)], nr[ARRAY_SIZE(space_ids)];
+	u64 r = trand_seed(0xa110d7);
+	struct tfs fs, *f = &fs;
+
+	tfs_mkfs(f, r, &g);
+	count_nodes(f, fresh);
+	for (u64 b = 0; b < 40 * 1024; b++)
+		set_gen(f, b, trand_below(&r, 12) ? 1 : 1 + trand_below(&r, 12));
+	btree_interior_flush(f->btree);
+	count_nodes(f, nr);
+	cr_assert_leq(nr[0], fresh[0] + 2, "%u nodes of %s, new %u", nr[0],
+		      btree_id_name(space_ids[0]), fresh[0]);
+	for (u64 b = 0; b < 40 * 1024; b++)
+		set_gen(f, b, 0);
 	tfs_destroy(f);
 }
 
