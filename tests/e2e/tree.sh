@@ -16,11 +16,10 @@ min_mb=${BCFS_TREE_MB:-500}
 min_files=${BCFS_TREE_FILES:-30000}
 
 case $geometry in
-default) mkfs_opts=() mount_opts=() node_sectors=512 ;;
+default) mkfs_opts=() mount_opts=() ;;
 small)
 	mkfs_opts=(-b 4096 --node-size 16K --journal-size 1M)
 	mount_opts=(-o cache=4M)
-	node_sectors=32
 	;;
 *) bail_out "no geometry $geometry" ;;
 esac
@@ -233,40 +232,75 @@ remove_all()
 	[ -z "$(ls -A "$T/mnt")" ]
 }
 
-# usage.NAME now, against the start; waits for the kernel's last forgets.
-space_is_back()
+# ---- space ----
+
+# What the filesystem says of its space, from one moment: $T/space has the counters, $used the
+# sectors that statfs calls used. Waits until the last forgets have come, empty buckets are free,
+# and nothing changes any more.
+look_at_space()
 {
-	local i user reserved btree
-	for i in $(seq 100); do
+	local i
+	for i in $(seq 200); do
 		sync -f "$T/mnt"
-		user=$(counter_now "$T/mnt" usage.user)
-		reserved=$(counter_now "$T/mnt" usage.reserved)
-		[ "$user" = "$start_user" ] && [ "$reserved" = "$start_reserved" ] && break
+		"$bcfs" counters "$T/mnt" | grep -E '^usage\.|^alloc\.buckets_' >"$T/space"
+		used=$(df -B512 --output=used "$T/mnt" | tail -n 1)
 		sleep 0.2
+		"$bcfs" counters "$T/mnt" | grep -E '^usage\.|^alloc\.buckets_' >"$T/space2"
+		cmp -s "$T/space" "$T/space2" && [ "$(space usage.buckets_need_discard)" = 0 ] && return 0
 	done
-	btree=$(counter_now "$T/mnt" usage.btree)
-	echo "user $user (start $start_user) reserved $reserved ($start_reserved) btree $btree ($start_btree)"
-	[ "$user" = "$start_user" ] && [ "$reserved" = "$start_reserved" ] &&
-		[ "$btree" -le $((start_btree + 2 * 19 * node_sectors)) ]
+	echo "no quiet moment"
+	diff "$T/space" "$T/space2"
+	return 1
 }
 
-# Free space is counted in whole buckets. What a mount has opened for writing and not yet written to
-# is not free, and nobody's: beside what the counters say, at most so many buckets.
+space()
+{
+	awk -v n="$1" '$1 == n { print $2 }' "$T/space"
+}
+
 buckets_used()
 {
-	"$bcfs" counters "$T/mnt" | awk '$1 == "usage.buckets_btree" || $1 == "usage.buckets_user" { s += $2 } END { print s }'
+	echo $(($(space usage.buckets_btree) + $(space usage.buckets_user)))
 }
 
+space_is_back()
+{
+	look_at_space || return 1
+	echo "user $(space usage.user), at the start $start_user; reserved $(space usage.reserved), $start_reserved"
+	[ "$(space usage.user)" = "$start_user" ] && [ "$(space usage.reserved)" = "$start_reserved" ] &&
+		[ "$(space usage.buckets_user)" = 0 ]
+}
+
+# statfs counts free space in whole buckets: as many more are used as the counters say, no more, no less.
 statfs_agrees()
 {
-	local used buckets opened by_counters
-	opened=$(counter_now "$T/mnt" alloc.buckets_opened)
-	used=$(df -B512 --output=used "$T/mnt" | tail -n 1)
+	local buckets
+	look_at_space || return 1
 	buckets=$(buckets_used)
-	by_counters=$(((buckets - start_buckets) * bucket_sectors))
-	echo "used $used sectors, $start_used at the start; $buckets buckets of $bucket_sectors, $start_buckets then; opened $opened, $start_opened then"
-	[ $((used - start_used)) -le $((by_counters + opened * bucket_sectors)) ] &&
-		[ $((used - start_used)) -ge $((by_counters - start_opened * bucket_sectors)) ]
+	echo "used $used sectors, $start_used at the start; $buckets buckets of $bucket_sectors, $start_buckets then"
+	[ $((used - start_used)) = $(((buckets - start_buckets) * bucket_sectors)) ]
+}
+
+# "btree nodes", a line a btree.
+count_nodes()
+{
+	"$bcfs" dump nodes -m "$@" "$T/img" | awk '$2 == "level" { n[$1]++ } END { for (b in n) print b, n[b] }'
+}
+
+# Each btree has at most two nodes more than at the start. -n: while the image is mounted, once the
+# journal has what merges did.
+metadata_is_back()
+{
+	local i
+	for i in $(seq 20); do
+		count_nodes "$@" >"$T/nodes_now" && [ -s "$T/nodes_now" ] &&
+			awk 'NR == FNR { start[$1] = $2; next }
+				{ print $1, $2, "at the start", start[$1] + 0; many += $2 > start[$1] + 2 }
+				END { exit many > 0 }' "$T/nodes_start" "$T/nodes_now" && return 0
+		[ $# -gt 0 ] || return 1
+		sleep 1
+	done
+	return 1
 }
 
 # ---- the run ----
@@ -275,13 +309,13 @@ make_extra || bail_out "cannot make the source files (xattrs on $T?)"
 mkdir "$T/mnt"
 make_image "$T/img" "$((mb * copies * 2 + 512))M" "${mkfs_opts[@]}"
 bucket_sectors=$("$bcfs" dump buckets "$T/img" | awk '/^free / { print $(NF - 1) }')
+count_nodes >"$T/nodes_start" && [ -s "$T/nodes_start" ] || bail_out "cannot count the nodes"
 do_mount
+look_at_space || bail_out "no quiet moment at the start"
+start_user=$(space usage.user)
+start_reserved=$(space usage.reserved)
 start_buckets=$(buckets_used)
-start_opened=$(counter_now "$T/mnt" alloc.buckets_opened)
-start_user=$(counter_now "$T/mnt" usage.user)
-start_reserved=$(counter_now "$T/mnt" usage.reserved)
-start_btree=$(counter_now "$T/mnt" usage.btree)
-start_used=$(df -B512 --output=used "$T/mnt" | tail -n 1)
+start_used=$used
 ok "copy" copy_in
 ok "unmount" do_umount
 ok "fsck is clean" fsck_clean
@@ -307,10 +341,13 @@ ok "rewrite parts of many files" bash -c "cd '$T/mnt/tree' && find . -type f -si
 	xargs -0 -n 50 sh -c 'for f; do dd if=/dev/zero of=\"\$f\" bs=4096 seek=1 count=1 conv=notrunc status=none || exit 1; done' _"
 ok "everything is removed" remove_all
 ok "all space is back" space_is_back
+ok "statfs agrees" statfs_agrees
+ok "no btree has more than two nodes more" metadata_is_back -n
 ok "unmount" do_umount
 ok "fsck is clean: allocator and recount agree" fsck_clean
+ok "no btree has more than two nodes more, unmounted" metadata_is_back
 do_mount
-ok "statfs agrees" statfs_agrees
+ok "statfs agrees after a new mount" statfs_agrees
 ok "unmount" do_umount
 counters_print "tree, $geometry"
 if [ "$geometry" = small ]; then
