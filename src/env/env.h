@@ -232,7 +232,9 @@ static inline void env_rcu_read_lock(struct env *env)
 
 static inline void env_rcu_read_unlock(struct env *env)
 {
-	ENV_TSAN_RELEASE(env->rcu);
+	/* Not of what it points at: a mutex lies there, whose unlock forgets what others released.
+	 */
+	ENV_TSAN_RELEASE(&env->rcu);
 	if (unlikely(env->sim))
 		env_sim_rcu_read_unlock(env->sim);
 	urcu_bp_read_unlock();

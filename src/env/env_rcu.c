@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 struct env_rcu {
+	struct env *env;
 	pthread_mutex_t lock;
 	pthread_cond_t work; /* to the thread: something is queued, or stop */
 	pthread_cond_t done; /* from the thread: nr_done moved */
@@ -65,7 +66,7 @@ static void rcu_thread(void *arg)
 		pthread_mutex_unlock(&r->lock);
 
 		urcu_bp_synchronize_rcu();
-		ENV_TSAN_ACQUIRE(r);
+		ENV_TSAN_ACQUIRE(&r->env->rcu);
 		run_callbacks(head, &nr);
 
 		pthread_mutex_lock(&r->lock);
@@ -86,6 +87,7 @@ int env_rcu_start(struct env *env)
 	pthread_cond_init(&r->work, NULL);
 	pthread_cond_init(&r->done, NULL);
 	r->tail = &r->head;
+	r->env = env;
 	env->rcu = r;
 	ret = env_thread_start(env, &r->thread, "bcfs-rcu", rcu_thread, r);
 	if (ret) {
@@ -227,5 +229,5 @@ void env_synchronize_rcu(struct env *env)
 		return;
 	}
 	urcu_bp_synchronize_rcu();
-	ENV_TSAN_ACQUIRE(env->rcu);
+	ENV_TSAN_ACQUIRE(&env->rcu);
 }
