@@ -294,12 +294,85 @@ static inline struct bkey_packed *bkeyp_next(const struct bkey_packed *k)
 /* Key part only. False if it does not fit the format (@out is then undefined). */
 bool bkey_pack_key(struct bkey_packed *out, const struct bkey *in,
 		   const struct bkey_format_fast *f);
+/* A field of a packed key; the second for those that begin below the 8 bytes their top lies in. */
+static inline u64 bkeyp_field(const struct bkey_format_fast *f, const struct bkey_packed *k,
+			      unsigned i)
+{
+	u64 v;
+
+	__builtin_memcpy(&v, (const u8 *)k + f->load_byte[i], sizeof(v));
+	return (v >> f->shift[i] & f->mask[i]) + f->f.field_offset[i];
+}
+u64 bkeyp_field_wide(const struct bkey_format_fast *f, const struct bkey_packed *k, unsigned i);
+
 /* Works for both forms. */
-struct bkey bkey_unpack_key(const struct bkey_format_fast *f, const struct bkey_packed *k);
-struct bpos bkey_unpack_pos(const struct bkey_format_fast *f, const struct bkey_packed *k);
+static inline struct bpos bkey_unpack_pos(const struct bkey_format_fast *f,
+					  const struct bkey_packed *k)
+{
+	if (unlikely(k->format == BKEY_FORMAT_CURRENT))
+		return ((const struct bkey *)k)->p;
+	if (unlikely(f->wide))
+		return SPOS(bkeyp_field_wide(f, k, BKEY_FIELD_INODE),
+			    bkeyp_field_wide(f, k, BKEY_FIELD_OFFSET),
+			    bkeyp_field_wide(f, k, BKEY_FIELD_SNAPSHOT));
+	return SPOS(bkeyp_field(f, k, BKEY_FIELD_INODE), bkeyp_field(f, k, BKEY_FIELD_OFFSET),
+		    bkeyp_field(f, k, BKEY_FIELD_SNAPSHOT));
+}
+
+typedef u64 bkey_vec __attribute__((vector_size(16), aligned(4), may_alias));
+
+/*
+ * Unpacks into *u. Two stores of 16 bytes: keys are mostly copied at once, and a copy cannot be
+ * served from several smaller stores before all of them, and everything before them, is done.
+ */
+static inline void bkey_unpack_to(struct bkey *u, const struct bkey_format_fast *f,
+				  const struct bkey_packed *k)
+{
+	u64 size, version, snapshot, offset, inode, head;
+
+	if (unlikely(k->format == BKEY_FORMAT_CURRENT)) {
+		__builtin_memcpy(u, k, sizeof(*u));
+		u->needs_whiteout = 0;
+		return;
+	}
+	if (unlikely(f->wide)) {
+		inode = bkeyp_field_wide(f, k, BKEY_FIELD_INODE);
+		offset = bkeyp_field_wide(f, k, BKEY_FIELD_OFFSET);
+		snapshot = bkeyp_field_wide(f, k, BKEY_FIELD_SNAPSHOT);
+		size = bkeyp_field_wide(f, k, BKEY_FIELD_SIZE);
+		version = bkeyp_field_wide(f, k, BKEY_FIELD_VERSION);
+	} else {
+		inode = bkeyp_field(f, k, BKEY_FIELD_INODE);
+		offset = bkeyp_field(f, k, BKEY_FIELD_OFFSET);
+		snapshot = bkeyp_field(f, k, BKEY_FIELD_SNAPSHOT);
+		size = bkeyp_field(f, k, BKEY_FIELD_SIZE);
+		version = bkeyp_field(f, k, BKEY_FIELD_VERSION);
+	}
+	_Static_assert(offsetof(struct bkey, version) == 4 && offsetof(struct bkey, size) == 8 &&
+			       offsetof(struct bkey, p.snapshot) == 12 &&
+			       offsetof(struct bkey, p.offset) == 16 &&
+			       offsetof(struct bkey, p.inode) == 24 && sizeof(struct bkey) == 32,
+		       "as the words below");
+	head = (u64)(k->u64s - f->f.key_u64s + BKEY_U64s) | (u64)BKEY_FORMAT_CURRENT << 8 |
+	       (u64)k->type << 16 | version << 32;
+	((bkey_vec *)u)[0] = (bkey_vec){head, size | snapshot << 32};
+	((bkey_vec *)u)[1] = (bkey_vec){offset, inode};
+}
+static inline struct bkey bkey_unpack_key(const struct bkey_format_fast *f,
+					  const struct bkey_packed *k)
+{
+	struct bkey u;
+
+	bkey_unpack_to(&u, f, k);
+	return u;
+}
 /* Unpack into *u and point the value: the way to look at a key in a node. */
-struct bkey_s_c bkey_disassemble(const struct bkey_format_fast *f, const struct bkey_packed *k,
-				 struct bkey *u);
+static inline struct bkey_s_c bkey_disassemble(const struct bkey_format_fast *f,
+					       const struct bkey_packed *k, struct bkey *u)
+{
+	bkey_unpack_to(u, f, k);
+	return (struct bkey_s_c){u, bkeyp_val(f, k)};
+}
 
 enum bkey_pack_pos_ret {
 	BKEY_PACK_POS_EXACT,   /* *out compares exactly as the position does */

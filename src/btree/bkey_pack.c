@@ -252,68 +252,16 @@ bool bkey_pack_key(struct bkey_packed *out, const struct bkey *in, const struct 
 	return true;
 }
 
-static inline u64 get_field(const struct bkey_format_fast *f, const u8 *k, unsigned i)
+u64 bkeyp_field_wide(const struct bkey_format_fast *f, const struct bkey_packed *k_, unsigned i)
 {
-	return (load8(k + f->load_byte[i]) >> f->shift[i] & f->mask[i]) + f->f.field_offset[i];
-}
-
-/* The same for a field that begins below the 8 bytes its top lies in. */
-static u64 get_field_slow(const struct bkey_format_fast *f, const u8 *k, unsigned i)
-{
+	const u8 *k = (const u8 *)k_;
 	u64 v;
 
 	if (!(f->wide & 1U << i))
-		return get_field(f, k, i);
+		return bkeyp_field(f, k_, i);
 	v = load8(k + f->load_byte[i]) << f->shift[i];
 	v |= k[f->load_byte[i] - 1] >> (8 - f->shift[i]);
 	return (v & f->mask[i]) + f->f.field_offset[i];
-}
-
-struct bpos bkey_unpack_pos(const struct bkey_format_fast *f, const struct bkey_packed *k_)
-{
-	const u8 *k = (const u8 *)k_;
-
-	if (unlikely(k_->format == BKEY_FORMAT_CURRENT))
-		return ((const struct bkey *)k)->p;
-	if (unlikely(f->wide))
-		return SPOS(get_field_slow(f, k, BKEY_FIELD_INODE),
-			    get_field_slow(f, k, BKEY_FIELD_OFFSET),
-			    get_field_slow(f, k, BKEY_FIELD_SNAPSHOT));
-	return SPOS(get_field(f, k, BKEY_FIELD_INODE), get_field(f, k, BKEY_FIELD_OFFSET),
-		    get_field(f, k, BKEY_FIELD_SNAPSHOT));
-}
-
-struct bkey bkey_unpack_key(const struct bkey_format_fast *f, const struct bkey_packed *k)
-{
-	struct bkey u;
-
-	if (unlikely(k->format == BKEY_FORMAT_CURRENT)) {
-		memcpy(&u, k, sizeof(u));
-		u.needs_whiteout = 0;
-		return u;
-	}
-
-	u.u64s = k->u64s - f->f.key_u64s + BKEY_U64s;
-	u.format = BKEY_FORMAT_CURRENT;
-	u.needs_whiteout = 0;
-	u.type = k->type;
-	u.pad = 0;
-	u.p = bkey_unpack_pos(f, k);
-	if (unlikely(f->wide)) {
-		u.size = get_field_slow(f, (const u8 *)k, BKEY_FIELD_SIZE);
-		u.version = get_field_slow(f, (const u8 *)k, BKEY_FIELD_VERSION);
-	} else {
-		u.size = get_field(f, (const u8 *)k, BKEY_FIELD_SIZE);
-		u.version = get_field(f, (const u8 *)k, BKEY_FIELD_VERSION);
-	}
-	return u;
-}
-
-struct bkey_s_c bkey_disassemble(const struct bkey_format_fast *f, const struct bkey_packed *k,
-				 struct bkey *u)
-{
-	*u = bkey_unpack_key(f, k);
-	return (struct bkey_s_c){u, bkeyp_val(f, k)};
 }
 
 enum bkey_pack_pos_ret bkey_round_pos(u64 v[3], struct bpos in, const struct bkey_format_fast *f)

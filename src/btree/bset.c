@@ -32,9 +32,8 @@ void btree_keys_init(struct btree_keys *b, u64 *data, u8 *aux, u32 capacity_u64s
 /* Searching: the prepared key */
 
 /* Positions of more than 128 bits. */
-static __attribute__((noinline)) void search_key_3(struct bset_search_key *s,
-						   const struct bkey_format_fast *f, const u64 v[3],
-						   bool exact)
+void bset_search_key_3(struct bset_search_key *s, const struct bkey_format_fast *f, const u64 v[3],
+		       bool exact)
 {
 	unsigned below = f->f.bits_per_field[1] + f->f.bits_per_field[2], sh = f->pos_shift;
 	unsigned __int128 low = (unsigned __int128)v[1] << f->f.bits_per_field[2] | v[2];
@@ -52,43 +51,6 @@ static __attribute__((noinline)) void search_key_3(struct bset_search_key *s,
 		s->limit[2] |= low_bits_mask(sh);
 	else if (!s->limit[2]-- && !s->limit[1]-- && !s->limit[0]--)
 		s->packed = false; /* nothing is less */
-}
-
-void bset_search_key_init(struct bset_search_key *s, const struct btree_keys *b, struct bpos pos)
-{
-	const struct bkey_format_fast *f = &b->f;
-	u64 v[3] = {pos.inode - f->f.field_offset[0], pos.offset - f->f.field_offset[1],
-		    pos.snapshot - f->f.field_offset[2]};
-	bool exact = true;
-	unsigned __int128 x;
-
-	s->pos = pos;
-	s->packed = false;
-	if (unlikely(v[0] > f->mask[0] || v[1] > f->mask[1] || v[2] > f->mask[2])) {
-		exact = false;
-		if (bkey_round_pos(v, pos, f) == BKEY_PACK_POS_FAIL)
-			return;
-	}
-	if (unlikely(!f->cmp_words))
-		return;
-	s->bits[2] = s->bits[3] = 0;
-	if (unlikely(f->cmp_words == 3)) {
-		search_key_3(s, f, v, exact);
-		return;
-	}
-
-	x = (unsigned __int128)v[0] << f->f.bits_per_field[1] | v[1];
-	x = x << f->f.bits_per_field[2] | v[2];
-	if (unlikely(exact && !x))
-		return;
-	s->packed = true;
-	s->bits[0] = x;
-	s->bits[1] = x >> 64;
-	/* before it: <= it - 1; if rounded down also whatever lies at it */
-	x <<= f->pos_shift;
-	x = exact ? x - 1 : x | low_bits_mask(f->pos_shift);
-	s->limit[0] = f->cmp_words == 1 ? x : x >> 64;
-	s->limit[1] = x;
 }
 
 /* A packed key's position bits. */
@@ -446,7 +408,7 @@ search_linear_words(const struct btree_keys *b, const struct bset_tree *t, u32 i
 		const struct bkey_packed *k = (const struct bkey_packed *)(data + idx);
 
 		if (unlikely(k->format != BKEY_FORMAT_LOCAL)) {
-			if (!bpos_lt(((const struct bkey *)k)->p, s->pos))
+			if (!bpos_lt(((const struct bkey *)k)->p, *s->pos))
 				break;
 		} else if (words == 1) {
 			if (data[idx + top] > limit)
@@ -543,7 +505,7 @@ descend(const struct btree_keys *b, const struct bset_tree *t, const struct bset
 		n = descend_one(b, t, aux, s, words, n);
 	rank = eytzinger1_to_inorder_(n, nr, t->aux_extra);
 	line = (const char *)(b->data + (t->start / LINE_U64S + rank) * LINE_U64S);
-	for (int i = -3; i < 4; i++)
+	for (int i = -4; i < 5; i++)
 		__builtin_prefetch(line + i * BSET_CACHELINE);
 	while (n <= nr)
 		n = descend_one(b, t, aux, s, words, n);
@@ -663,7 +625,7 @@ struct bkey_packed *bset_search_with(const struct btree_keys *b, const struct bs
 	struct bset_search_key s;
 	u32 idx = t->start;
 
-	bset_search_key_init(&s, b, search);
+	bset_search_key_init(&s, b, &search);
 	if (m == BSET_SEARCH_AUX)
 		return bset_search(b, t, &s);
 	if (m == BSET_SEARCH_BINARY)

@@ -111,7 +111,7 @@ struct btree_node_iter {
 
 /* To the first key >= @search (all of them: also deleted ones are stepped over). */
 void btree_node_iter_init(struct btree_node_iter *it, const struct btree_keys *b,
-			  struct bpos search);
+			  const struct bpos *search);
 void btree_node_iter_init_start(struct btree_node_iter *it, const struct btree_keys *b);
 /* The key at the iterator, skipping deleted ones; NULL at the end. */
 struct bkey_packed *btree_node_iter_peek(struct btree_node_iter *it, const struct btree_keys *b);

@@ -214,7 +214,7 @@ struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i 
 	struct bset_search_key s;
 	struct bkey_packed *where;
 
-	bset_search_key_init(&s, b, key.p);
+	bset_search_key_init(&s, b, &k->k.p);
 	rw = insert_set(b, BKEY_U64s + val_u64s, &s, scratch);
 	for (struct bset_tree *t = b->set; t < rw; t++) {
 		if (t->start == t->end)

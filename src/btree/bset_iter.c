@@ -35,7 +35,7 @@ static inline void iter_sort(struct btree_node_iter *it, const struct btree_keys
 
 /* Sets without keys are left out: their entries have end 0. */
 void btree_node_iter_init(struct btree_node_iter *it, const struct btree_keys *b,
-			  struct bpos search)
+			  const struct bpos *search)
 {
 	struct bset_search_key s;
 	unsigned nr = 0;
@@ -140,7 +140,7 @@ struct bkey_packed *btree_keys_lookup(const struct btree_keys *b, struct bpos po
 
 	for (unsigned i = 0; i < b->nsets; i++)
 		bset_prefetch(b, &b->set[i]);
-	bset_search_key_init(&s, b, pos);
+	bset_search_key_init(&s, b, &pos);
 	for (int i = b->nsets - 1; i >= 0; i--) {
 		const struct bset_tree *t = &b->set[i];
 		struct bkey_packed *k;

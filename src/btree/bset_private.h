@@ -43,15 +43,54 @@ struct bset_ro_aux {
 
 /* A position made ready for searching. */
 struct bset_search_key {
-	struct bpos pos;
+	const struct bpos *pos;
 	bool packed; /* the rest is valid; else compare positions */
 	/* A packed key lies before pos iff its words, from the top, are <= these. */
 	u64 limit[3];
 	u64 bits[4]; /* position bits of the greatest packable position <= pos; [3] is 0 */
 };
 
-/* Words of a position that lie in a packed key's top words, most significant first. */
-void bset_search_key_init(struct bset_search_key *s, const struct btree_keys *b, struct bpos pos);
+/* Positions of more than 128 bits. */
+void bset_search_key_3(struct bset_search_key *s, const struct bkey_format_fast *f, const u64 v[3],
+		       bool exact);
+/* @pos is not copied. */
+static inline void bset_search_key_init(struct bset_search_key *s, const struct btree_keys *b,
+					const struct bpos *pos)
+{
+	const struct bkey_format_fast *f = &b->f;
+	u64 v[3] = {pos->inode - f->f.field_offset[0], pos->offset - f->f.field_offset[1],
+		    pos->snapshot - f->f.field_offset[2]};
+	bool exact = true;
+	unsigned __int128 x;
+
+	s->pos = pos;
+	s->packed = false;
+	if (unlikely(v[0] > f->mask[0] || v[1] > f->mask[1] || v[2] > f->mask[2])) {
+		exact = false;
+		if (bkey_round_pos(v, *pos, f) == BKEY_PACK_POS_FAIL)
+			return;
+	}
+	if (unlikely(!f->cmp_words))
+		return;
+	s->bits[2] = s->bits[3] = 0;
+	if (unlikely(f->cmp_words == 3)) {
+		bset_search_key_3(s, f, v, exact);
+		return;
+	}
+
+	x = (unsigned __int128)v[0] << f->f.bits_per_field[1] | v[1];
+	x = x << f->f.bits_per_field[2] | v[2];
+	if (unlikely(exact && !x))
+		return;
+	s->packed = true;
+	s->bits[0] = x;
+	s->bits[1] = x >> 64;
+	/* before it: <= it - 1; if rounded down also whatever lies at it */
+	x <<= f->pos_shift;
+	x = exact ? x - 1 : x | low_bits_mask(f->pos_shift);
+	s->limit[0] = f->cmp_words == 1 ? x : x >> 64;
+	s->limit[1] = x;
+}
 /* The first key >= the search key, deleted or not; bset_last() if there is none. */
 struct bkey_packed *bset_search(const struct btree_keys *b, const struct bset_tree *t,
 				const struct bset_search_key *s);
@@ -128,7 +167,7 @@ static inline bool bset_key_before(const struct btree_keys *b, const struct bkey
 	const u64 *top = (const u64 *)k + b->f.f.key_u64s;
 
 	if (unlikely(!s->packed || k->format != BKEY_FORMAT_LOCAL))
-		return bpos_lt(bkey_unpack_pos(&b->f, k), s->pos);
+		return bpos_lt(bkey_unpack_pos(&b->f, k), *s->pos);
 	if (top[-1] != s->limit[0] || b->f.cmp_words == 1)
 		return top[-1] <= s->limit[0];
 	if (top[-2] != s->limit[1] || b->f.cmp_words == 2)

@@ -102,7 +102,9 @@ static u32 merge_sets(const struct btree_keys *b, unsigned first, unsigned nr, u
 		} else if (bset_u64s(m[best].t) / 16 > bset_u64s(m[next].t)) {
 			struct bset_search_key s;
 
-			bset_search_key_init(&s, b, bkey_unpack_pos(&b->f, m[next].k));
+			struct bpos pos = bkey_unpack_pos(&b->f, m[next].k);
+
+			bset_search_key_init(&s, b, &pos);
 			stop = bset_search(b, m[best].t, &s);
 		} else {
 			stop = bkeyp_next(m[best].k);
@@ -340,10 +342,12 @@ int btree_keys_sort_into(struct btree_keys *dst, const struct btree_keys *src, s
 		*t = (struct bset_tree){0};
 	for (unsigned i = 0; i < src->nsets; i++)
 		t->journal_seq = max(t->journal_seq, src->set[i].journal_seq);
-	if (bounded)
-		bset_search_key_init(&end, src, bpos_successor(last));
+	if (bounded) {
+		last = bpos_successor(last);
+		bset_search_key_init(&end, src, &last);
+	}
 
-	btree_node_iter_init(&it, src, first);
+	btree_node_iter_init(&it, src, &first);
 	for (; (k = btree_node_iter_peek(&it, src)); btree_node_iter_advance(&it, src)) {
 		u32 start = t->end;
 
@@ -369,7 +373,7 @@ u32 btree_keys_measure(const struct btree_keys *src, struct bpos first, struct b
 	struct bkey_packed *k;
 	u32 u64s = 0;
 
-	btree_node_iter_init(&it, src, first);
+	btree_node_iter_init(&it, src, &first);
 	for (; (k = btree_node_iter_peek(&it, src)); btree_node_iter_advance(&it, src)) {
 		struct bkey u = bkey_unpack_key(&src->f, k);
 
@@ -393,7 +397,7 @@ u32 btree_keys_packed_u64s(const struct btree_keys *src, struct bpos first, stru
 	if (!fmt)
 		return btree_keys_measure(src, first, last, NULL);
 	bkey_format_fast_init(&f, fmt);
-	btree_node_iter_init(&it, src, first);
+	btree_node_iter_init(&it, src, &first);
 	for (; (k = btree_node_iter_peek(&it, src)); btree_node_iter_advance(&it, src)) {
 		struct bkey u = bkey_unpack_key(&src->f, k);
 		u64 packed[BKEY_U64s];

@@ -36,6 +36,7 @@ enum btree_node_flag {
 	BTREE_NODE_read_failed = 1 << 7,
 };
 
+#define BTREE_LINE_ALIGNED __attribute__((aligned(BSET_CACHELINE)))
 #define BTREE_PTR_U64s_MAX (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 4)
 
 union btree_ptr_key {
@@ -51,18 +52,22 @@ struct btree_handle {
 	struct btree *b;
 };
 
+/*
+ * Aligned to cache lines, with the aux trees right behind (cache.c): that, the first line and
+ * the beginning of `keys` are all that a search of the node needs besides its keys.
+ */
 struct btree {
-	struct six_lock lock;
 	_Atomic u64 hash_val; /* identity: the raw first pointer; 0: free. Changed under write */
 	_Atomic u32 flags;
-	u8 id, level;		      /* ditto */
+	u8 id, level;		      /* as hash_val */
 	struct bpos min_key, max_key; /* ditto */
-	u64 seq;		      /* ditto: of the node on disk */
-	u64 first_seq;		      /* journal seq of its first bset: older keys are in it */
-	union btree_ptr_key key;      /* the pointer as in the parent; sectors_written by intent */
-	u32 written;		      /* sectors used on disk, a write in flight included; intent */
-	u32 merge_retry_u64s;	      /* no merge is tried while live u64s are above; intent */
-	struct btree_keys keys;	      /* intent + write to change */
+	struct six_lock lock;
+	struct btree_keys keys BTREE_LINE_ALIGNED; /* intent + write to change */
+	u64 seq;				   /* as hash_val: of the node on disk */
+	u64 first_seq;		 /* journal seq of its first bset: older keys are in it */
+	union btree_ptr_key key; /* the pointer as in the parent; sectors_written by intent */
+	u32 written;		 /* sectors used on disk, a write in flight included; intent */
+	u32 merge_retry_u64s;	 /* no merge is tried while live u64s are above; intent */
 	struct journal_entry_pin pins[2]; /* [w]: keys not being written; [!w]: being written */
 	u8 w;				  /* intent */
 	bool io_in_flight;		  /* c->write_lock: the device has an append of ours */
@@ -73,7 +78,10 @@ struct btree {
 	struct btree *free_next;	  /* cache.lock: on a free list */
 	struct btree_fs *c;
 	u32 idx; /* in cache.all */
-};
+} BTREE_LINE_ALIGNED;
+
+_Static_assert(offsetof(struct btree, lock) + sizeof(u64) <= BSET_CACHELINE,
+	       "what finding a node looks at is one line");
 
 static inline bool btree_node_flag(const struct btree *b, u32 f)
 {
@@ -258,10 +266,14 @@ static inline bool btree_node_covers(const struct btree *b, struct bpos pos)
 /* Begin to fetch what a search of the node, or an insert, reads first. */
 static inline void btree_node_prefetch(const struct btree *b)
 {
-	const char *p = (const char *)&b->keys;
+	const char *p = (const char *)b, *keys = (const char *)&b->keys;
 
+	__builtin_prefetch(p);
 	for (size_t i = 0; i < sizeof(b->keys); i += BSET_CACHELINE)
-		__builtin_prefetch(p + i);
+		__builtin_prefetch(keys + i);
+	/* the first set's aux tree */
+	for (size_t i = 0; i < 3; i++)
+		__builtin_prefetch(p + sizeof(*b) + i * BSET_CACHELINE);
 }
 
 /* cache.c */
@@ -353,7 +365,7 @@ void btree_trans_lock_write(struct btree_trans *trans, struct btree *b);
 void btree_trans_unlock_reads(struct btree_trans *trans, struct btree *only);
 
 /* iter.c */
-int btree_iter_traverse_to(struct btree_iter *iter, struct bpos pos, unsigned locks_want);
+int btree_iter_traverse_to(struct btree_iter *iter, const struct bpos *pos, unsigned locks_want);
 void btree_iter_clone_path(struct btree_iter *dst, struct btree_iter *src);
 
 /* update.c */

@@ -39,56 +39,62 @@ static void handle_free_rcu(struct rcu_head *head)
 
 #define SLAB_BYTES (8U << 20)
 
-/* A node's buffers take so much of a slab: keys, a line to read beyond them, aux trees. */
-static size_t node_slab_bytes(const struct btree_fs *c)
+static size_t node_aux_bytes(const struct btree_fs *c)
 {
-	size_t bytes = btree_node_mem_bytes(c);
-
-	return round_up(round_up(bytes + BSET_CACHELINE, (size_t)BSET_CACHELINE) +
-				btree_keys_aux_bytes(bytes),
-			(size_t)4096);
+	return round_up(btree_keys_aux_bytes(btree_node_mem_bytes(c)), (size_t)BSET_CACHELINE);
 }
 
-/* Buffers for @b; false if there is no memory. cache.lock held. */
-static bool node_buffers_alloc(struct btree_fs *c, struct btree *b)
+/*
+ * A node takes so much of a slab: struct btree, aux trees, keys, a line to read beyond them. An odd
+ * number of cache lines, so that what every search reads first, the beginning, is not in the same
+ * few sets of the processor's caches for all nodes.
+ */
+static size_t node_slab_bytes(const struct btree_fs *c)
+{
+	size_t bytes = sizeof(struct btree) + node_aux_bytes(c) + btree_node_mem_bytes(c);
+
+	return (round_up(bytes, (size_t)BSET_CACHELINE) + BSET_CACHELINE) | BSET_CACHELINE;
+}
+
+/* Memory for a node; NULL if there is none. cache.lock held. */
+static struct btree *node_slab_alloc(struct btree_fs *c)
 {
 	struct btree_cache *bc = &c->cache;
 	size_t bytes = node_slab_bytes(c);
 	/* few small nodes: no more than the reserve at once */
 	size_t slab_bytes = min_t(size_t, SLAB_BYTES / bytes, CACHE_RESERVE_NODES * 2) * bytes;
+	struct btree *b;
 
 	if (!bc->slabs.nr || bc->slab_used + bytes > slab_bytes) {
 		void *slab = env_malloc_huge(c->env, slab_bytes);
 
 		if (!slab || darray_push(&bc->slabs, slab)) {
 			env_free(c->env, slab);
-			return false;
+			return NULL;
 		}
 		bc->slab_used = 0;
 	}
-	b->keys.data = bc->slabs.data[bc->slabs.nr - 1] + bc->slab_used;
-	b->keys.aux = (u8 *)b->keys.data +
-		      round_up(btree_node_mem_bytes(c) + BSET_CACHELINE, (u32)BSET_CACHELINE);
+	b = bc->slabs.data[bc->slabs.nr - 1] + bc->slab_used;
+	memset(b, 0, sizeof(*b));
+	b->keys.aux = (u8 *)(b + 1);
+	b->keys.data = (u64 *)(b->keys.aux + node_aux_bytes(c));
 	bc->slab_used += bytes;
-	return true;
+	return b;
 }
 
 /* A new struct btree, intent and write locked, with buffers. cache.lock held. */
 static struct btree *node_new(struct btree_fs *c)
 {
-	struct btree *b = env_zalloc(c->env, sizeof(*b));
+	struct btree *b;
 
-	if (!b)
+	if (darray_push(&c->cache.all, NULL))
 		return NULL;
-	if (darray_push(&c->cache.all, b)) {
-		env_free(c->env, b);
-		return NULL;
-	}
-	if (!node_buffers_alloc(c, b)) {
+	b = node_slab_alloc(c);
+	if (!b) {
 		c->cache.all.nr--;
-		env_free(c->env, b);
 		return NULL;
 	}
+	c->cache.all.data[c->cache.all.nr - 1] = b;
 	b->c = c;
 	b->idx = c->cache.all.nr - 1;
 	b->pins[1].kind = 1;
@@ -147,7 +153,6 @@ void btree_cache_exit(struct btree_fs *c)
 
 		env_free(c->env, b->spare);
 		six_destroy(&b->lock);
-		env_free(c->env, b);
 	}
 	darray_exit(&bc->all);
 	darray_for_each (bc->slabs, slab)

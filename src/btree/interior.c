@@ -231,7 +231,7 @@ static int op_lock(struct interior_op *op, struct btree_iter *iter, struct bpos 
 	btree_iter_init_level(op->trans, iter, op->id, op->level, pos,
 			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS |
 				      BTREE_ITER_NOT_EXTENTS);
-	int ret = btree_iter_traverse_to(iter, pos, op->level + 2);
+	int ret = btree_iter_traverse_to(iter, &pos, op->level + 2);
 	if (ret)
 		return ret == -BCFS_ERR_btree_no_such_level ? OP_DONE : ret;
 	*ret_b = iter->l[op->level].b;
@@ -306,7 +306,7 @@ static bool split_point(const struct btree *b, struct bpos insert_pos, bool even
 
 	/* Going up in order: leave the left part nearly full. */
 	struct bkey_packed *tail;
-	btree_node_iter_init(&it, &b->keys, insert_pos);
+	btree_node_iter_init(&it, &b->keys, &insert_pos);
 	tail = btree_node_iter_peek(&it, &b->keys);
 	if (!tail && !even)
 		want = total - total / 8;

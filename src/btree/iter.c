@@ -51,7 +51,7 @@ static inline enum six_type level_lock_type(const struct btree_iter *iter, unsig
 }
 
 /* Is l[level] a node, locked as wanted (or relockable), that covers pos? */
-static bool path_level_ok(struct btree_iter *iter, unsigned level, struct bpos pos)
+static bool path_level_ok(struct btree_iter *iter, unsigned level, const struct bpos *pos)
 {
 	struct btree_path_level *l = &iter->l[level];
 
@@ -59,7 +59,7 @@ static bool path_level_ok(struct btree_iter *iter, unsigned level, struct bpos p
 		return false;
 	if (!btree_iter_relock_level(iter, level, level_lock_type(iter, level)))
 		return false;
-	return btree_node_covers(l->b, pos) && l->b->level == level && l->b->id == iter->btree_id;
+	return btree_node_covers(l->b, *pos) && l->b->level == level && l->b->id == iter->btree_id;
 }
 
 static void path_set(struct btree_iter *iter, unsigned level, struct btree *b, enum six_type type)
@@ -121,13 +121,14 @@ static void path_prefetch(struct btree_iter *iter, struct btree *parent, struct 
 	}
 }
 
-static int bad_topology(struct btree_iter *iter, unsigned level, struct bpos pos, const char *what)
+static int bad_topology(struct btree_iter *iter, unsigned level, const struct bpos *pos,
+			const char *what)
 {
 	struct btree_fs *c = iter->trans->c;
 	struct printbuf buf = PRINTBUF;
 	int ret;
 
-	bpos_to_text(&buf, pos);
+	bpos_to_text(&buf, *pos);
 	ret = btree_error(c, -BCFS_ERR_btree_topology, "%s: btree %s level %u %s %s", c->bdev->name,
 			  btree_id_name(iter->btree_id), level, what, printbuf_str(&buf));
 	printbuf_exit(&buf);
@@ -135,7 +136,7 @@ static int bad_topology(struct btree_iter *iter, unsigned level, struct bpos pos
 }
 
 /* From the locked node at @level to its child that covers @pos. */
-static int path_down(struct btree_iter *iter, unsigned level, struct bpos pos)
+static int path_down(struct btree_iter *iter, unsigned level, const struct bpos *pos)
 {
 	struct btree_trans *trans = iter->trans;
 	struct btree *parent = iter->l[level].b;
@@ -150,8 +151,8 @@ static int path_down(struct btree_iter *iter, unsigned level, struct bpos pos)
 	if (unlikely(!hash))
 		return bad_topology(iter, level, pos, "has no child for");
 	/* A tree with holes or overlaps must not send a walk backwards. */
-	struct bpos min_key = ((const struct bcfs_btree_ptr *)k.v)->min_key;
-	if (unlikely(bpos_gt(min_key, pos)))
+	const struct bpos *min_key = &((const struct bcfs_btree_ptr *)k.v)->min_key;
+	if (unlikely(bpos_gt(*min_key, *pos)))
 		return bad_topology(iter, level, pos, "has a hole at");
 	enum six_type type = level_lock_type(iter, level - 1);
 	struct btree *b = btree_cache_find(trans, hash, iter->btree_id, level - 1, type, &ret);
@@ -168,7 +169,7 @@ static int path_down(struct btree_iter *iter, unsigned level, struct bpos pos)
 			path_prefetch(iter, parent, it);
 		return btree_cache_fill(trans, iter->btree_id, level - 1, &key.k);
 	}
-	if (unlikely(!bpos_eq(b->max_key, k.k->p) || !bpos_eq(b->min_key, min_key))) {
+	if (unlikely(!bpos_eq(b->max_key, k.k->p) || !bpos_eq(b->min_key, *min_key))) {
 		/* Two pointers to one node. */
 		six_unlock(&b->lock, type);
 		return bad_topology(iter, level, pos, "shares a child with another at");
@@ -183,7 +184,7 @@ static int path_down(struct btree_iter *iter, unsigned level, struct bpos pos)
 }
 
 /* Make the path lead to @pos, with intent at levels below @locks_want. */
-int btree_iter_traverse_to(struct btree_iter *iter, struct bpos pos, unsigned locks_want)
+int btree_iter_traverse_to(struct btree_iter *iter, const struct bpos *pos, unsigned locks_want)
 {
 	struct btree_trans *trans = iter->trans;
 	unsigned level = iter->level;
@@ -228,26 +229,26 @@ int btree_iter_traverse_to(struct btree_iter *iter, struct bpos pos, unsigned lo
 	}
 	iter->path_valid = true;
 	iter->read = true;
-	iter->path_pos = pos;
+	iter->path_pos = *pos;
 	return 0;
 }
 
 /* The leaf holds @search, locked, and node_iter at the first key >= @search. */
-static inline int iter_seek(struct btree_iter *iter, struct bpos search)
+static inline int iter_seek(struct btree_iter *iter, const struct bpos *search)
 {
 	struct btree_path_level *l = &iter->l[iter->level];
 
 	/* The usual case when walking: same node, still locked, a little further on. */
 	if (likely(iter->path_valid && iter->node_iter_valid && l->locked) &&
-	    btree_node_covers(l->b, search) && bpos_ge(search, iter->path_pos) &&
+	    btree_node_covers(l->b, *search) && bpos_ge(*search, iter->path_pos) &&
 	    likely(!env_inject_armed(iter->trans->c->env))) {
 		struct bkey_packed *k;
 
 		for (unsigned i = 0; i < 8; i++) {
 			k = btree_node_iter_peek(&iter->node_iter, &l->b->keys);
-			if (!k || bkey_cmp_left_packed(&l->b->keys.f, k, search) >= 0) {
+			if (!k || bkey_cmp_left_packed(&l->b->keys.f, k, *search) >= 0) {
 				iter->read = true;
-				iter->path_pos = search;
+				iter->path_pos = *search;
 				return 0;
 			}
 			btree_node_iter_advance(&iter->node_iter, &l->b->keys);
@@ -260,7 +261,7 @@ static inline int iter_seek(struct btree_iter *iter, struct bpos search)
 	}
 	btree_node_iter_init(&iter->node_iter, &l->b->keys, search);
 	iter->read = true;
-	iter->path_pos = search;
+	iter->path_pos = *search;
 	iter->node_iter_valid = true;
 	return 0;
 }
@@ -294,10 +295,7 @@ void btree_iter_init_level(struct btree_trans *trans, struct btree_iter *iter, e
 	iter->path_valid = false;
 	iter->read = false;
 	iter->node_iter_valid = false;
-	for (unsigned l = 0; l < BTREE_MAX_DEPTH; l++) {
-		iter->l[l].b = NULL;
-		iter->l[l].locked = 0;
-	}
+	memset(iter->l, 0, sizeof(iter->l));
 	iter->next = trans->iters;
 	if (iter->next)
 		iter->next->pprev = &iter->next;
@@ -352,9 +350,11 @@ void btree_iter_set_snapshot(struct btree_iter *iter, u32 snapshot)
 
 /* First key of the btree itself or of the pending updates at or behind @search; deleted ones
  * skipped. */
-static struct bkey_s_c iter_peek_raw(struct btree_iter *iter, struct bpos search, struct bpos end)
+static struct bkey_s_c iter_peek_raw(struct btree_iter *iter, const struct bpos *search,
+				     const struct bpos *end)
 {
 	struct btree_trans *trans = iter->trans;
+	struct bpos next;
 
 	while (1) {
 		int ret = iter_seek(iter, search);
@@ -366,25 +366,27 @@ static struct bkey_s_c iter_peek_raw(struct btree_iter *iter, struct bpos search
 			btree_node_iter_peek_unpack(&iter->node_iter, &b->keys, &iter->k);
 
 		if (unlikely(trans->updates.nr) && !(iter->flags & BTREE_ITER_NOUPDATES)) {
-			struct btree_update *u =
-				btree_trans_find_update(trans, iter->btree_id, iter->level, search);
+			struct btree_update *u = btree_trans_find_update(trans, iter->btree_id,
+									 iter->level, *search);
 
 			if (u && bpos_le(u->k->k.p, k.k ? k.k->p : b->max_key)) {
 				if (u->k->k.type != KEY_TYPE_deleted) {
 					iter->k = u->k->k;
 					return (struct bkey_s_c){&iter->k, (struct bval *)u->k->v};
 				}
-				if (bpos_ge(u->k->k.p, end))
+				if (bpos_ge(u->k->k.p, *end))
 					return bkey_s_c_null;
-				search = bpos_successor(u->k->k.p);
+				next = bpos_successor(u->k->k.p);
+				search = &next;
 				continue;
 			}
 		}
 		if (k.k)
 			return k;
-		if (bpos_eq(b->max_key, SPOS_MAX) || bpos_ge(b->max_key, end))
+		if (bpos_eq(b->max_key, SPOS_MAX) || bpos_ge(b->max_key, *end))
 			return bkey_s_c_null;
-		search = bpos_successor(b->max_key);
+		next = bpos_successor(b->max_key);
+		search = &next;
 	}
 }
 
@@ -401,19 +403,16 @@ static bool iter_sees_snapshot(const struct btree_iter *iter, u32 key_snapshot)
 				 : key_snapshot == UINT32_MAX;
 }
 
-/* Where the search for keys at or behind iter->pos begins. */
-static struct bpos iter_search_pos(const struct btree_iter *iter)
+/* Where the search for extents at or behind iter->pos begins: they end behind it. */
+static struct bpos iter_search_pos_extents(const struct btree_iter *iter)
 {
 	struct bpos p = iter->pos;
 
-	if (iter_extents(iter)) {
-		/* Keys that end behind pos. */
-		p.snapshot = 0;
-		if (p.offset < UINT64_MAX)
-			p.offset++;
-		else if (p.inode < UINT64_MAX)
-			p = POS(p.inode + 1, 0);
-	}
+	p.snapshot = 0;
+	if (p.offset < UINT64_MAX)
+		p.offset++;
+	else if (p.inode < UINT64_MAX)
+		p = POS(p.inode + 1, 0);
 	return p;
 }
 
@@ -443,11 +442,16 @@ static struct bpos iter_raw_end(const struct btree_iter *iter, struct bpos end)
 
 struct bkey_s_c btree_iter_peek_max(struct btree_iter *iter, struct bpos end)
 {
-	struct bpos search = iter_search_pos(iter), raw_end = iter_raw_end(iter, end);
+	struct bpos raw_end = iter_raw_end(iter, end), next;
+	const struct bpos *search = &iter->pos;
 	bool filter = iter_filters(iter);
 
+	if (iter_extents(iter)) {
+		next = iter_search_pos_extents(iter);
+		search = &next;
+	}
 	while (1) {
-		struct bkey_s_c k = iter_peek_raw(iter, search, raw_end);
+		struct bkey_s_c k = iter_peek_raw(iter, search, &raw_end);
 
 		if (!k.k || bkey_err(k))
 			return k;
@@ -456,7 +460,8 @@ struct bkey_s_c btree_iter_peek_max(struct btree_iter *iter, struct bpos end)
 			return bkey_s_c_null;
 		if (filter) {
 			if (!iter_sees_snapshot(iter, k.k->p.snapshot)) {
-				search = bpos_successor(k.k->p);
+				next = bpos_successor(k.k->p);
+				search = &next;
 				continue;
 			}
 			if (k.k->type == KEY_TYPE_whiteout &&
@@ -465,8 +470,9 @@ struct bkey_s_c btree_iter_peek_max(struct btree_iter *iter, struct bpos end)
 				if (bpos_eq(SPOS(k.k->p.inode, k.k->p.offset, UINT32_MAX),
 					    SPOS_MAX))
 					return bkey_s_c_null;
-				search = bpos_successor(
+				next = bpos_successor(
 					SPOS(k.k->p.inode, k.k->p.offset, UINT32_MAX));
+				search = &next;
 				continue;
 			}
 		}
@@ -528,16 +534,18 @@ static struct bkey_s_c iter_hole(struct btree_iter *iter, struct bpos p, u32 siz
 
 struct bkey_s_c btree_iter_peek_slot(struct btree_iter *iter)
 {
-	struct bpos pos = iter->pos;
 	struct bkey_s_c k;
 
+	/* Not through a copy of the position: it has mostly just been stored, in pieces. */
+	if (!iter_extents(iter) && !iter_filters(iter)) {
+		k = iter_peek_raw(iter, &iter->pos, &iter->pos);
+		if (bkey_err(k) || (k.k && bpos_eq(k.k->p, iter->pos)))
+			return k;
+		return iter_hole(iter, iter->pos, 0);
+	}
+	struct bpos pos = iter->pos;
+
 	if (!iter_extents(iter)) {
-		if (!iter_filters(iter)) {
-			k = iter_peek_raw(iter, pos, pos);
-			if (bkey_err(k) || (k.k && bpos_eq(k.k->p, pos)))
-				return k;
-			return iter_hole(iter, pos, 0);
-		}
 		k = btree_iter_peek_max(iter, pos);
 		iter->pos = pos;
 		return k.k ? k : iter_hole(iter, pos, 0);
@@ -562,7 +570,7 @@ static struct bkey_s_c iter_peek_prev_raw(struct btree_iter *iter, struct bpos b
 
 	while (bpos_gt(before, POS_MIN)) {
 		struct bpos last = bpos_predecessor(before);
-		int ret = btree_iter_traverse_to(iter, last, iter->locks_want);
+		int ret = btree_iter_traverse_to(iter, &last, iter->locks_want);
 
 		if (ret)
 			return bkey_s_c_err(ret);
@@ -570,7 +578,7 @@ static struct bkey_s_c iter_peek_prev_raw(struct btree_iter *iter, struct bpos b
 		struct btree_node_iter it;
 
 		iter->node_iter_valid = false;
-		btree_node_iter_init(&it, &b->keys, before);
+		btree_node_iter_init(&it, &b->keys, &before);
 		struct bkey_packed *pk = btree_node_iter_prev(&it, &b->keys);
 		struct bkey_s_c k = pk ? bkey_disassemble(&b->keys.f, pk, &iter->k) : bkey_s_c_null;
 
@@ -669,7 +677,7 @@ struct bkey_s_c btree_iter_peek_prev_min(struct btree_iter *iter, struct bpos st
 
 struct btree *btree_iter_peek_node(struct btree_iter *iter, int *ret)
 {
-	*ret = btree_iter_traverse_to(iter, iter->pos, iter->locks_want);
+	*ret = btree_iter_traverse_to(iter, &iter->pos, iter->locks_want);
 	return *ret ? NULL : iter->l[iter->level].b;
 }
 

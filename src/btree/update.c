@@ -268,7 +268,7 @@ static int update_get_iter(struct btree_trans *trans, struct btree_update *u, si
 	btree_iter_init_level(trans, u->iter, u->id, u->level, pos,
 			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS |
 				      BTREE_ITER_NOT_EXTENTS);
-	int ret = btree_iter_traverse_to(u->iter, pos, u->level);
+	int ret = btree_iter_traverse_to(u->iter, &pos, u->level);
 	if (ret)
 		btree_iter_exit(u->iter);
 	return ret;

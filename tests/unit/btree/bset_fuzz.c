@@ -53,7 +53,9 @@ static void use_loaded(struct rng *r, struct node *n)
 		btree_node_iter_advance(&it, &n->b);
 	}
 	for (unsigned i = 0; i < 10; i++) {
-		btree_node_iter_init(&it, &n->b, rnd_pos(r, rnd_below(r, UNIVERSE_NR)));
+		struct bpos from = rnd_pos(r, rnd_below(r, UNIVERSE_NR));
+
+		btree_node_iter_init(&it, &n->b, &from);
 		btree_node_iter_peek(&it, &n->b);
 		btree_node_iter_prev(&it, &n->b);
 	}

@@ -113,7 +113,7 @@ static void check_iter(struct world *w, struct bpos from)
 	struct bkey u;
 	unsigned i = 0, steps = rnd_below(&w->r, w->nr + 1);
 
-	btree_node_iter_init(&it, b, from);
+	btree_node_iter_init(&it, b, &from);
 	while (i < w->nr && bpos_lt(w->pos[i], from))
 		i++;
 	for (; steps--; i++) {
