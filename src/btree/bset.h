@@ -198,12 +198,26 @@ int btree_keys_load(struct btree_keys *b, const struct bset_src *src, unsigned n
  */
 int btree_keys_sort_into(struct btree_keys *dst, const struct btree_keys *src, struct bpos min,
 			 struct bpos max);
-/* Ranges of all live keys in [min, max] into @s; returns their u64s if packed by @fmt (NULL: as
- * is). */
-u32 btree_keys_measure(const struct btree_keys *src, struct bpos min, struct bpos max,
-		       struct bkey_format_state *s);
-u32 btree_keys_packed_u64s(const struct btree_keys *src, struct bpos min, struct bpos max,
-			   const struct bkey_format *fmt);
+/*
+ * What a format for a number of keys has to hold, and what they take. A key at SPOS_MAX is counted
+ * apart: at the right edge of a btree it lies far behind all others, and stays unpacked.
+ */
+struct btree_keys_ranges {
+	struct bkey_format_state s;
+	u32 nr;
+	u32 val_u64s;  /* of those */
+	u32 edge_u64s; /* of the key at SPOS_MAX */
+};
+void btree_keys_ranges_init(struct btree_keys_ranges *r);
+/* Add all live keys in [min, max]. */
+void btree_keys_measure(const struct btree_keys *src, struct bpos min, struct bpos max,
+			struct btree_keys_ranges *r);
+/* Their size in a format that holds @r->s, such as bkey_format_done()'s. */
+static inline u32 btree_keys_ranges_u64s(const struct btree_keys_ranges *r,
+					 const struct bkey_format *fmt)
+{
+	return r->nr * fmt->key_u64s + r->val_u64s + r->edge_u64s;
+}
 
 /* Checks every invariant of the header; for debug builds and tests. 0 or -BCFS_ERR_bset_*. */
 int btree_keys_verify(const struct btree_keys *b, struct printbuf *err);

@@ -11,6 +11,7 @@
  * that a key is moved a logarithmic number of times.
  */
 #include "btree/bset_private.h"
+#include "util/copy.h"
 
 #include <string.h>
 
@@ -190,11 +191,12 @@ static void rw_replace(struct btree_keys *b, struct bset_tree *t, struct bkey_pa
 
 	if (old_u64s)
 		account(t, b, where, -1);
-	memmove(p + new_u64s, p + old_u64s, (t->end - at - old_u64s) * 8);
+	if (t->end - at != old_u64s)
+		memmove(p + new_u64s, p + old_u64s, (t->end - at - old_u64s) * 8);
 	t->end += new_u64s - old_u64s;
 	if (new_u64s) {
-		memcpy(p, key, key_u64s * 8);
-		memcpy(p + key_u64s, val, val_u64s * 8);
+		copy_few_u64s(p, key, key_u64s);
+		copy_u64s(p + key_u64s, val, val_u64s);
 		account(t, b, where, 1);
 	}
 	if (new_u64s != old_u64s)

@@ -2,6 +2,7 @@
 /* Merging sets: in memory, for the disk, from the disk, into another node. */
 #include "btree/bset_private.h"
 
+#include "util/copy.h"
 #include "util/errcode.h"
 #include "util/printbuf.h"
 
@@ -35,85 +36,108 @@ static u64 *emit(const struct btree_keys *b, u64 *dst, const struct bkey_packed 
 	u32 u64s = bkeyp_is_live(k) ? k->u64s : bkeyp_key_u64s(&b->f, k);
 	struct bkey_packed *out = (struct bkey_packed *)dst;
 
-	memcpy(dst, k, u64s * 8);
+	copy_u64s(dst, k, u64s);
 	out->u64s = u64s;
 	if (to_disk)
 		out->needs_whiteout = 0;
 	return dst + u64s;
 }
 
-/* A set being merged: its keys from k to end are still to come. */
+/* Sets being merged, those with nothing left taken out: their keys from k to end are to come. */
 struct merge_set {
 	const struct bset_tree *t;
 	struct bkey_packed *k, *end;
 };
+struct merge {
+	const struct btree_keys *b;
+	unsigned live;
+	struct merge_set m[MAX_BSETS];
+};
 
-/* Keys of @m before @stop, which is one of them or its end. */
-static u64 *emit_run(const struct btree_keys *b, u64 *dst, struct merge_set *m,
-		     const struct bkey_packed *stop, bool to_disk)
+static void merge_add(struct merge *mg, const struct bset_tree *t, struct bkey_packed *k,
+		      struct bkey_packed *end)
 {
-	if (!to_disk && m->t->live_u64s == bset_u64s(m->t)) {
-		size_t u64s = (const u64 *)stop - (const u64 *)m->k;
+	k = skip_garbage(k, end);
+	if (k != end)
+		mg->m[mg->live++] = (struct merge_set){t, k, end};
+}
 
-		memcpy(dst, m->k, u64s * 8);
-		m->k = bset_idx_to_key(b, bset_key_to_idx(b, stop));
-		return dst + u64s;
-	}
-	while (m->k < stop) {
-		dst = emit(b, dst, m->k, to_disk);
-		m->k = skip_garbage(bkeyp_next(m->k), m->end);
-	}
-	return dst;
+/* All up to @stop have been dealt with. */
+static void merge_advance(struct merge *mg, struct merge_set *m, struct bkey_packed *stop)
+{
+	m->k = skip_garbage(stop, m->end);
+	if (m->k == m->end)
+		*m = mg->m[--mg->live];
+}
+
+static bool all_live(const struct merge_set *m)
+{
+	return m->t->live_u64s == bset_u64s(m->t);
+}
+
+/* The first key of @m, of which the first is before @next, that is not before it. */
+static struct bkey_packed *run_end(const struct btree_keys *b, const struct merge_set *m,
+				   const struct bkey_packed *next)
+{
+	struct bkey_packed *stop = bkeyp_next(m->k);
+	struct bset_search_key s;
+	struct bpos pos;
+
+	for (unsigned i = 0; i < 8; i++, stop = bkeyp_next(stop))
+		if (stop == m->end || bkey_cmp_packed(&b->f, stop, next) >= 0)
+			return stop;
+	pos = bkey_unpack_pos(&b->f, next);
+	bset_search_key_init(&s, b, &pos);
+	stop = bset_search(b, m->t, &s);
+	return stop < m->end ? stop : m->end;
 }
 
 /*
- * Live keys and whiteouts of sets [first, first + nr), of which no two are at one
- * position, in order. Deleted keys of written sets have no needs_whiteout. Where one set
- * has far more keys than the others, it is searched for the next of theirs.
+ * The set that comes next, with keys up to *ret_stop that all lie before those of the others; of
+ * which no two, garbage aside, are at one position. NULL at the end.
  */
+static struct merge_set *merge_next(struct merge *mg, struct bkey_packed **ret_stop)
+{
+	const struct btree_keys *b = mg->b;
+	struct merge_set *best = mg->m, *next = NULL;
+
+	if (!mg->live)
+		return NULL;
+	for (struct merge_set *m = mg->m + 1; m < mg->m + mg->live; m++) {
+		if (bkey_cmp_packed(&b->f, m->k, best->k) < 0) {
+			next = best;
+			best = m;
+		} else if (!next || bkey_cmp_packed(&b->f, m->k, next->k) < 0) {
+			next = m;
+		}
+	}
+	*ret_stop = next ? run_end(b, best, next->k) : best->end;
+	return best;
+}
+
+/* Live keys and whiteouts of sets [first, first + nr), in order. */
 static u32 merge_sets(const struct btree_keys *b, unsigned first, unsigned nr, u64 *dst,
 		      bool to_disk)
 {
-	struct merge_set m[MAX_BSETS];
+	struct merge mg = {.b = b};
+	struct merge_set *m;
+	struct bkey_packed *stop;
 	u64 *start = dst;
-	unsigned live = 0;
 
-	for (unsigned i = first; i < first + nr; i++) {
-		m[live].t = &b->set[i];
-		m[live].end = bset_last(b, m[live].t);
-		m[live].k = skip_garbage(bset_first(b, m[live].t), m[live].end);
-		if (m[live].k != m[live].end)
-			live++;
-	}
-	while (live) {
-		const struct bkey_packed *stop;
-		unsigned best = 0, next = live;
+	for (const struct bset_tree *t = b->set + first; t < b->set + first + nr; t++)
+		merge_add(&mg, t, bset_first(b, t), bset_last(b, t));
+	while ((m = merge_next(&mg, &stop))) {
+		if (!to_disk && all_live(m)) {
+			size_t u64s = (const u64 *)stop - (const u64 *)m->k;
 
-		for (unsigned i = 1; i < live; i++)
-			if (bkey_cmp_packed(&b->f, m[i].k, m[best].k) < 0)
-				best = i;
-		for (unsigned i = 0; i < live; i++)
-			if (i != best &&
-			    (next == live || bkey_cmp_packed(&b->f, m[i].k, m[next].k) < 0))
-				next = i;
-
-		if (next == live) {
-			stop = m[best].end;
-		} else if (bset_u64s(m[best].t) / 16 > bset_u64s(m[next].t)) {
-			struct bset_search_key s;
-
-			struct bpos pos = bkey_unpack_pos(&b->f, m[next].k);
-
-			bset_search_key_init(&s, b, &pos);
-			stop = bset_search(b, m[best].t, &s);
+			memcpy(dst, m->k, u64s * 8);
+			dst += u64s;
 		} else {
-			stop = bkeyp_next(m[best].k);
-			while (stop != m[best].end && bkey_cmp_packed(&b->f, stop, m[next].k) < 0)
-				stop = bkeyp_next(stop);
+			for (struct bkey_packed *k = m->k; k < stop;
+			     k = skip_garbage(bkeyp_next(k), m->end))
+				dst = emit(b, dst, k, to_disk);
 		}
-		dst = emit_run(b, dst, &m[best], stop, to_disk);
-		if (m[best].k == m[best].end)
-			m[best] = m[--live];
+		merge_advance(&mg, m, stop);
 	}
 	return dst - start;
 }
@@ -271,7 +295,7 @@ int btree_keys_load(struct btree_keys *b, const struct bset_src *src, unsigned n
 		if (bkeyp_is_live(k) && !(prev && !bkey_cmp_packed(&b->f, prev, k))) {
 			if (k->u64s > b->capacity_u64s - end)
 				return -BCFS_ERR_bset_too_big;
-			memcpy(b->data + end, k, k->u64s * 8);
+			copy_u64s(b->data + end, k, k->u64s);
 			((struct bkey_packed *)(b->data + end))->needs_whiteout = 0;
 			end += k->u64s;
 		}
@@ -309,55 +333,88 @@ static int repack_into(struct btree_keys *dst, struct bset_tree *t, const struct
 		memcpy(packed, &u, sizeof(u));
 	if (t->end + key_u64s + val_u64s > dst->capacity_u64s)
 		return -BCFS_ERR_bset_too_big;
-	memcpy(dst->data + t->end, packed, key_u64s * 8);
-	memcpy(dst->data + t->end + key_u64s, s.v, val_u64s * 8);
+	copy_few_u64s(dst->data + t->end, packed, key_u64s);
+	copy_u64s(dst->data + t->end + key_u64s, s.v, val_u64s);
 	t->end += key_u64s + val_u64s;
+	t->live_u64s += key_u64s + val_u64s;
+	t->nr_live++;
 	return 0;
 }
 
-/* The same where the formats are equal. */
-static int copy_into(struct btree_keys *dst, struct bset_tree *t, const struct bkey_packed *k)
+/* The same where the formats are equal: @u64s of keys, all live. */
+static int copy_into(struct btree_keys *dst, struct bset_tree *t, const struct bkey_packed *k,
+		     u32 u64s)
 {
-	if (t->end + k->u64s > dst->capacity_u64s)
+	u32 end = t->end + u64s;
+
+	if (end > dst->capacity_u64s)
 		return -BCFS_ERR_bset_too_big;
-	memcpy(dst->data + t->end, k, k->u64s * 8);
-	((struct bkey_packed *)(dst->data + t->end))->needs_whiteout = 0;
-	t->end += k->u64s;
+	copy_u64s(dst->data + t->end, k, u64s);
+	t->live_u64s += u64s;
+	for (; t->end < end; t->nr_live++) {
+		struct bkey_packed *n = bset_idx_to_key(dst, t->end);
+
+		n->needs_whiteout = 0;
+		t->end += n->u64s;
+	}
 	return 0;
+}
+
+/* Keys of one set, up to @stop. */
+static int run_into(struct btree_keys *dst, struct bset_tree *t, const struct btree_keys *src,
+		    const struct merge_set *m, const struct bkey_packed *stop, bool same)
+{
+	int ret = 0;
+
+	if (same && all_live(m))
+		return copy_into(dst, t, m->k, (const u64 *)stop - (const u64 *)m->k);
+	for (const struct bkey_packed *k = m->k; k < stop && !ret; k = bkeyp_next(k)) {
+		if (!bkeyp_is_live(k))
+			continue;
+		ret = same ? copy_into(dst, t, k, k->u64s) : repack_into(dst, t, src, k);
+	}
+	return ret;
+}
+
+/* The part of a set in [first, last]. */
+static void set_range(const struct btree_keys *b, const struct bset_tree *t, struct bpos first,
+		      struct bpos last, struct bkey_packed **k, struct bkey_packed **end)
+{
+	struct bset_search_key s;
+
+	*k = *end = bset_last(b, t);
+	if (t->start == t->end)
+		return;
+	bset_search_key_init(&s, b, &first);
+	*k = bset_search(b, t, &s);
+	if (bpos_eq(last, SPOS_MAX))
+		return;
+	last = bpos_successor(last);
+	bset_search_key_init(&s, b, &last);
+	*end = bset_search(b, t, &s);
 }
 
 int btree_keys_sort_into(struct btree_keys *dst, const struct btree_keys *src, struct bpos first,
 			 struct bpos last)
 {
 	bool same = !memcmp(&dst->f.f, &src->f.f, sizeof(dst->f.f));
-	bool bounded = !bpos_eq(last, SPOS_MAX);
-	struct bset_search_key end;
-	struct btree_node_iter it;
 	struct bset_tree *t = &dst->set[0];
-	struct bkey_packed *k;
+	struct merge mg = {.b = src};
+	struct bkey_packed *k, *end;
+	struct merge_set *m;
 	int ret = 0;
 
 	assert(!dst->nr_written && dst->nsets <= 1);
 	if (!dst->nsets)
 		*t = (struct bset_tree){0};
-	for (unsigned i = 0; i < src->nsets; i++)
-		t->journal_seq = max(t->journal_seq, src->set[i].journal_seq);
-	if (bounded) {
-		last = bpos_successor(last);
-		bset_search_key_init(&end, src, &last);
+	for (const struct bset_tree *s = src->set; s < src->set + src->nsets; s++) {
+		t->journal_seq = max(t->journal_seq, s->journal_seq);
+		set_range(src, s, first, last, &k, &end);
+		merge_add(&mg, s, k, end);
 	}
-
-	btree_node_iter_init(&it, src, &first);
-	for (; (k = btree_node_iter_peek(&it, src)); btree_node_iter_advance(&it, src)) {
-		u32 start = t->end;
-
-		if (bounded && !bset_key_before(src, k, &end))
-			break;
-		ret = same ? copy_into(dst, t, k) : repack_into(dst, t, src, k);
-		if (ret)
-			break;
-		t->live_u64s += t->end - start;
-		t->nr_live++;
+	while (!ret && (m = merge_next(&mg, &end))) {
+		ret = run_into(dst, t, src, m, end, same);
+		merge_advance(&mg, m, end);
 	}
 	if (t->end) {
 		dst->nsets = 1;
@@ -366,47 +423,32 @@ int btree_keys_sort_into(struct btree_keys *dst, const struct btree_keys *src, s
 	return ret;
 }
 
-u32 btree_keys_measure(const struct btree_keys *src, struct bpos first, struct bpos last,
-		       struct bkey_format_state *s)
+void btree_keys_ranges_init(struct btree_keys_ranges *r)
 {
-	struct btree_node_iter it;
-	struct bkey_packed *k;
-	u32 u64s = 0;
-
-	btree_node_iter_init(&it, src, &first);
-	for (; (k = btree_node_iter_peek(&it, src)); btree_node_iter_advance(&it, src)) {
-		struct bkey u = bkey_unpack_key(&src->f, k);
-
-		if (bpos_gt(u.p, last))
-			break;
-		if (s)
-			bkey_format_add_key(s, &u);
-		u64s += k->u64s;
-	}
-	return u64s;
+	*r = (struct btree_keys_ranges){0};
+	bkey_format_state_init(&r->s);
 }
 
-u32 btree_keys_packed_u64s(const struct btree_keys *src, struct bpos first, struct bpos last,
-			   const struct bkey_format *fmt)
+void btree_keys_measure(const struct btree_keys *src, struct bpos first, struct bpos last,
+			struct btree_keys_ranges *r)
 {
-	struct bkey_format_fast f;
-	struct btree_node_iter it;
-	struct bkey_packed *k;
-	u32 u64s = 0;
+	for (const struct bset_tree *t = src->set; t < src->set + src->nsets; t++) {
+		struct bkey_packed *k, *end;
 
-	if (!fmt)
-		return btree_keys_measure(src, first, last, NULL);
-	bkey_format_fast_init(&f, fmt);
-	btree_node_iter_init(&it, src, &first);
-	for (; (k = btree_node_iter_peek(&it, src)); btree_node_iter_advance(&it, src)) {
-		struct bkey u = bkey_unpack_key(&src->f, k);
-		u64 packed[BKEY_U64s];
+		set_range(src, t, first, last, &k, &end);
+		for (; k < end; k = bkeyp_next(k)) {
+			struct bkey u;
 
-		if (bpos_gt(u.p, last))
-			break;
-		u64s += bkey_val_u64s(&u);
-		u64s += bkey_pack_key((struct bkey_packed *)packed, &u, &f) ? fmt->key_u64s
-									    : BKEY_U64s;
+			if (!bkeyp_is_live(k))
+				continue;
+			bkey_unpack_to(&u, &src->f, k);
+			if (unlikely(bpos_eq(u.p, SPOS_MAX))) {
+				r->edge_u64s += u.u64s;
+				continue;
+			}
+			bkey_format_add_key(&r->s, &u);
+			r->nr++;
+			r->val_u64s += bkey_val_u64s(&u);
+		}
 	}
-	return u64s;
 }

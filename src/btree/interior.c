@@ -151,13 +151,13 @@ static int op_write_nodes(struct interior_op *op)
 	return ret;
 }
 
-/* A format for all live keys of @src in [min, max]; the rightmost edge stays out of it. */
+/* What a format for all live keys of @src in [min, max] has to hold. */
 static void measure(const struct btree *src, struct bpos min_key, struct bpos max_key,
-		    struct bkey_format_state *s)
+		    struct btree_keys_ranges *r)
 {
-	struct bpos edge = bpos_predecessor(SPOS_MAX);
+	struct bkey_format_state *s = &r->s;
 
-	btree_keys_measure(&src->keys, min_key, bpos_min(max_key, edge), s);
+	btree_keys_measure(&src->keys, min_key, max_key, r);
 	/* The edges, so that what comes between fits; but a boundary's snapshot (0, behind a split)
 	 * is no key's. */
 	u64 snap_min = s->field_min[BKEY_FIELD_SNAPSHOT];
@@ -186,18 +186,18 @@ static bool format_fits(const struct bkey_format_fast *f, const struct bkey_form
  * the field that grows then, the first one that differs between keys, grow to many times its range;
  * or as far as that makes no key longer than @fmt does.
  */
-static struct bkey_format format_for_edge(struct bkey_format_state *s, struct bkey_format fmt)
+static struct bkey_format format_for_edge(struct bkey_format_state s, struct bkey_format fmt)
 {
-	enum bkey_fields f = s->field_min[BKEY_FIELD_INODE] < s->field_max[BKEY_FIELD_INODE]
+	enum bkey_fields f = s.field_min[BKEY_FIELD_INODE] < s.field_max[BKEY_FIELD_INODE]
 				     ? BKEY_FIELD_INODE
 				     : BKEY_FIELD_OFFSET;
-	u64 first = s->field_min[f], last = s->field_max[f];
+	u64 first = s.field_min[f], last = s.field_max[f];
 
 	for (unsigned times = 8; times && first <= last; times /= 2) {
 		if (last - first > (UINT64_MAX - last) / times)
 			continue;
-		s->field_max[f] = last + (last - first) * times;
-		struct bkey_format wide = bkey_format_done(s);
+		s.field_max[f] = last + (last - first) * times;
+		struct bkey_format wide = bkey_format_done(&s);
 
 		if (wide.key_u64s == fmt.key_u64s)
 			return wide;
@@ -205,21 +205,33 @@ static struct bkey_format format_for_edge(struct bkey_format_state *s, struct bk
 	return fmt;
 }
 
-static struct bkey_format format_for(const struct btree *src, struct bpos min_key,
-				     struct bpos max_key)
+/* The format for keys of @src that end at @max_key. */
+static struct bkey_format format_for(const struct btree *src, struct bpos max_key,
+				     const struct btree_keys_ranges *r)
 {
-	struct bkey_format_state s;
-
-	bkey_format_state_init(&s);
-	measure(src, min_key, max_key, &s);
-	struct bkey_format fmt = bkey_format_done(&s);
+	struct bkey_format fmt = bkey_format_done(&r->s);
 
 	if (bpos_eq(max_key, SPOS_MAX))
-		return format_for_edge(&s, fmt);
+		return format_for_edge(r->s, fmt);
 	/* No shorter than what @src has: then keys are copied as they are. */
-	if (fmt.key_u64s >= src->keys.f.f.key_u64s && format_fits(&src->keys.f, &s))
+	if (fmt.key_u64s >= src->keys.f.f.key_u64s && format_fits(&src->keys.f, &r->s))
 		return src->keys.f.f;
 	return fmt;
+}
+
+/* A part of @src, all of which takes @all. */
+static struct bkey_format format_for_part(const struct btree *src, struct bpos min_key,
+					  struct bpos max_key, const struct btree_keys_ranges *all)
+{
+	const struct bkey_format_fast *f = &src->keys.f;
+	struct btree_keys_ranges r;
+
+	/* Shorter is not possible. */
+	if (!bpos_eq(max_key, SPOS_MAX) && f->f.key_u64s == 1 && format_fits(f, &all->s))
+		return f->f;
+	btree_keys_ranges_init(&r);
+	measure(src, min_key, max_key, &r);
+	return format_for(src, max_key, &r);
 }
 
 /* ---- the pieces of an attempt ---- */
@@ -276,24 +288,25 @@ static int op_queue_parent_key(struct interior_op *op, struct btree *new)
 static int op_grow_root(struct interior_op *op, struct btree *old, struct btree *n1,
 			struct btree *n2)
 {
-	struct bkey_format_state s;
+	struct btree_keys_ranges r;
+	struct bkey_format_state *s = &r.s;
 
 	/*
 	 * What will come is unknown, and a format stays until the node is rewritten: two words take
 	 * any inode number and offset with the snapshot ids there are.
 	 */
-	bkey_format_state_init(&s);
-	measure(old, old->min_key, old->max_key, &s);
-	bkey_format_add_key(&s, &n1->key.k.k);
-	bkey_format_add_pos(&s, SPOS(0, 0, n1->key.k.k.p.snapshot));
-	bkey_format_add_pos(&s, SPOS(low_bits_mask(40), UINT64_MAX, n1->key.k.k.p.snapshot));
-	struct bkey_format fmt = bkey_format_done(&s);
-	struct btree *r = op_new_node(op, op->level + 1, POS_MIN, SPOS_MAX, &fmt);
+	btree_keys_ranges_init(&r);
+	measure(old, old->min_key, old->max_key, &r);
+	bkey_format_add_key(s, &n1->key.k.k);
+	bkey_format_add_pos(s, SPOS(0, 0, n1->key.k.k.p.snapshot));
+	bkey_format_add_pos(s, SPOS(low_bits_mask(40), UINT64_MAX, n1->key.k.k.p.snapshot));
+	struct bkey_format fmt = bkey_format_done(s);
+	struct btree *root = op_new_node(op, op->level + 1, POS_MIN, SPOS_MAX, &fmt);
 
-	op->swap.new_root = r;
+	op->swap.new_root = root;
 	op->swap.root_grows = true;
 	return op_root_trigger(op, old, n1) ?: op_root_trigger(op, NULL, n2) ?:
-	       op_root_trigger(op, NULL, r);
+	       op_root_trigger(op, NULL, root);
 }
 
 /* Where to split: the last position of the left part. False if there are not two parts. */
@@ -336,7 +349,8 @@ static bool split_point(const struct btree *b, struct bpos insert_pos, bool even
 	return k && nr;
 }
 
-static int op_split(struct interior_op *op, struct btree *b, bool root)
+static int op_split(struct interior_op *op, struct btree *b, bool root,
+		    const struct btree_keys_ranges *all)
 {
 	struct bpos mid;
 	int ret;
@@ -345,8 +359,8 @@ static int op_split(struct interior_op *op, struct btree *b, bool root)
 	    (root && op->level + 1 >= BTREE_MAX_DEPTH))
 		return -BCFS_ERR_btree_node_too_small;
 	struct bpos mid_next = bpos_successor(mid);
-	struct bkey_format f1 = format_for(b, b->min_key, mid);
-	struct bkey_format f2 = format_for(b, mid_next, b->max_key);
+	struct bkey_format f1 = format_for_part(b, b->min_key, mid, all);
+	struct bkey_format f2 = format_for_part(b, mid_next, b->max_key, all);
 	struct btree *n1 = op_new_node(op, op->level, b->min_key, mid, &f1);
 	struct btree *n2 = op_new_node(op, op->level, mid_next, b->max_key, &f2);
 
@@ -395,8 +409,12 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 		op->parent_full = true;
 		return OP_AGAIN;
 	}
-	struct bkey_format fmt = format_for(b, b->min_key, b->max_key);
-	u32 live = btree_keys_packed_u64s(&b->keys, b->min_key, b->max_key, &fmt);
+	struct btree_keys_ranges all;
+
+	btree_keys_ranges_init(&all);
+	measure(b, b->min_key, b->max_key, &all);
+	struct bkey_format fmt = format_for(b, b->max_key, &all);
+	u32 live = btree_keys_ranges_u64s(&all, &fmt);
 	/* What a new node of them leaves for appends: an eighth, a header, a block in reserve, and
 	 * the request. */
 	u32 used = round_up(live + (u32)sizeof(struct btree_node) / 8, block);
@@ -416,7 +434,7 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 		op->nr_taken = 0;
 		op->swap = (struct interior_swap){0};
 	}
-	int ret = op_split(op, b, !parent);
+	int ret = op_split(op, b, !parent, &all);
 	if (!ret)
 		btree_count(c, splits);
 	return ret;
@@ -438,15 +456,16 @@ static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct
 			    struct btree *r)
 {
 	struct btree_fs *c = op->c;
-	struct bkey_format_state s;
+	struct btree_keys_ranges ranges;
 	u32 cap = node_capacity_u64s(c);
 
-	bkey_format_state_init(&s);
-	measure(l, l->min_key, l->max_key, &s);
-	measure(r, r->min_key, r->max_key, &s);
-	struct bkey_format fmt = bkey_format_done(&s);
-	u32 ul = btree_keys_packed_u64s(&l->keys, l->min_key, l->max_key, &fmt);
-	u32 ur = btree_keys_packed_u64s(&r->keys, r->min_key, r->max_key, &fmt);
+	btree_keys_ranges_init(&ranges);
+	measure(l, l->min_key, l->max_key, &ranges);
+	struct btree_keys_ranges left = ranges;
+	measure(r, r->min_key, r->max_key, &ranges);
+	struct bkey_format fmt = bkey_format_done(&ranges.s);
+	u32 ul = btree_keys_ranges_u64s(&left, &fmt);
+	u32 ur = btree_keys_ranges_u64s(&ranges, &fmt) - ul;
 	u32 limit = min(ul, ur) <= cap / 16 ? cap - cap / 8 : cap / 3 * 2;
 
 	limit = min(limit, cap - 2 * c->opts.block_bytes / 8);

@@ -5,6 +5,7 @@
  * entry that is full and opens the next. Nothing here does I/O.
  */
 #include "journal/journal_private.h"
+#include "util/copy.h"
 
 #include <string.h>
 
@@ -302,8 +303,7 @@ void journal_add_entry(struct journal *j, struct journal_res *res, enum bcfs_jse
 		.level = level,
 		.type = type,
 	};
-	if (u64s)
-		memcpy(e->data, payload, u64s * sizeof(u64));
+	copy_u64s(e->data, payload, u64s);
 	res->offset += jset_entry_u64s(u64s);
 	res->u64s -= jset_entry_u64s(u64s);
 }

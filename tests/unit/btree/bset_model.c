@@ -271,24 +271,52 @@ static void step_write(struct world *w)
 	printbuf_exit(&err);
 }
 
+/* What all keys take in another format. */
+static u32 packed_u64s(const struct btree_keys *b, const struct bkey_format *fmt)
+{
+	struct bkey_format_fast f;
+	struct btree_node_iter it;
+	struct bkey_packed *k;
+	u32 u64s = 0;
+
+	bkey_format_fast_init(&f, fmt);
+	btree_node_iter_init_start(&it, b);
+	for (; (k = btree_node_iter_peek(&it, b)); btree_node_iter_advance(&it, b)) {
+		struct bkey u = bkey_unpack_key(&b->f, k);
+		u64 packed[BKEY_U64s];
+
+		u64s += bkey_val_u64s(&u);
+		u64s += bkey_pack_key((struct bkey_packed *)packed, &u, &f) ? fmt->key_u64s
+									    : BKEY_U64s;
+	}
+	return u64s;
+}
+
 /* All into a new node with its own format, in one or two parts. */
 static void step_rewrite(struct world *w)
 {
-	struct bkey_format_state s;
+	struct btree_keys_ranges r;
 	struct bkey_format f;
 	struct node n;
 	struct bpos mid = w->pos[rnd_below(&w->r, w->nr)];
-	u32 u64s;
+	u32 u64s, at_most;
 
-	bkey_format_state_init(&s);
-	u64s = btree_keys_measure(&w->n.b, POS_MIN, SPOS_MAX, &s);
-	check(&w->r, u64s == btree_keys_live_u64s(&w->n.b));
-	check(&w->r, u64s == btree_keys_packed_u64s(&w->n.b, POS_MIN, SPOS_MAX, NULL));
-	f = bkey_format_done(&s);
+	btree_keys_ranges_init(&r);
+	if (bpos_eq(mid, SPOS_MAX) || rnd_percent(&w->r, 50)) {
+		btree_keys_measure(&w->n.b, POS_MIN, SPOS_MAX, &r);
+	} else {
+		btree_keys_measure(&w->n.b, POS_MIN, mid, &r);
+		btree_keys_measure(&w->n.b, bpos_successor(mid), SPOS_MAX, &r);
+	}
+	check(&w->r, r.nr + !!r.edge_u64s == btree_keys_nr_live(&w->n.b));
+	f = bkey_format_done(&r.s);
+	at_most = btree_keys_ranges_u64s(&r, &f);
+	u64s = packed_u64s(&w->n.b, &f);
+	check(&w->r, u64s <= at_most && (r.edge_u64s || u64s == at_most));
 	if (!rnd_percent(&w->r, 70))
 		f = w->n.b.f.f;
 	node_init(&n, w->capacity, &f);
-	u64s = btree_keys_packed_u64s(&w->n.b, POS_MIN, SPOS_MAX, &f);
+	u64s = packed_u64s(&w->n.b, &f);
 	if (bpos_eq(mid, SPOS_MAX) || rnd_percent(&w->r, 50)) {
 		check(&w->r, !btree_keys_sort_into(&n.b, &w->n.b, POS_MIN, SPOS_MAX));
 	} else {
