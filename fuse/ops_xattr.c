@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Extended attributes. Two on the root are not stored, and are there for the
+ * Extended attributes. Three on the root are not stored, and are there for the
  * program `bcfs`: bcfs.counters reads as the counters of the running
- * filesystem, bcfs.device as the path of its device.
+ * filesystem, bcfs.device as the path of its device, bcfs.writes as 1 if this
+ * mount may have written to it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -51,6 +52,8 @@ static bool get_virtual(fuse_req_t req, struct daemon *d, const char *name, size
 		get_counters(req, d, size);
 	else if (!strcmp(name, "bcfs.device"))
 		reply_value(req, device, strlen(device), size);
+	else if (!strcmp(name, "bcfs.writes"))
+		reply_value(req, d->opts->open.read_only ? "0" : "1", 1, size);
 	else
 		return false;
 	return true;

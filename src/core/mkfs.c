@@ -69,9 +69,12 @@ static int journal_size(const struct bcfs_mkfs_opts *o, const struct bcfs_sb *sb
 	return 0;
 }
 
-static int mkfs_params(const struct bcfs_mkfs_opts *o, u64 dev_bytes, struct sb_params *p,
+static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, struct sb_params *p,
 		       char *msg, size_t msg_size)
 {
+	const char *name = bdev->name;
+	u64 dev_bytes = bdev->size_bytes;
+
 	*p = SB_PARAMS_DEFAULT;
 	if (o->uuid)
 		memcpy(p->user_uuid.b, o->uuid, 16);
@@ -79,7 +82,7 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, u64 dev_bytes, struct sb_
 	if (o->block_bytes)
 		p->block_bytes = o->block_bytes;
 	if (o->bucket_bytes > UINT32_MAX) {
-		core_msg(msg, msg_size, "a bucket size of %llu bytes is too big",
+		core_msg(msg, msg_size, "%s: a bucket size of %llu bytes is too big", name,
 			 (unsigned long long)o->bucket_bytes);
 		return -BCFS_ERR_mkfs_bucket_size;
 	}
@@ -102,12 +105,18 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, u64 dev_bytes, struct sb_
 
 		p->node_bytes = min(p->node_bytes, bucket);
 	}
-	if (p->node_bytes < 4 * p->block_bytes) {
+	u64 least = max(4ULL * p->block_bytes, (u64)BTREE_NODE_SIZE_MIN);
+
+	/* A block size that is itself bad is told by sb_init(). */
+	if (p->block_bytes <= 65536 && p->node_bytes < least) {
+		bool by_bucket = !o->node_bytes;
+
 		core_msg(msg, msg_size,
-			 "btree nodes of %u bytes are too small for blocks of %u: at least four "
-			 "blocks",
-			 p->node_bytes, p->block_bytes);
-		return -BCFS_ERR_mkfs_node_size;
+			 "%s: %s of %u bytes are too small: with blocks of %u at least %llu are "
+			 "needed",
+			 name, by_bucket ? "buckets" : "btree nodes", p->node_bytes, p->block_bytes,
+			 (unsigned long long)least);
+		return by_bucket ? -BCFS_ERR_mkfs_bucket_size : -BCFS_ERR_mkfs_node_size;
 	}
 	if (o->csum_chunk_bytes) {
 		unsigned shift = 0;
@@ -116,7 +125,8 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, u64 dev_bytes, struct sb_
 			shift++;
 		p->chunk_shift = shift;
 		if ((SECTOR_SIZE << shift) != o->csum_chunk_bytes) {
-			core_msg(msg, msg_size, "a checksum chunk of %u bytes: not a power of two",
+			core_msg(msg, msg_size,
+				 "%s: a checksum chunk of %u bytes: not a power of two", name,
 				 o->csum_chunk_bytes);
 			return -BCFS_ERR_mkfs_chunk_size;
 		}
@@ -190,7 +200,7 @@ int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts
 	if (!c)
 		return -BCFS_ERR_nomem;
 	c->real_bdev = c->fs.bdev = bdev;
-	int err = mkfs_params(o, bdev->size_bytes, &p, own, sizeof(own)) ?:
+	int err = mkfs_params(o, bdev, &p, own, sizeof(own)) ?:
 		  sb_init(env, bdev, &c->log, &p, &c->fs.sb) ?:
 		  mkfs_journal(c, o, own, sizeof(own)) ?:
 		  mkfs_wipe(c, o) ?:

@@ -335,7 +335,10 @@ int bcfs_symlink(struct bcfs *c, struct bcfs_ino dir, const char *name, const ch
 		return -BCFS_ERR_no_such_name;
 	if (len > SYMLINK_MAX_BYTES)
 		return -BCFS_ERR_symlink_too_long;
-	return name_check(name, &n) ?: create(c, &a, ret);
+	int err = name_check(name, &n) ?: create(c, &a, ret);
+
+	/* The whole target is in one transaction, and nodes may be made small. */
+	return err == -BCFS_ERR_btree_node_too_small ? -BCFS_ERR_symlink_too_long : err;
 }
 
 int bcfs_tmpfile(struct bcfs *c, struct bcfs_ino dir, uint32_t mode, const struct bcfs_cred *cred,

@@ -134,6 +134,16 @@ static int check_options(const struct sb_params *p, struct printbuf *err)
 	return 0;
 }
 
+/* The superblock's areas at the front are counted in 16 bits. */
+static u64 least_bucket_bytes(const struct sb_geometry *g)
+{
+	u64 bytes = g->bucket_sectors * SECTOR_SIZE, first = g->first_bucket;
+
+	for (; first > UINT16_MAX; first = DIV_ROUND_UP(first, 2))
+		bytes *= 2;
+	return bytes;
+}
+
 static int check_device(const struct sb_params *p, const struct bdev *bdev,
 			const struct sb_geometry *g, struct printbuf *err)
 {
@@ -150,7 +160,10 @@ static int check_device(const struct sb_params *p, const struct bdev *bdev,
 			       (unsigned long long)bdev->size_bytes,
 			       (unsigned long long)sb_min_dev_bytes(p));
 	if (g->first_bucket > UINT16_MAX)
-		return sb_fail(err, sb_invalid_params, "the buckets are too small");
+		return sb_fail(err, sb_invalid_params,
+			       "buckets of %u bytes are too small: at least %llu are needed",
+			       g->bucket_sectors * SECTOR_SIZE,
+			       (unsigned long long)least_bucket_bytes(g));
 	return 0;
 }
 

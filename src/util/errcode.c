@@ -45,3 +45,10 @@ int err_to_errno(int err)
 
 	return r ? r->err : abs(err) < BCFS_ERR_BASE ? abs(err) : EIO;
 }
+
+bool err_is_damage(int err)
+{
+	int e = err_to_errno(err);
+
+	return e == EUCLEAN || e == EIO;
+}

@@ -11,6 +11,8 @@
 #ifndef BCFS_UTIL_ERRCODE_H
 #define BCFS_UTIL_ERRCODE_H
 
+#include <stdbool.h>
+
 #include <errno.h>
 
 #define BCFS_ERR_BASE 10000
@@ -251,7 +253,7 @@
 	x(hash_full, 1036, ENOSPC, "too many names with one hash")                                 \
 	x(acl_invalid, 1037, EINVAL, "malformed ACL")                                              \
 	x(acl_no_dir, 1038, EACCES, "a default ACL belongs to directories")                        \
-	x(xattr_no_room, 1039, ENOSPC, "the extended attribute does not fit into a btree node")    \
+	x(xattr_no_room, 1039, E2BIG, "the extended attribute does not fit into a btree node")     \
 	x(dirent_target_missing, 1050, EUCLEAN, "a directory entry leads to no inode")             \
 	x(dir_cycle, 1051, EUCLEAN, "directories form a loop")                                     \
 	x(xattr_piece_missing, 1052, EUCLEAN, "a piece of an extended attribute is missing")       \
@@ -279,7 +281,8 @@
 	x(mkfs_exists, 1115, EEXIST, "the device holds a bcfs filesystem already")                 \
 	x(dump_bad_pos, 1120, EINVAL, "a position is inode[:offset[:snapshot]]")                   \
 	x(dump_bad_btree, 1121, EINVAL, "no such btree")                                           \
-	x(check_cancelled, 1122, ECANCELED, "the check was cancelled")
+	x(check_cancelled, 1122, ECANCELED, "the check was cancelled")                             \
+	x(check_changed, 1123, EBUSY, "it was mounted since the check")
 
 /* clang-format on */
 
@@ -310,6 +313,9 @@ const char *err_str(int err);
 const char *err_name(int err);
 /* The positive errno a code maps to (either sign); a plain errno maps to itself, 0 to 0. */
 int err_to_errno(int err);
+
+/* Something on the device is damaged or cannot be read. */
+bool err_is_damage(int err);
 
 static inline int err_is_restart(int ret)
 {
