@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * fsck.bcfs: checks a filesystem, read-only. Options and exit status are those
- * that fsck(8) knows.
+ * fsck.bcfs: checks a filesystem; all it ever writes is that no check is due any more. Options and
+ * exit status are those that fsck(8) knows.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -43,9 +43,10 @@ static const char help[] =
 	"usage: fsck.bcfs [OPTION...] DEVICE\n"
 	"\n"
 	"Checks the bcfs filesystem on DEVICE, which must not be mounted. This version\n"
-	"only checks; it repairs nothing and writes nothing.\n"
+	"only checks; it repairs nothing. With -p or -y a check that finds nothing takes\n"
+	"away the mark that one is due; else nothing is ever written.\n"
 	"\n"
-	"  -n               answer no to every repair (what this version always does)\n"
+	"  -n               write nothing, whatever else is said\n"
 	"  -y               answer yes to every repair\n"
 	"  -p, -a           as at boot: check only where an error was met since the last check\n"
 	"  -f, --force      with -p: check in any case\n"
@@ -65,6 +66,7 @@ struct args {
 	uint64_t cache_bytes;
 	uint32_t wait_ms;
 	bool preen, force, verbose, progress;
+	bool yes, no;	 /* may, must not write */
 	int progress_fd; /* 0: on the terminal */
 };
 
@@ -170,7 +172,11 @@ static int parse(struct args *a, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "nypafvC::lrsthV", long_opts, NULL)) != -1) {
 		switch (c) {
 		case 'n':
+			a->no = true;
+			break;
 		case 'y':
+			a->yes = true;
+			break;
 		case 'l':
 		case 'r':
 		case 's':
@@ -277,6 +283,13 @@ static int print_verdict(const struct args *a, const struct bcfs_check_result *r
 	printf("%s: clean%s, %llu inodes, %llu names\n", a->path,
 	       r->was_clean ? "" : " (not closed cleanly: the next mount replays the journal)",
 	       (unsigned long long)r->inodes, (unsigned long long)r->dirents);
+	if (r->mark_cleared)
+		printf("%s: errors were met at an earlier mount; none is left, the mark is gone\n",
+		       a->path);
+	else if (r->marked)
+		printf("%s: errors were met at an earlier mount; fsck.bcfs -y takes that mark "
+		       "away\n",
+		       a->path);
 	return r->fixed ? EXIT_CORRECTED : 0;
 }
 
@@ -306,6 +319,7 @@ int main(int argc, char **argv)
 	opts.cache_bytes = a.cache_bytes;
 	opts.wait_lock_ms = a.wait_ms;
 	opts.verbose = a.verbose;
+	opts.clear_mark = (a.yes || a.preen) && !a.no;
 	ret = bcfs_check(a.path, &opts, &result, msg, sizeof(msg));
 	clear_progress(&s);
 	if (ret) {

@@ -465,23 +465,29 @@ struct bcfs_check_opts {
 	int (*progress)(void *arg, const char *pass, uint32_t nr, uint32_t nr_passes, uint64_t done,
 			uint64_t total);
 	void *arg; /* of report and progress */
+	/*
+	 * If no error is found and the mark that a check is due is set, take it away: all that a
+	 * check ever writes.
+	 */
+	uint8_t clear_mark;
 };
 
 struct bcfs_check_result {
 	uint64_t errors; /* found and not repaired */
 	uint64_t fixed;
-	uint8_t was_clean; /* closed cleanly, or a crash from which recovery needs no repair */
+	uint8_t was_clean; /* closed cleanly; 0: the next mount recovers what a crash left */
 	uint8_t cancelled;
 	uint64_t inodes, dirents, xattrs, extents, btree_nodes;
 	uint64_t data_bytes, metadata_bytes;
 	uint64_t files, directories, symlinks, special;
+	uint8_t marked; /* an error was met since the last check, and the mark is still there */
+	uint8_t mark_cleared;
 };
 
 /*
- * Checks everything, read-only: superblocks, journal, every btree node and key,
- * topology, extents against allocation, names against inodes, accounting. After
- * a crash the journal is replayed in memory. 0 when the check could be done,
- * whatever it found.
+ * Checks everything, read-only (but see clear_mark): superblocks, journal, every btree node and
+ * key, topology, extents against allocation, names against inodes, accounting. After a crash the
+ * journal is replayed in memory. 0 when the check could be done, whatever it found.
  */
 int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs_check_result *ret,
 	       char *msg, size_t msg_size);

@@ -176,7 +176,12 @@ void btree_fs_stop(struct btree_fs *c)
 
 void btree_fs_halt(struct btree_fs *c)
 {
-	atomic_store(&c->halted, true);
+	if (atomic_exchange(&c->halted, true))
+		return;
+	/* What is dirty stays in memory for good: who goes on reading needs room beside it. */
+	env_mutex_lock(&c->cache.lock);
+	c->cache.limit += c->cache.all.nr;
+	env_mutex_unlock(&c->cache.lock);
 }
 
 unsigned btree_depth(struct btree_fs *c, enum btree_id id)

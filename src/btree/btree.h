@@ -89,7 +89,7 @@ int btree_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u6
 int btree_fs_start(struct btree_fs *c, const struct journal_root *roots, u64 suspect_seq,
 		   const struct journal_blacklist_range *bl, unsigned nr_bl);
 /* Insert the replay's keys in memory, pinned to their old seqs, top level first. After
- * journal_start(). */
+ * journal_start(). Of a damaged journal, for reading only: keys that do not fit are left out. */
 int btree_replay(struct btree_fs *c, const struct journal_replay *r);
 /* After a clean start: nothing to replay. One of the two ends the opening. */
 void btree_fs_replay_none(struct btree_fs *c);

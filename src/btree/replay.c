@@ -112,6 +112,12 @@ out:
 	return ret;
 }
 
+/* What the lost entries of a damaged journal would have prepared may be missing. */
+static bool may_skip(const struct journal_replay *r, int err)
+{
+	return r->damaged && (err_is_damage(err) || err == -BCFS_ERR_bset_too_big);
+}
+
 int btree_replay(struct btree_fs *c, const struct journal_replay *r)
 {
 	replay_keys keys = {0};
@@ -125,6 +131,8 @@ int btree_replay(struct btree_fs *c, const struct journal_replay *r)
 		    bpos_eq(n->k->k.p, k->k->k.p))
 			continue; /* a newer one follows */
 		ret = lockrestart_do(trans, replay_one(trans, k));
+		if (ret && may_skip(r, ret))
+			ret = 0;
 	}
 	btree_trans_put(trans);
 	darray_exit(&keys);

@@ -53,8 +53,13 @@ static int pass_superblock(struct check *k)
 static int pass_journal(struct check *k)
 {
 	/* Reading and replaying it was part of the opening. */
-	if (journal_error(k->c->fs.journal))
-		report(k, BCFS_CHECK_ERROR, err_str(journal_error(k->c->fs.journal)));
+	if (k->c->journal_damage[0])
+		report(k, BCFS_CHECK_ERROR, k->c->journal_damage);
+
+	int err = k->c->quiet ? k->c->journal_err : journal_error(k->c->fs.journal);
+
+	if (err)
+		report(k, BCFS_CHECK_ERROR, err_str(err));
 	return 0;
 }
 
@@ -280,12 +285,66 @@ int core_check(struct core *c, const struct bcfs_check_opts *opts, struct bcfs_c
 	return 0;
 }
 
-/* Damage that keeps the filesystem from being opened is a finding, not a failure to check. */
-static bool is_damage(int err)
+void core_quiesce(struct core *c)
 {
-	int e = err_to_errno(err);
+	btree_interior_flush(c->fs.btree);
+	alloc_fs_stop(c->fs.alloc);
+	c->threads_started = false;
+	c->journal_err = c->journal_damage[0] ? 0 : journal_error(c->fs.journal);
+	c->quiet = true;
+	btree_fs_halt(c->fs.btree);
+	journal_halt(c->fs.journal);
+	journal_stop(c->fs.journal, NULL, NULL);
+	btree_interior_flush(c->fs.btree);
+}
 
-	return e == EUCLEAN || e == EIO;
+/*
+ * The check was right only for the superblock that it saw. Where the mark cannot be taken away it
+ * stays: that is no error of the filesystem.
+ */
+static int write_cleared(struct core *c, struct env *env, struct bdev *bdev, u64 seq)
+{
+	struct sb_handle *sb;
+	int err = sb_read(env, bdev, &c->log, &sb);
+
+	if (err)
+		return err;
+	sb_lock(sb);
+	if (sb->sb->seq == seq) {
+		sb->sb->flags[0] &= ~BCFS_SB_FLAG_ERROR;
+		err = sb_write(sb);
+	} else {
+		err = -BCFS_ERR_check_changed;
+	}
+	sb_unlock(sb);
+	sb_free(sb);
+	return err;
+}
+
+static bool clear_mark(const char *path, const struct bcfs_check_opts *o, u64 seq)
+{
+	struct core_opts co = {0};
+	char msg[CORE_MSG_SIZE] = "", line[CORE_MSG_SIZE + 64];
+	struct env *env;
+	struct bdev *bdev;
+	struct core *c;
+	int err =
+		core_open_device(path, false, false, o->io, BCFS_DEFAULT, o->wait_lock_ms,
+				 o->nr_threads, o->log, o->log_arg, &env, &bdev, msg, sizeof(msg));
+
+	if (!err) {
+		c = core_new(env, NULL, NULL, &co); /* for its log, which keeps to itself */
+		err = c ? write_cleared(c, env, bdev, seq) : -BCFS_ERR_nomem;
+		env_free(env, c);
+		bdev_close(bdev);
+		env_real_destroy(env);
+	}
+	if (err && o->log) {
+		snprintf(line, sizeof(line), "%s: the mark that a check is due stays: %s", path,
+			 *msg ? msg : err_str(err));
+		o->log(o->log_arg, BCFS_LOG_NOTICE, line);
+	}
+	return !err;
 }
 
 int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs_check_result *ret,
@@ -297,6 +356,7 @@ int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs
 	struct env *env;
 	struct bdev *bdev;
 	struct core *c;
+	u64 seq = 0;
 
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
@@ -308,14 +368,14 @@ int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs
 
 	err = core_open_on(env, bdev, &co, o.log, o.log_arg, &c, own, sizeof(own));
 	if (!err) {
-		r.was_clean = 1;
-		/* Quiet: discards and merges would move what is being counted. */
-		btree_interior_flush(c->fs.btree);
-		alloc_fs_stop(c->fs.alloc);
-		c->threads_started = false;
+		r.was_clean = c->was_clean;
+		r.marked = !!(c->fs.sb->sb->flags[0] & BCFS_SB_FLAG_ERROR);
+		seq = c->sb_seq;
+		core_quiesce(c);
 		err = core_check(c, &o, &r);
 		core_close(c);
-	} else if (is_damage(err)) {
+	} else if (err_is_damage(err)) {
+		/* A finding, not a failure to check. */
 		r.errors++;
 		if (o.report)
 			o.report(o.arg, BCFS_CHECK_ERROR, "opening", own);
@@ -325,7 +385,12 @@ int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs
 	}
 	bdev_close(bdev);
 	env_real_destroy(env);
-	if (!err)
-		*ret = r;
-	return err;
+	if (err)
+		return err;
+	if (o.clear_mark && r.marked && !r.errors && !r.cancelled && clear_mark(path, &o, seq)) {
+		r.marked = 0;
+		r.mark_cleared = 1;
+	}
+	*ret = r;
+	return 0;
 }

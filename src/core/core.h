@@ -55,7 +55,11 @@ struct core {
 	unsigned nr_journal_buckets;
 	struct journal_carried carried; /* at opening; at closing: the last */
 	bool was_clean;
-	u64 replayed_seq; /* the journal was replayed: up to here; else 0 */
+	u64 sb_seq;			    /* of the superblock as it was found */
+	char journal_damage[CORE_MSG_SIZE]; /* opened for reading although the journal has a hole */
+	bool quiet;			    /* core_quiesce() was here */
+	int journal_err;		    /* of the journal, before that */
+	u64 replayed_seq;		    /* the journal was replayed: up to here; else 0 */
 	bool journal_started, threads_started;
 	u8 on_error;
 	_Atomic u64 errors[3]; /* read, write, checksum; added to the device's at closing */
@@ -85,6 +89,11 @@ int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts
 
 /* Counts every difference; runs on an open, quiet filesystem. */
 typedef void (*core_report_fn)(void *arg, const char *pass, const char *text);
+/*
+ * Before a check on an overlay: discards, merges and reclaim, which would move what is being
+ * counted, end for good. To be followed by core_abort(), or core_close() of what is read-only.
+ */
+void core_quiesce(struct core *c);
 int core_check(struct core *c, const struct bcfs_check_opts *opts, struct bcfs_check_result *ret);
 
 /* recovery.c: roots and counters, journal, replay. */

@@ -305,6 +305,8 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 	err = opts->read_only ? overlay_bdev_create(env, bdev, &c->fs.bdev) : 0;
 	if (!err)
 		err = sb_read(env, c->fs.bdev, &c->log, &c->fs.sb);
+	if (!err)
+		c->sb_seq = c->fs.sb->sb->seq;
 	if (!err && c->fs.sb->read_only && !opts->read_only) {
 		log_err(&c->log,
 			"%s: has features that this program can only read: mount it "
@@ -316,7 +318,7 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 	/* Unfinished business of a crash. */
 	if (!err && !opts->read_only)
 		err = core_recovery_settle(c) ?: logged_ops_resume(&c->fs) ?: deleted_inodes_reap_all(&c->fs);
-	if (!err && c->fs.error && !opts->for_check)
+	if (!err && c->fs.error && !opts->for_check && !c->journal_damage[0])
 		err = c->fs.error;
 	if (err) {
 		char line[CORE_MSG_SIZE];

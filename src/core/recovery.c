@@ -190,6 +190,40 @@ struct recovery {
 	u64 suspect;
 };
 
+/*
+ * Not all of the journal that is needed is there. What the lost entries changed may be old, gone or
+ * contradict the rest; nothing may be built on that, but it may be looked at. 0: go on.
+ */
+static int journal_damaged(struct core *c, const struct journal_replay *r, u64 clean_seq)
+{
+	const char *name = c->fs.bdev->name;
+	char why[CORE_MSG_SIZE];
+
+	memcpy(why, c->last_err, sizeof(why));
+	/* Without the newest entry it is not known where the btrees begin. */
+	if (!r->nr || r->entries[r->nr - 1].seq != r->seq || r->seq <= clean_seq) {
+		core_msg(c->last_err, sizeof(c->last_err),
+			 "%s: %.255s: nothing can be recovered from it; -o ro,norecovery tries the "
+			 "state of the last clean unmount; fsck.bcfs says more",
+			 name, why);
+		return -BCFS_ERR_journal_damaged;
+	}
+	if (!c->opts.read_only) {
+		core_msg(c->last_err, sizeof(c->last_err),
+			 "%s: %.255s: not mounted; -o ro shows what is left, fsck.bcfs what is "
+			 "wrong",
+			 name, why);
+		return -BCFS_ERR_journal_damaged;
+	}
+	memcpy(c->journal_damage, why, sizeof(why));
+	c->last_err[0] = 0;
+	log_warn(&c->log,
+		 "%s: %s: what the lost entries changed (%llu or fewer) may be old, missing or "
+		 "unreadable: copy elsewhere what is needed; fsck.bcfs lists what does not fit",
+		 name, why, (unsigned long long)r->nr_lost);
+	return 0;
+}
+
 static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 {
 	struct journal *j = c->fs.journal;
@@ -199,6 +233,8 @@ static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 	/* Entries up to the clean section's are history. */
 	c->bl[nr] = (struct journal_blacklist_range){0, clean_seq};
 	ret = journal_read(j, c->bl, nr + 1, &rec->r);
+	if (ret == -BCFS_ERR_journal_damaged)
+		ret = journal_damaged(c, &rec->r, clean_seq);
 	if (ret && ret != -BCFS_ERR_journal_empty)
 		return ret;
 	rec->replay = !ret && rec->r.seq > clean_seq;
@@ -273,6 +309,13 @@ int core_recover(struct core *c)
 	 */
 	if (rec.replay)
 		ret = btree_replay(c->fs.btree, &rec.r);
+	if (c->journal_damage[0]) {
+		/* What says which space is in use may be wrong: not even the overlay is written. */
+		btree_fs_halt(c->fs.btree);
+		journal_halt(c->fs.journal);
+		c->opts.no_background = true;
+		goto out;
+	}
 	ret = ret ?: mark_dirty(c);
 	if (ret)
 		goto out;

@@ -157,6 +157,8 @@ struct journal_replay {
 	u64 last_seq; /* the oldest it needs */
 	u64 max_seen; /* newest seq of any valid header seen, dropped ones included */
 	u64 dropped;  /* valid entries newer than seq, not to be replayed */
+	u64 nr_lost;  /* of [last_seq, seq]: missing or invalid. Not 0 after damage alone */
+	bool damaged; /* not all that is needed is there */
 	struct journal_carried carried; /* roots and counters of the newest entry */
 };
 
@@ -164,7 +166,8 @@ struct journal_replay {
  * Read every bucket. Writes nothing. Entries newer than the newest valid flush entry
  * are dropped; entries older than its last_seq are ignored. A missing or bad entry
  * in between is damage: -BCFS_ERR_journal_damaged with a message naming seq and place; *ret then
- * holds what is there, unchecked. -BCFS_ERR_journal_empty if there is no valid flush entry at
+ * holds those of the needed entries that are valid, and carried if the newest is among them (it is
+ * the last of entries, with .seq). -BCFS_ERR_journal_empty if there is no valid flush entry at
  * all. Entries whose seq is blacklisted are ignored. Free *ret in every case.
  */
 int journal_read(struct journal *j, const struct journal_blacklist_range *bl, unsigned nr_bl,

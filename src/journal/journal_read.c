@@ -246,7 +246,7 @@ static void say_missing(const struct reader *r, u64 seq, u64 upto, u64 before_se
 }
 
 /* Everything from last_seq to the flush entry is there, or blacklisted. */
-static int check_gaps(const struct reader *r)
+static int check_gaps(const struct reader *r, struct journal_replay *ret_r)
 {
 	u64 seq = r->last_seq;
 	int ret = 0;
@@ -256,6 +256,7 @@ static int check_gaps(const struct reader *r)
 
 		if (missing < r->e[i].seq) {
 			say_missing(r, missing, r->e[i].seq, r->e[i].sector);
+			ret_r->nr_lost += r->e[i].seq - missing;
 			ret = -BCFS_ERR_journal_damaged;
 		}
 		seq = r->e[i].seq + 1;
@@ -263,20 +264,27 @@ static int check_gaps(const struct reader *r)
 	return ret;
 }
 
-static int check_entries(const struct reader *r)
+/* Only valid ones are kept. */
+static int check_entries(struct reader *r, struct journal_replay *ret_r)
 {
+	size_t n = 0;
 	int ret = 0;
 
 	for (size_t i = 0; i < r->nr; i++) {
 		CLEANUP(printbuf_exit) struct printbuf err = PRINTBUF;
 		const struct journal_replay_entry *e = &r->e[i];
 
-		if (!jset_validate(e->j, r->j->bucket_bytes, &err))
+		if (!jset_validate(e->j, r->j->bucket_bytes, &err)) {
+			r->e[n++] = *e;
 			continue;
+		}
 		log_err(r->j->log, "journal: entry %llu at sector %llu is invalid: %s", ULL(e->seq),
 			ULL(e->sector), printbuf_str(&err));
+		env_free(r->j->env, e->j);
+		ret_r->nr_lost++;
 		ret = -BCFS_ERR_journal_damaged;
 	}
+	r->nr = ret_r->nr = n;
 	return ret;
 }
 
@@ -320,12 +328,13 @@ static int judge(struct reader *r, struct journal_replay *ret_r)
 				 r->nr_bad);
 		return ret ? ret : -BCFS_ERR_journal_empty;
 	}
-	ret2 = check_gaps(r);
+	ret2 = check_gaps(r, ret_r);
 	ret = ret ? ret : ret2;
-	ret2 = check_entries(r);
+	ret2 = check_entries(r, ret_r);
 	ret = ret ? ret : ret2;
-	if (!ret2)
+	if (r->nr && r->e[r->nr - 1].seq == r->flush_seq)
 		jset_fold_carried(r->e[r->nr - 1].j, &ret_r->carried, true);
+	ret_r->damaged = ret;
 	r->j->reading_done = true;
 	return ret;
 }

@@ -74,6 +74,42 @@ python3 "$here/sbedit.py" "$T/feature" incompat 0x4000000000 || bail_out "sbedit
 refused "unknown feature: mount" "$T/feature" "$T/feature.*38" "$fuse" "$T/feature" "$T/mnt"
 refused "unknown feature: fsck" "$T/feature" "$T/feature.*38" "$fsck" "$T/feature"
 
+# ---- a hole in the journal ----
+cp --sparse=always "$T/img" "$T/hole"
+mount_image "$T/hole" "$T/mnt"
+# Longer than a journal entry takes to be closed by the sync.
+for i in 1 2 3 4 5; do
+	mkdir "$T/mnt/d$i" && echo "$i" >"$T/mnt/d$i/f" && sync "$T/mnt/d$i/f"
+done
+for p in $(daemons_of "$T/hole"); do kill -KILL "$p"; done
+unmount_lazily "$T/mnt"
+ok "not closed cleanly: mount read-only" "$fuse" -o ro "$T/hole" "$T/mnt"
+ok "and all is there" test -s "$T/mnt/d5/f"
+ok "bcfs umount finds no fault in that" "$bcfs" umount "$T/mnt"
+sector=$("$bcfs" dump journal "$T/hole" | awk '/^entry 4 / { print $NF }')
+dd if=/dev/zero of="$T/hole" bs=512 count=1 seek="$sector" conv=notrunc status=none
+refused "a hole in the journal: mount" "$T/hole" "$T/hole.*entry 4 .*-o ro.*fsck" "$fuse" "$T/hole" "$T/mnt"
+before=$(sha256sum <"$T/hole")
+ok "a hole in the journal: mount read-only says what is lost" \
+	bash -c '"$@" 2>&1 | grep -q "entry 4 .*lost"' - "$fuse" -o ro "$T/hole" "$T/mnt"
+ok "what is left can be read" test "$(cat "$T/mnt/d1/f" "$T/mnt/d5/f" | tr -d '\n')" = 15
+no "and not be changed" touch "$T/mnt/x"
+ok "bcfs umount" "$bcfs" umount "$T/mnt"
+ok "a hole in the journal: fsck names it" \
+	bash -c 'out=$("$@" 2>&1); [ $? = 4 ] && grep -q "error: .*entry 4 " <<<"$out"' - "$fsck" -y "$T/hole"
+ok "nothing was written" test "$before" = "$(sha256sum <"$T/hole")"
+
+# ---- the mark that a check is due ----
+cp --sparse=always "$T/img" "$T/mark"
+python3 "$here/sbedit.py" "$T/mark" error 1 || bail_out "sbedit"
+before=$(sha256sum <"$T/mark")
+ok "marked: fsck says so" bash -c '"$@" | grep -q "fsck.bcfs -y"' - "$fsck" "$T/mark"
+ok "fsck -n -y takes nothing away" "$fsck" -n -y "$T/mark"
+ok "nothing was written" test "$before" = "$(sha256sum <"$T/mark")"
+ok "fsck -p takes the mark away" bash -c '"$@" | grep -q "mark is gone"' - "$fsck" -p "$T/mark"
+ok "it is gone" bash -c '"$0" probe "$1" | grep -q ERROR=0' "$bcfs" "$T/mark"
+ok "and nothing else" "$fsck" "$T/mark"
+
 # ---- truncated ----
 cp --sparse=always "$T/img" "$T/half"
 truncate -s 16M "$T/half"
@@ -111,6 +147,8 @@ ok "and no file was left" test ! -e "$T/new"
 refused "mkfs, no size for a new file" - "$T/new" "$mkfs" "$T/new"
 ok "and no file was left" test ! -e "$T/new"
 refused "mkfs, a block size of 3000" - '3000\|block' "$mkfs" -b 3000 --size 64M "$T/new"
+refused "mkfs, buckets too small" - "$T/new.*buckets.*at least 16384" "$mkfs" --bucket-size 8K --size 64M "$T/new"
+refused "mkfs, nodes too small" - "$T/new.*nodes.*at least 16384" "$mkfs" --node-size 8K --size 64M "$T/new"
 refused "mkfs, a long label" - 'label' "$mkfs" -L "$(printf %033d 1)" --size 64M "$T/new"
 cp "$T/zero" "$T/dry"
 before=$(sha256sum <"$T/dry")

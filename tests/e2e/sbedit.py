@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Changes a field of every superblock copy of an image, checksums kept right.
 
-usage: sbedit.py IMAGE version|incompat VALUE
+usage: sbedit.py IMAGE version|incompat|error VALUE   (error: that one was met)
 """
 import struct
 import sys
 
-FIELDS = {"version": (48, "<H"), "incompat": (232, "<Q")}
+FIELDS = {"version": (48, "<H"), "incompat": (232, "<Q"), "error": (168, "<Q")}
 
 
 def crc32c(data):
@@ -23,7 +23,7 @@ def crc32c(data):
 
 
 def main():
-    path, field, value = sys.argv[1], sys.argv[2], int(sys.argv[3], 0)
+    path, field, number = sys.argv[1], sys.argv[2], int(sys.argv[3], 0)
     where, form = FIELDS[field]
     with open(path, "r+b") as f:
         f.seek(4096)
@@ -39,6 +39,9 @@ def main():
             old = struct.unpack_from("<I", sb)[0]
             if crc32c(sb[32:]) != old:
                 sys.exit(f"the superblock at sector {off} has another checksum than thought")
+            value = number
+            if field == "error":
+                value = struct.unpack_from(form, sb, where)[0] & ~4 | (4 if number else 0)
             struct.pack_into(form, sb, where, value)
             struct.pack_into("<I", sb, 0, crc32c(sb[32:]))
             f.seek(off * 512)
