@@ -338,6 +338,10 @@ int opts_parse(struct mount_opts *ret, int argc, char **argv)
 		tool_error("wanted: a device and a mount point; try \"bcfs-fuse --help\"");
 		return 1;
 	}
+	if (ret->open.norecovery && !ret->open.read_only) {
+		tool_error("mount option norecovery is for read-only mounts: add ro");
+		return 1;
+	}
 	ret->device = strdup(argv[optind]);
 	ret->mountpoint = strdup(argv[optind + 1]);
 	finish(ret);

@@ -190,7 +190,7 @@ static char *mount_string(const struct mount_opts *o)
 {
 	/* As root like any filesystem: device files and set-user-ID work unless told not to. */
 	const char *root_opts = geteuid() ? "" : ",suid,dev";
-	char *source = escape(o->device), *ret = NULL;
+	char *source = escape(o->device_abs), *ret = NULL;
 
 	if (source && asprintf(&ret, "fsname=%s,subtype=bcfs,default_permissions%s%s%s%s%s%s%s",
 			       source, root_opts, o->allow_other == BCFS_ON ? ",allow_other" : "",

@@ -71,7 +71,7 @@ static const char help[] =
 	"      --node-size SIZE     of btree nodes (default: 256K)\n"
 	"      --journal-size SIZE  of the journal (default: by the device's size)\n"
 	"      --metadata-checksum TYPE\n"
-	"                           crc32c, crc64 or xxh3 (default: crc32c)\n"
+	"                           crc32c, crc64, xxh3, blake2b (default: crc32c)\n"
 	"      --data-checksum TYPE the same, or none (default: crc32c)\n"
 	"      --checksum-chunk SIZE\n"
 	"                           data under one checksum, 4K to 64K (default: 16K)\n"
@@ -151,6 +151,8 @@ static bool size_opt(struct args *a, int c)
 
 static bool one_opt(struct args *a, int c)
 {
+	static const uint8_t nil_uuid[16]; /* would mean: a random one */
+
 	switch (c) {
 	case 'L':
 		a->mkfs.label = optarg;
@@ -160,9 +162,9 @@ static bool one_opt(struct args *a, int c)
 		return false;
 	case 'U':
 		a->mkfs.uuid = a->uuid;
-		if (tool_parse_uuid(optarg, a->uuid))
+		if (tool_parse_uuid(optarg, a->uuid) && memcmp(a->uuid, nil_uuid, sizeof(a->uuid)))
 			return true;
-		tool_error("--uuid %s: not a UUID", optarg);
+		tool_error("--uuid %s: not a usable UUID", optarg);
 		return false;
 	case 'f':
 		a->mkfs.force = 1;

@@ -135,6 +135,11 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 		p->extent_max_sectors = o->extent_max_bytes / SECTOR_SIZE;
 	p->errors = o->on_error ? o->on_error - BCFS_ON_ERROR_RO : 0;
 	p->discard = o->discard == BCFS_ON;
+	if (o->metadata_csum && !strcmp(o->metadata_csum, "none")) {
+		core_msg(msg, msg_size, "%s: metadata is never without checksums: choose a type",
+			 name);
+		return -BCFS_ERR_invalid_option;
+	}
 	return mkfs_csum(o->metadata_csum, p->meta_csum, &p->meta_csum, msg, msg_size)
 		       ?: mkfs_csum(o->data_csum, p->data_csum, &p->data_csum, msg, msg_size);
 }
@@ -256,12 +261,13 @@ static int mkfs_open_device(const char *path, const struct bcfs_mkfs_opts *o, st
 				o->log_arg, env, bdev, msg, msg_size);
 }
 
-/* An existing file is resized only after a look at what it holds. */
+/*
+ * An existing file is resized only after a look at what it holds and who uses it; a dry run, in
+ * which memory stands in for it, looks too.
+ */
 static int resize_image(const struct bcfs_mkfs_opts *o, struct image_file *im, char *msg,
 			size_t msg_size)
 {
-	if (!image_file_will_resize(im))
-		return 0;
 	if (im->old_size_bytes) {
 		struct env *env;
 		struct bdev *bdev;
@@ -297,8 +303,12 @@ int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_i
 	}
 	/* What stands in for the file has its name. */
 	err = bdev_set_name(bdev, path) ?: refuse_existing(env, bdev, &o, msg, msg_size);
-	if (!err && o.dry_run)
+	if (!err && o.dry_run) {
 		err = overlay_bdev_create(env, bdev, &over);
+		if (err)
+			core_msg(msg, msg_size, "%s: %llu bytes: %s", path,
+				 (unsigned long long)bdev->size_bytes, err_str(err));
+	}
 	if (!err)
 		err = core_mkfs_on(env, over ?: bdev, &o, ret, msg, msg_size);
 	bdev_close(over);

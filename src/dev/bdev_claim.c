@@ -7,6 +7,7 @@
  * besides that an O_EXCL open, which the kernel refuses while the device is
  * mounted or part of something, and which keeps others from mounting it. The
  * claim is a descriptor of its own, so that bdev_release_excl() can give it up.
+ * A loop device is locked by its file as well: both names are one device.
  *
  * A device that is in use is waited for (opts->wait_lock_ms), unless a mount of
  * it is to be seen: then it is refused at once, by name of the mount point.
@@ -152,8 +153,8 @@ static bool find_mount(const char *path, const struct stat *st, char *point, siz
 enum { CLAIMED, BUSY_EXCL, BUSY_LOCK };
 
 /* CLAIMED, BUSY_*, or a negative code with a message. */
-static int try_claim(struct bdev_file *f, const char *path, const struct bdev_opts *opts, char *msg,
-		     size_t size)
+static int try_claim(struct bdev_file *f, const char *path, const struct bdev_opts *opts,
+		     const struct stat *st, char *msg, size_t size)
 {
 	int mode = opts->read_only ? O_RDONLY : O_RDWR;
 	int lock = opts->read_only && !opts->exclusive ? LOCK_SH : LOCK_EX;
@@ -165,6 +166,13 @@ static int try_claim(struct bdev_file *f, const char *path, const struct bdev_op
 		if (f->fd_excl < 0)
 			return open_failed(path, errno, opts, msg, size);
 	}
+	if (f->b.is_file && bdev_loop_in_use(st))
+		return BUSY_EXCL;
+	if (!f->b.is_file && f->fd_backing < 0)
+		f->fd_backing = bdev_loop_backing(f->fd, st);
+	/* Not every filesystem has locks for a file opened for reading: only a held one counts. */
+	if (f->fd_backing >= 0 && flock(f->fd_backing, lock | LOCK_NB) && errno == EWOULDBLOCK)
+		return BUSY_LOCK;
 	if (!flock(f->fd, lock | LOCK_NB))
 		return CLAIMED;
 	if (errno == EWOULDBLOCK)
@@ -197,7 +205,7 @@ static int claim_wait(struct bdev_file *f, const char *path, const struct bdev_o
 	if (!f->b.is_file)
 		wait_ns = max_t(u64, wait_ns, BLOCK_GRACE_NS);
 	for (;;) {
-		int ret = try_claim(f, path, opts, msg, size);
+		int ret = try_claim(f, path, opts, st, msg, size);
 
 		if (ret <= 0)
 			return ret;
@@ -224,7 +232,7 @@ int bdev_claim(struct bdev_file *f, const char *path, const struct bdev_opts *op
 	struct stat st;
 	int ret = 0;
 
-	f->fd = f->fd_excl = f->fd_direct = -1;
+	f->fd = f->fd_excl = f->fd_direct = f->fd_backing = -1;
 	if (stat(path, &st))
 		return open_failed(path, errno, opts, msg, size);
 	if (S_ISDIR(st.st_mode))
@@ -251,7 +259,9 @@ void bdev_unclaim(struct bdev_file *f)
 		close(f->fd_excl);
 	if (f->fd >= 0)
 		close(f->fd);
-	f->fd = f->fd_excl = f->fd_direct = -1;
+	if (f->fd_backing >= 0)
+		close(f->fd_backing);
+	f->fd = f->fd_excl = f->fd_direct = f->fd_backing = -1;
 }
 
 void bdev_release_excl(struct bdev *bdev)

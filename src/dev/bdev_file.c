@@ -193,7 +193,8 @@ static int geometry(struct bdev_file *f, char *msg, size_t size)
 	if (!ret && !b->size_bytes)
 		ret = -BCFS_ERR_dev_empty;
 	if (ret == -BCFS_ERR_dev_media_ro)
-		snprintf(msg, size, "%s: the device is read-only; open it read-only", b->name);
+		snprintf(msg, size, "%s: is read-only: open it read-only, or make it writable",
+			 b->name);
 	else if (ret == -BCFS_ERR_dev_empty)
 		snprintf(msg, size, "%s: has no size; give it one (truncate -s, or mkfs --size)",
 			 b->name);

@@ -34,6 +34,7 @@ struct bdev_file {
 	int fd;			  /* through the page cache; holds the flock */
 	int fd_direct;		  /* O_DIRECT, or -1 */
 	int fd_excl;		  /* holds the O_EXCL claim on a block device, or -1 */
+	int fd_backing;		  /* of a loop device: its file, with a flock; or -1 */
 	u32 dio_align;		  /* bytes: of offset, length and memory on fd_direct */
 	bool no_dsync;		  /* RWF_DSYNC is not supported; relaxed */
 	struct env_workqueue *wq; /* engine threads: all; io_uring: discards */
@@ -64,5 +65,13 @@ int bdev_file_discard(struct bdev_file *f, u64 offset, u64 len);
 int bdev_claim(struct bdev_file *f, const char *path, const struct bdev_opts *opts, char *msg,
 	       size_t msg_size);
 void bdev_unclaim(struct bdev_file *f);
+
+/* ---- bdev_loop.c: loop devices ---- */
+
+struct stat;
+/* Is the file behind a loop device that is mounted or otherwise in use? */
+bool bdev_loop_in_use(const struct stat *st);
+/* Opens the file that the loop device `fd` has as a whole; -1: it is none. */
+int bdev_loop_backing(int fd, const struct stat *st);
 
 #endif

@@ -59,8 +59,14 @@ int image_file_prepare(struct image_file *im, const char *path, u64 size_bytes, 
 		say(msg, msg_size, "%s: --size is for image files, this is not one", path);
 		return -BCFS_ERR_dev_not_image;
 	}
+	if (size_bytes < 2 * SECTOR_SIZE) {
+		say(msg, msg_size, "%s: a size of %llu bytes is too small for any filesystem", path,
+		    (unsigned long long)size_bytes);
+		return -BCFS_ERR_dev_empty;
+	}
 	if (exists && (u64)st.st_size == size_bytes)
 		return 0;
+	im->old_size_bytes = exists ? (u64)st.st_size : 0;
 	if (dry_run)
 		return prepare_memory(im, msg, msg_size);
 	im->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | (exists ? 0 : O_EXCL), 0600);
@@ -70,7 +76,6 @@ int image_file_prepare(struct image_file *im, const char *path, u64 size_bytes, 
 		return -BCFS_ERR_dev_image_make;
 	}
 	im->created = !exists;
-	im->old_size_bytes = exists ? (u64)st.st_size : 0;
 	return exists ? 0 : set_size(im, msg, msg_size);
 }
 

@@ -21,7 +21,7 @@ struct image_file {
 	bool resized;	  /* by us: gets its old size again on failure */
 	bool in_memory;
 	u64 size_bytes;
-	u64 old_size_bytes;
+	u64 old_size_bytes; /* 0: it did not exist, was empty, or keeps its size */
 	char memory_path[64];
 };
 

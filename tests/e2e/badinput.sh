@@ -7,7 +7,7 @@
 # compared with that of before.
 . "$(dirname "$0")/lib.sh"
 
-mkdir "$T/mnt" "$T/mnt2"
+mkdir "$T/mnt" "$T/mnt2" "$T/mnt3"
 
 # refused WHAT IMAGE PATTERN COMMAND...: IMAGE must not change (- : there is none).
 refused()
@@ -126,12 +126,19 @@ refused "mount point busy" "$T/img" "$T/img.*$T/mnt2.*busy" "$fuse" "$T/img" "$T
 # ---- options ----
 refused "unknown option" "$T/img" 'frobnicate' "$fuse" -o frobnicate "$T/img" "$T/mnt"
 refused "option without its value" "$T/img" 'cache' "$fuse" -o cache "$T/img" "$T/mnt"
+refused "norecovery without ro" "$T/img" 'ro' "$fuse" -o norecovery "$T/img" "$T/mnt"
 refused "bad value" "$T/img" 'writeback=maybe' "$fuse" -o writeback=maybe "$T/img" "$T/mnt"
 
 # ---- in use ----
 sync -f "$T/mnt2"
 MNT=mnt refused "opened twice: mount" - "$T/other" "$fuse" -o wait=0 "$T/other" "$T/mnt"
+# by another name it is found at once as well
+(cd "$T" && exec "$fuse" img mnt) || bail_out "mount by a relative path"
+MNT=mnt3 refused "opened twice: mount, by another name" - "img.*is mounted on" \
+	"$fuse" "$T/img" "$T/mnt3"
+"$bcfs" umount "$T/mnt" || bail_out "umount"
 MNT=mnt refused "opened twice: fsck" - "$T/other" "$fsck" --wait 0 "$T/other"
+MNT=mnt refused "mounted: mkfs -n --size" - "$T/other.*mounted" "$mkfs" -n -f --size 16M "$T/other"
 MNT=mnt refused "mounted: mkfs" - "$T/other" "$mkfs" -f "$T/other"
 ok "the mount lives on" touch "$T/mnt2/x"
 "$bcfs" umount "$T/mnt2" || bail_out "umount"
@@ -146,6 +153,15 @@ refused "mkfs, a size too small" - "$T/new.*[0-9]" "$mkfs" --size 1M "$T/new"
 ok "and no file was left" test ! -e "$T/new"
 refused "mkfs, no size for a new file" - "$T/new" "$mkfs" "$T/new"
 ok "and no file was left" test ! -e "$T/new"
+refused "mkfs, no size to speak of" - "$T/new.*too small" "$mkfs" --size 511 "$T/new"
+refused "mkfs, a size beyond all memory" - "$T/new" "$mkfs" --size 7E "$T/new"
+ok "and no file was left" test ! -e "$T/new"
+refused "mkfs -n, another size over a bcfs" "$T/img" "$T/img.*-f" "$mkfs" -n --size 16M "$T/img"
+refused "mkfs, a block size of 128K" - "$T/new.*block size" "$mkfs" -b 128K --size 64M "$T/new"
+refused "mkfs, metadata without checksums" - "$T/new.*checksums" \
+	"$mkfs" --metadata-checksum none --size 64M "$T/new"
+refused "mkfs, the nil UUID" - 'uuid' \
+	"$mkfs" -U 00000000-0000-0000-0000-000000000000 --size 64M "$T/new"
 refused "mkfs, a block size of 3000" - '3000\|block' "$mkfs" -b 3000 --size 64M "$T/new"
 refused "mkfs, buckets too small" - "$T/new.*buckets.*at least 16384" "$mkfs" --bucket-size 8K --size 64M "$T/new"
 refused "mkfs, nodes too small" - "$T/new.*nodes.*at least 16384" "$mkfs" --node-size 8K --size 64M "$T/new"
@@ -184,6 +200,26 @@ if [ "$(id -u)" = 0 ]; then
 		losetup -d "$loop"
 	else
 		result 0 "block size under the logical sector # SKIP no loop devices here"
+	fi
+
+	# A loop device and its file are one device.
+	truncate -s 64M "$T/back"
+	if loop=$(losetup -f --show "$T/back" 2>/dev/null); then
+		"$mkfs" -q "$loop" || bail_out "mkfs on a loop device"
+		mount_image "$loop" "$T/mnt"
+		MNT=mnt3 refused "the file of a mounted loop device: mount" - "$T/back.*in use" \
+			"$fuse" -o wait=0 "$T/back" "$T/mnt3"
+		MNT=mnt3 refused "the file of a mounted loop device: mkfs" - "$T/back.*in use" \
+			"$mkfs" -f "$T/back"
+		"$bcfs" umount "$T/mnt" || bail_out "umount"
+		mount_image "$T/back" "$T/mnt"
+		MNT=mnt3 refused "the loop device of a mounted file: mount" - "$loop.*in use" \
+			"$fuse" -o wait=0 "$loop" "$T/mnt3"
+		"$bcfs" umount "$T/mnt" || bail_out "umount"
+		ok "and it is clean" "$fsck" "$loop"
+		losetup -d "$loop"
+	else
+		result 0 "a loop device and its file # SKIP no loop devices here"
 	fi
 fi
 done_testing
