@@ -62,6 +62,7 @@ static const struct opt_row rows[] = {
 	{"negative_timeout", OPT_SECONDS, AT(negative_timeout), .doc = "seconds it keeps that a name does not exist"},
 	{"read_ahead", OPT_SIZE, AT(read_ahead_bytes), .doc = "read-ahead of the mount; root only (default: 1M)"},
 	{"inject", OPT_TEXT, AT(open.inject)}, /* for tests: a fault point, see doc/hacking.md */
+	{"write-log", OPT_TEXT, AT(open.write_log)}, /* likewise: a file for all writes */
 	{"noatime", OPT_SET, AT(open.noatime), 1, .doc = "do not update access times"},
 	{"atime", OPT_SET, AT(open.noatime), 0},
 	{"relatime", OPT_SET, AT(open.noatime), 0, .doc = "update them when older than a change or a day (default)"},
@@ -355,4 +356,5 @@ void opts_free(struct mount_opts *o)
 	free(o->mountpoint);
 	free(o->kernel);
 	free((char *)o->open.inject);
+	free((char *)o->open.write_log);
 }

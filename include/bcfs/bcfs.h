@@ -108,6 +108,11 @@ struct bcfs_open_opts {
 	 * a library built without.
 	 */
 	const char *inject;
+	/*
+	 * For debugging: a file that gets all writes to the device, in the format of dm-log-writes,
+	 * or NULL. Refused by a library built without.
+	 */
+	const char *write_log;
 };
 
 /*

@@ -4,6 +4,7 @@
 
 #include "btree/btree.h"
 #include "dev/overlay_bdev.h"
+#include "dev/write_log.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -430,6 +431,26 @@ static int arm_fault_points(struct env *env, const char *spec, char *msg, size_t
 	return err;
 }
 
+/* All writes to the device into a file. On failure the device is closed. */
+static int log_writes(struct bdev **bdev, const struct bcfs_open_opts *o, char *msg,
+		      size_t msg_size)
+{
+	int err;
+
+	if (!o->write_log)
+		return 0;
+#ifdef BCFS_FAULT_POINTS
+	err = write_log_bdev_create(*bdev, o->write_log, bdev);
+	if (err)
+		core_msg(msg, msg_size, "write-log=%s: %s", o->write_log, err_str(err));
+#else
+	core_msg(msg, msg_size, "write-log=%s: built without fault points", o->write_log);
+	bdev_close(*bdev);
+	err = -BCFS_ERR_invalid_option;
+#endif
+	return err;
+}
+
 int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs **ret, char *msg,
 	      size_t msg_size)
 {
@@ -454,6 +475,11 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 				   o.nr_threads, o.log, o.log_arg, &env, &bdev, msg, msg_size);
 	if (err)
 		return err;
+	err = log_writes(&bdev, &o, msg, msg_size);
+	if (err) {
+		env_real_destroy(env);
+		return err;
+	}
 	err = arm_fault_points(env, o.inject, msg, msg_size);
 	if (!err)
 		err = core_open_on(env, bdev, &co, o.log, o.log_arg, &c, msg, msg_size);

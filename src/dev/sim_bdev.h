@@ -101,6 +101,8 @@ u64 sim_bdev_log_len(struct bdev *bdev);
 bool sim_bdev_log_get(struct bdev *bdev, u64 pos, struct sim_log_entry *ret);
 /* Hash over all events, data and times included. */
 u64 sim_bdev_log_hash(struct bdev *bdev);
+/* The log as a file in the format of write_log.h; from an empty device (or since the reset). */
+int sim_bdev_save_write_log(struct bdev *bdev, const char *path);
 /* How many requests are pending at pos. */
 u32 sim_bdev_nr_pending(struct bdev *bdev, u64 pos);
 /* Forgets the log: the content of now is durable, positions count on from here. */

@@ -65,7 +65,8 @@
 	x(dev_image_io, 321, EIO, "the image file cannot be read or written")                      \
 	x(dev_nospc, 322, ENOSPC, "no space for the image on its filesystem")                      \
 	x(dev_image_make, 323, EIO, "the image file cannot be made")                               \
-	x(dev_not_image, 324, EINVAL, "a size is for image files only")
+	x(dev_not_image, 324, EINVAL, "a size is for image files only")                            \
+	x(dev_write_log, 325, EIO, "the write log cannot be written")
 
 /* sb: 400.. */
 #define BCFS_ERRCODES_SB(x)                                                                        \
