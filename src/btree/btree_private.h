@@ -294,6 +294,8 @@ struct btree *btree_cache_find(struct btree_trans *trans, u64 hash, enum btree_i
  */
 int btree_cache_fill(struct btree_trans *trans, enum btree_id id, unsigned level,
 		     const struct bkey_i *k);
+/* Whether a node of that place is in memory (just now; nothing is locked). */
+bool btree_cache_has(struct btree_fs *c, u64 hash);
 /* Have the node with @hash that ends at @max_key read in by another thread. */
 void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level, u64 hash,
 			  struct bpos max_key);

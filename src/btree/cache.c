@@ -227,6 +227,11 @@ static struct btree *cache_lookup(struct btree_fs *c, u64 hash)
 	return b;
 }
 
+bool btree_cache_has(struct btree_fs *c, u64 hash)
+{
+	return cache_lookup(c, hash);
+}
+
 struct btree *btree_cache_find(struct btree_trans *trans, u64 hash, enum btree_id id,
 			       unsigned level, enum six_type type, int *ret)
 {

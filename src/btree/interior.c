@@ -56,6 +56,20 @@ static u32 node_capacity_u64s(const struct btree_fs *c)
 
 /* ---- space and memory ---- */
 
+/* Allocation info that is wrong on the device may offer the place of a live node. */
+static int check_space(struct btree_fs *c, const struct bcfs_extent_ptr *ptr)
+{
+	u64 hash;
+
+	memcpy(&hash, ptr, sizeof(hash));
+	if (likely(!btree_cache_has(c, hash)))
+		return 0;
+	c->opts.space->unused(c->opts.arg, ptr, false);
+	return btree_error(c, -BCFS_ERR_btree_space_in_use,
+			   "%s: sector %llu was given out as free, but a btree node lies there",
+			   c->bdev->name, (unsigned long long)ptr->offset);
+}
+
 static int op_prepare(struct interior_op *op, unsigned nr)
 {
 	struct btree_fs *c = op->c;
@@ -65,6 +79,9 @@ static int op_prepare(struct interior_op *op, unsigned nr)
 		unsigned i = op->nr_prepared;
 
 		ret = c->opts.space->alloc(c->opts.arg, BTREE_SPACE_RESERVE, &op->space[i]);
+		if (ret)
+			break;
+		ret = check_space(c, &op->space[i]);
 		if (ret)
 			break;
 		op->mem[i] = btree_node_mem_alloc(c, true, &ret);

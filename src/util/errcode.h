@@ -160,7 +160,8 @@
 	x(bkey_bad_type, 683, EUCLEAN, "a key of a type that does not belong there")               \
 	x(bkey_bad_size, 684, EUCLEAN, "a key with a size it cannot have")                         \
 	x(bkey_bad_snapshot, 685, EUCLEAN, "a key with a snapshot it cannot have")                 \
-	x(btree_root_bad, 686, EUCLEAN, "an invalid btree root")
+	x(btree_root_bad, 686, EUCLEAN, "an invalid btree root")                                   \
+	x(btree_space_in_use, 687, EUCLEAN, "space given out as free holds a btree node")
 
 /* btree: keys and bsets: 670.. */
 #define BCFS_ERRCODES_BSET(x)                                                                      \
