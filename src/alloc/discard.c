@@ -9,6 +9,10 @@
  *
  * A batch lies within one group of generations, so that its commit holds one key of them.
  *
+ * All commits here may use the journal space that is kept for reclaim: reclaim writes nodes
+ * elsewhere, and may be waiting for the very buckets that are made free here. So that they do not
+ * use it up the worker lets them be while the journal is low, unless buckets are short.
+ *
  * Only a holder of discard_lock changes a bucket in need_discard that is not open, so what one
  * transaction found still holds in the next.
  */
@@ -59,7 +63,8 @@ static int retire_all(struct alloc_fs *a, struct btree_trans *trans)
 		env_mutex_unlock(&a->lock);
 		if (!idx)
 			return 0;
-		ret = commit_do(trans, NULL, 0, retire_in_trans(trans, dev, bucket));
+		ret = commit_do(trans, NULL, BTREE_COMMIT_RECLAIM,
+				retire_in_trans(trans, dev, bucket));
 		if (ret)
 			return ret;
 		env_mutex_lock(&a->lock);
@@ -206,7 +211,7 @@ static int discard_all(struct alloc_fs *a, struct btree_trans *trans, u64 *freed
 		if (ret || !b.nr)
 			continue;
 		discard_on_device(a, &b);
-		ret = commit_do(trans, &seq, 0, update_batch(trans, &b));
+		ret = commit_do(trans, &seq, BTREE_COMMIT_RECLAIM, update_batch(trans, &b));
 		if (ret)
 			break;
 		for (u32 i = 0; i < b.nr; i++) {
@@ -287,7 +292,7 @@ static int lower_mark(struct alloc_fs *a, bool always)
 	u64 to, seq;
 	int ret;
 
-	ret = commit_do(trans, &seq, 0,
+	ret = commit_do(trans, &seq, BTREE_COMMIT_RECLAIM,
 			alloc_run_drop_last(trans, a, always ? 1 : ALLOC_MARK_STEP, &to));
 	btree_trans_put(trans);
 	if (!ret && seq) {
@@ -313,7 +318,7 @@ int alloc_move_mark(struct alloc_fs *a, bool always)
 	env_mutex_unlock(&a->lock);
 	if (to > from && (always || to - from >= ALLOC_MARK_STEP)) {
 		trans = btree_trans_get(a->btree);
-		ret = commit_do(trans, NULL, 0, move_mark(trans, from, to));
+		ret = commit_do(trans, NULL, BTREE_COMMIT_RECLAIM, move_mark(trans, from, to));
 		btree_trans_put(trans);
 	}
 	if (!ret && a->freed_some) {
@@ -361,16 +366,18 @@ void alloc_worker(void *arg)
 		u64 flushed = journal_flushed_seq(a->journal), freed = 0, need = 0;
 		bool waiting = __atomic_load_n(&a->nr_waiting, __ATOMIC_RELAXED) ||
 			       alloc_short_of_space(a);
+		bool may = waiting || !journal_is_low(a->journal);
 		int ret = journal_error(a->journal);
 
-		if (!ret && (waiting || __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED) ||
-			     (alloc_discards_pending(a) && flushed != flushed_before))) {
+		if (!ret && may &&
+		    (waiting || __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED) ||
+		     (alloc_discards_pending(a) && flushed != flushed_before))) {
 			ret = alloc_discard_round(a, &freed, &need);
 			flushed_before = flushed;
 			if (!ret && waiting && need)
 				worker_wait_flushed(a, need);
 		}
-		if (!ret)
+		if (!ret && may)
 			ret = alloc_move_mark(a, false);
 		if (!ret && __atomic_load_n(&a->nr_ready, __ATOMIC_RELAXED) <= a->ready_batch / 2)
 			ret = alloc_fill_ready(a, &found);

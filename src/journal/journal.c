@@ -282,6 +282,11 @@ u64 journal_cur_seq(const struct journal *j)
 	return atomic_load(&((struct journal *)j)->cur_seq);
 }
 
+bool journal_is_low(const struct journal *j)
+{
+	return atomic_load(&((struct journal *)j)->state) & ST_LOW;
+}
+
 u64 journal_last_seq(const struct journal *j)
 {
 	return atomic_load(&((struct journal *)j)->last_seq);

@@ -254,6 +254,8 @@ u32 journal_res_max_u64s(const struct journal *j);
 int journal_res_get(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags);
 /* Wait, holding nothing, until a NONBLOCK reservation of that size would probably succeed. */
 int journal_res_wait(struct journal *j, u32 u64s, unsigned flags);
+/* Normal reservations have to wait now. A glance: it may change at once. */
+bool journal_is_low(const struct journal *j);
 /* Room not used is given back as an empty log entry or trimmed. */
 void journal_res_put(struct journal *j, struct journal_res *res);
 
