@@ -141,6 +141,14 @@ const struct sim_state *sim_run_find(struct sim_run *r, u64 pos, u64 hash)
 	return NULL;
 }
 
+static void add_recovery_counter(void *arg, const char *name, uint64_t value)
+{
+	char buf[48];
+
+	snprintf(buf, sizeof(buf), "recovery.%s", name);
+	sim_counters_add(arg, buf, value);
+}
+
 /* ---- the operations ---- */
 
 /* The states in the middle of an operation. */
@@ -167,6 +175,7 @@ static void op_failed(struct sim_run *r, const struct mop *op, u64 begin, int re
 	bool none = h == text_hash(before);
 
 	r->errors++;
+	r->nospc += err_to_errno(ret) == ENOSPC;
 	check(r, !err, "after an operation failed (%s), reading fails: %s", err_str(ret),
 	      err_str(err));
 	free(before);
@@ -234,6 +243,44 @@ static void bulk_touch(struct sim_run *r)
 		bulk_xattr(r, i);
 	else
 		bcfs_getxattr(&r->core->fs, ino, "user.bulk", buf, sizeof(buf));
+}
+
+/*
+ * A file takes all space, then gives some buckets back: the operations go on in that. The names of
+ * a test take few sectors; without this they would never meet the end of a device that a filesystem
+ * can be made on.
+ */
+static void ballast_make(struct sim_run *r)
+{
+	const struct bcfs_cred cred = {0};
+	struct bcfs *c = &r->core->fs;
+	u32 len = r->cfg.bucket;
+	struct bcfs_stat dir, st;
+	u8 *buf = calloc(1, len);
+	u64 size = 0;
+	s64 n;
+	int ret = bcfs_mkdir(c, bcfs_root(c), M_BULK_DIR, 0755, &cred, &dir);
+
+	check(r, !ret, "mkdir: %s", err_str(ret));
+	ret = bcfs_mknod(c, dir.ino, "ballast", S_IFREG | 0600, 0, 0, &cred, &st);
+	check(r, !ret, "mknod: %s", err_str(ret));
+	while (len >= r->cfg.block) {
+		n = bcfs_write(c, st.ino, size, buf, len, 0);
+		if (n > 0) {
+			size += n;
+			continue;
+		}
+		check(r, err_to_errno((int)n) == ENOSPC, "ballast: %s", err_str((int)n));
+		len /= 2;
+	}
+	free(buf);
+	st.size = size - r->cfg.bucket * (4 + trand_below(&r->rng, 12));
+	ret = bcfs_setattr(c, st.ino, &st, BCFS_SET_SIZE, &st);
+	check(r, !ret, "truncate of the ballast: %s", err_str(ret));
+	ret = bcfs_sync(c);
+	check(r, !ret, "sync: %s", err_str(ret));
+	bcfs_forget(c, st.ino, 1);
+	bcfs_forget(c, dir.ino, 1);
 }
 
 static void one_op(struct sim_run *r)
@@ -307,6 +354,8 @@ static void run_main(void *arg)
 	state_add_now(r, 0);
 	if (cfg->bulk)
 		bulk_make(r);
+	if (cfg->ballast)
+		ballast_make(r);
 	for (unsigned i = 0; i < cfg->prefill; i++)
 		one_op(r);
 	if (cfg->prefill) {
@@ -321,6 +370,10 @@ static void run_main(void *arg)
 	for (unsigned i = 0; i < cfg->ops; i++)
 		one_op(r);
 	bcfs_counters(&r->core->fs, add_counter, r->counters);
+	if (cfg->restart_ppm) {
+		env_inject_hits(r->env, "trans_restart", &r->restarts[0]);
+		env_inject_hits(r->env, "trans_restart_commit", &r->restarts[1]);
+	}
 
 	int err;
 	char *text = fs_text(&r->core->fs, &err);
@@ -456,6 +509,8 @@ static bool rec_steps(struct sim_recovery *rec)
 	rec->text = fs_text(&core->fs, &err);
 	if (!rec_err(rec, "reading the tree", err, rec->text) || !rec_check(rec, core))
 		goto out;
+	if (rec->counters)
+		bcfs_counters(&core->fs, add_recovery_counter, rec->counters);
 	if (!rec->more) {
 		ok = true;
 		goto out;

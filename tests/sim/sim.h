@@ -22,6 +22,7 @@ struct sim_cfg {
 	bool discard;
 	unsigned ops, prefill;
 	unsigned bulk; /* files of no interest, that fill nodes */
+	bool ballast;  /* a file of no interest, that leaves little space */
 	/* One fault at the kth request of its kind; SIM_FAULT_NR: none. */
 	enum sim_fault fault;
 	u64 fault_at;
@@ -41,7 +42,7 @@ struct sim_floor {
 	u32 state;
 };
 
-#define SIM_COUNTERS_MAX 96
+#define SIM_COUNTERS_MAX 192
 
 struct sim_counters {
 	unsigned nr;
@@ -69,8 +70,10 @@ struct sim_run {
 	unsigned nr_states, max_states;
 	struct sim_floor *floor;
 	unsigned nr_floors, max_floors;
-	u64 *bulk;  /* inode numbers */
-	u64 errors; /* operations that failed (only with a fault, or for space) */
+	u64 *bulk;	 /* inode numbers */
+	u64 errors;	 /* operations that failed (only with a fault, or for space) */
+	u64 nospc;	 /* of them for space */
+	u64 restarts[2]; /* injected: where iterators restart, where commits do */
 	struct sim_counters *counters;
 };
 
@@ -85,8 +88,9 @@ struct sim_recovery {
 	const struct sim_run *run;
 	const struct sim_image *img;
 	u64 seed;
-	bool keep_log; /* for crashes of the recovery itself */
-	bool more;     /* a few operations more, a clean close, and another look */
+	bool keep_log;		       /* for crashes of the recovery itself */
+	bool more;		       /* a few operations more, a clean close, and another look */
+	struct sim_counters *counters; /* of the recovery and the check, as "recovery.*" */
 	/* Found. */
 	struct env *env;
 	struct bdev *bdev;
