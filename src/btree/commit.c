@@ -289,7 +289,6 @@ static void apply_update(struct btree_trans *trans, struct btree_update *u, stru
 	journal_pin_add(c->j, res->seq, &u->b->pins[u->b->w]);
 	journal_add_entry(c->j, res, BCFS_JSET_ENTRY_btree_keys, u->id, u->level, u->k,
 			  u->k->k.u64s);
-	btree_count_add(c, key_bytes_inserted, u->k->k.u64s * 8);
 }
 
 /* The journal's side of a new root. */
@@ -344,20 +343,25 @@ static void publish_swap(struct btree_trans *trans)
 /* Many updates, each in another node, are many cache misses: begin those of the next ones. */
 static void prefetch_updates(struct btree_trans *trans, size_t i)
 {
-	if (i + 4 < trans->updates.nr)
-		btree_node_prefetch(trans->updates.data[i + 4]->b);
-	if (i + 2 < trans->updates.nr)
-		btree_keys_prefetch(&trans->updates.data[i + 2]->b->keys);
+	struct btree_update **u = trans->updates.data + i;
+
+	if (i + 4 < trans->updates.nr && u[4]->b != u[3]->b)
+		btree_node_prefetch(u[4]->b);
+	if (i + 2 < trans->updates.nr && u[2]->b != u[1]->b)
+		btree_keys_prefetch(&u[2]->b->keys);
 }
 
 static void commit_locked(struct btree_trans *trans, struct journal_res *res)
 {
 	struct btree_fs *c = trans->c;
+	u64 key_u64s = 0;
 
 	for (size_t i = 0; i < trans->updates.nr; i++) {
 		prefetch_updates(trans, i);
 		apply_update(trans, trans->updates.data[i], res);
+		key_u64s += trans->updates.data[i]->k->k.u64s;
 	}
+	btree_count_add(c, key_bytes_inserted, key_u64s * 8);
 	if (trans->log)
 		journal_add_entry(c->j, res, BCFS_JSET_ENTRY_log, 0, 0, trans->log,
 				  trans->log_u64s);
