@@ -154,14 +154,19 @@ static const struct bcfs_sb_field_clean *clean_field(const struct core *c, u32 *
 	return f;
 }
 
-/* The mount goes on behind everything a lost entry may have numbered. */
-static int blacklist_lost(struct core *c, u64 start, u64 end)
+/*
+ * The mount goes on behind everything a lost entry may have numbered. Of older ranges those below
+ * @needed, the oldest entry that will ever be read again, can be forgotten: a filesystem that is
+ * never closed cleanly would gather them until the superblock is full.
+ */
+static int blacklist_lost(struct core *c, u64 start, u64 end, u64 needed)
 {
 	struct sb_handle *sb = c->fs.sb;
 	int ret;
 
 	c->bl[c->nr_bl++] = (struct journal_blacklist_range){start, end};
 	sb_lock(sb);
+	sb_blacklist_drop_below(sb, needed);
 	ret = sb_blacklist_add(sb, start, end);
 	sb_unlock(sb);
 	return ret;
@@ -252,7 +257,8 @@ static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 			 (unsigned long long)rec->r.seq);
 	else
 		log_info(&c->log, "%s: not closed cleanly: nothing to replay", c->fs.bdev->name);
-	return blacklist_lost(c, last.seq + 1, rec->cur_seq - 1);
+	return blacklist_lost(c, last.seq + 1, rec->cur_seq - 1,
+			      rec->replay ? rec->r.last_seq : last.seq + 1);
 }
 
 int core_recovery_settle(struct core *c)
