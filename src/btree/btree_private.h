@@ -252,6 +252,8 @@ enum btree_room {
 	BTREE_ROOM_interior,
 	BTREE_ROOM_alloc_interior,
 };
+/* What the keys take in memory when all garbage is gone. */
+u32 btree_keys_compact_u64s(const struct btree_keys *k);
 /* Room for unwritten keys, in u64s: on the device, or in memory. */
 u32 btree_node_room(const struct btree *b, enum btree_room which);
 static inline bool btree_node_dirty(const struct btree *b)

@@ -12,8 +12,7 @@
 
 #include <string.h>
 
-/* What the keys take in memory when they are compacted. */
-static u32 mem_u64s_compact(const struct btree_keys *k)
+u32 btree_keys_compact_u64s(const struct btree_keys *k)
 {
 	u32 u64s = btree_keys_live_u64s(k);
 
@@ -34,7 +33,7 @@ u32 btree_node_room(const struct btree *b, enum btree_room which)
 		return max_t(s64, disk, 0);
 
 	/* A node that has no more room on the device is rewritten instead of appended to. */
-	mem = (s64)btree_node_mem_bytes(c) / 8 - mem_u64s_compact(&b->keys);
+	mem = (s64)btree_node_mem_bytes(c) / 8 - btree_keys_compact_u64s(&b->keys);
 	if (which == BTREE_ROOM_interior)
 		mem -= (btree_node_mem_bytes(c) - c->opts.node_bytes) / 16;
 	mem = max(mem, disk);

@@ -92,9 +92,10 @@ static int replay_one(struct btree_trans *trans, const struct replay_key *rk)
 			    (unsigned long long)rk->seq, printbuf_str(&err));
 		goto out;
 	}
-	if (btree_keys_used_u64s(&b->keys) + rk->k->k.u64s > b->keys.capacity_u64s &&
-	    btree_keys_live_u64s(&b->keys) + btree_keys_unwritten_u64s(&b->keys) + rk->k->k.u64s >
-		    b->keys.capacity_u64s) {
+	u32 cap = b->keys.capacity_u64s;
+
+	if (btree_keys_used_u64s(&b->keys) + rk->k->k.u64s > cap &&
+	    btree_keys_compact_u64s(&b->keys) + rk->k->k.u64s > cap) {
 		ret = -BCFS_ERR_bset_too_big;
 		btree_error(c, ret, "%s: journal entry %llu: no room in btree %s level %u",
 			    c->bdev->name, (unsigned long long)rk->seq, btree_id_name(rk->id),

@@ -416,3 +416,92 @@ Test(btree_crash, small)
 	for (u64 s = 0; s < 4; s++)
 		run_crash(fx_seed(20) + s, &fx_small, 1500, 120, s % 2 ? 3000 : 0);
 }
+
+/* ---- a leaf whose keys have all been overwritten in memory ---- */
+
+struct full_leaf {
+	struct fx fx;
+	u32 nr; /* keys; 0: as many as one leaf takes is to be found out */
+	bool after;
+	int ret;
+};
+
+/* By a longer value. */
+static int overwrite(struct fx *fx, u32 i, u64 v)
+{
+	struct btree_trans *trans = btree_trans_get(fx->c);
+	int ret =
+		commit_do(trans, NULL, 0, ({
+				  struct bkey_i *k = btree_trans_alloc_key(trans, KEY_TYPE_cookie,
+									   POS(1, i), 16);
+
+				  memcpy(k->v, &v, 8);
+				  btree_trans_insert(trans, BTREE_ID_lru, k, BTREE_UPDATE_RESERVE);
+			  }));
+
+	btree_trans_put(trans);
+	return ret;
+}
+
+static void full_leaf_main(void *arg)
+{
+	struct full_leaf *l = arg;
+	u64 v = 0;
+	u32 nr = 0;
+
+	l->ret = fx_open(&l->fx);
+	for (u32 i = 0; l->after && !l->ret && i < l->nr; i++) {
+		l->ret = fx_get(&l->fx, BTREE_ID_lru, POS(1, i), &v);
+		if (!l->ret && v != i + 1000000ULL)
+			l->ret = -BCFS_ERR_bset_corrupt;
+	}
+	if (l->after)
+		return;
+	while (!l->ret && (l->nr ? nr < l->nr : btree_depth(l->fx.c, BTREE_ID_lru) < 2)) {
+		l->ret = fx_set(&l->fx, BTREE_ID_lru, POS(1, nr), nr, NULL);
+		nr++;
+	}
+	if (!l->nr) {
+		l->nr = nr - 1;
+		return;
+	}
+	l->ret = l->ret ?: journal_flush_pins(l->fx.j, UINT64_MAX) ?: journal_flush(l->fx.j);
+	for (u32 i = 0; !l->ret && i < nr; i++)
+		l->ret = overwrite(&l->fx, i, i + 1000000ULL);
+	if (!l->ret && btree_depth(l->fx.c, BTREE_ID_lru) != 1)
+		l->ret = -BCFS_ERR_bset_corrupt;
+	l->ret = l->ret ?: journal_flush(l->fx.j);
+}
+
+static void full_leaf_run(struct full_leaf *l, struct sim_image **img)
+{
+	const struct sim_crash none = {.rule = SIM_CRASH_NONE};
+	struct sim_bdev_opts o = {.size_bytes = fx_tiny.dev_bytes};
+
+	l->fx.g = fx_tiny;
+	l->fx.env = env_sim_create(1);
+	cr_assert_eq(*img ? sim_bdev_create_from(l->fx.env, "sim", &o, *img, &l->fx.bdev)
+			  : sim_bdev_create(l->fx.env, "sim", &o, &l->fx.bdev),
+		     0);
+	cr_assert_eq(env_sim_run(l->fx.env, full_leaf_main, l), 0);
+	cr_assert_eq(l->ret, 0, "%s", err_str(l->ret));
+	sim_image_free(*img);
+	*img = sim_bdev_crash(l->fx.bdev, &none);
+}
+
+/* Replay has room for what fitted before the crash: what was overwritten takes none. */
+Test(btree_crash, full_leaf_overwritten)
+{
+	struct full_leaf *l = calloc(3, sizeof(*l));
+	struct sim_image *img = NULL;
+
+	full_leaf_run(&l[0], &img);
+	sim_image_free(img);
+	img = NULL;
+	l[1].nr = l[2].nr = l[0].nr;
+	l[2].after = true;
+	full_leaf_run(&l[1], &img);
+	full_leaf_run(&l[2], &img);
+	sim_image_free(img);
+	free(l);
+}
