@@ -382,8 +382,10 @@ void alloc_worker(void *arg)
 		if (!ret && __atomic_load_n(&a->nr_ready, __ATOMIC_RELAXED) <= a->ready_batch / 2)
 			ret = alloc_fill_ready(a, &found);
 		if (ret) {
-			log_err_ratelimited(a->log, &a->log_limit, "freeing empty buckets: %s",
-					    err_str(ret));
+			/* That all has stopped is said by who stopped it. */
+			if (ret != -BCFS_ERR_btree_halted && !journal_error(a->journal))
+				log_err_ratelimited(a->log, &a->log_limit,
+						    "freeing empty buckets: %s", err_str(ret));
 			/* Those who wait must not wait for ever. */
 			env_mutex_lock(&a->lock);
 			a->rounds++;
