@@ -119,21 +119,48 @@ static bool may_skip(const struct journal_replay *r, int err)
 	return r->damaged && (err_is_damage(err) || err == -BCFS_ERR_bset_too_big);
 }
 
+/* Is key @i the newest of its position? */
+static bool is_newest(const replay_keys *keys, size_t i)
+{
+	const struct replay_key *k = &keys->data[i], *n = k + 1;
+
+	return i + 1 == keys->nr || n->id != k->id || n->level != k->level ||
+	       !bpos_eq(n->k->k.p, k->k->k.p);
+}
+
+/*
+ * Keys [first, end), of one level. What is deleted goes first: it never needs more room than it
+ * takes, and what is inserted may need its.
+ */
+static int replay_level(struct btree_trans *trans, const struct journal_replay *r,
+			const replay_keys *keys, size_t first, size_t end)
+{
+	int ret = 0;
+
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (size_t i = first; !ret && i < end; i++) {
+			const struct replay_key *k = &keys->data[i];
+
+			if (!is_newest(keys, i) || bkey_deleted(&k->k->k) == pass)
+				continue;
+			ret = lockrestart_do(trans, replay_one(trans, k));
+			if (ret && may_skip(r, ret))
+				ret = 0;
+		}
+	return ret;
+}
+
 int btree_replay(struct btree_fs *c, const struct journal_replay *r)
 {
 	replay_keys keys = {0};
 	int ret = replay_collect(r, &keys);
 	struct btree_trans *trans = btree_trans_get(c);
 
-	for (size_t i = 0; !ret && i < keys.nr; i++) {
-		struct replay_key *k = &keys.data[i], *n = k + 1;
-
-		if (i + 1 < keys.nr && n->id == k->id && n->level == k->level &&
-		    bpos_eq(n->k->k.p, k->k->k.p))
-			continue; /* a newer one follows */
-		ret = lockrestart_do(trans, replay_one(trans, k));
-		if (ret && may_skip(r, ret))
-			ret = 0;
+	for (size_t i = 0, end; !ret && i < keys.nr; i = end) {
+		for (end = i + 1; end < keys.nr && keys.data[end].id == keys.data[i].id &&
+				  keys.data[end].level == keys.data[i].level;)
+			end++;
+		ret = replay_level(trans, r, &keys, i, end);
 	}
 	btree_trans_put(trans);
 	darray_exit(&keys);

@@ -422,25 +422,40 @@ Test(btree_crash, small)
 struct full_leaf {
 	struct fx fx;
 	u32 nr; /* keys; 0: as many as one leaf takes is to be found out */
-	bool after;
+	bool after, move;
 	int ret;
 };
 
-/* By a longer value. */
-static int overwrite(struct fx *fx, u32 i, u64 v)
+static int overwrite_step(struct btree_trans *trans, struct bpos pos, u64 v)
+{
+	struct bkey_i *k = btree_trans_alloc_key(trans, v ? KEY_TYPE_cookie : KEY_TYPE_deleted, pos,
+						 v ? 16 : 0);
+
+	if (v)
+		memcpy(k->v, &v, 8);
+	return btree_trans_insert(trans, BTREE_ID_lru, k, BTREE_UPDATE_RESERVE);
+}
+
+/* By a longer value; 0: by nothing. */
+static int overwrite(struct fx *fx, struct bpos pos, u64 v)
 {
 	struct btree_trans *trans = btree_trans_get(fx->c);
-	int ret =
-		commit_do(trans, NULL, 0, ({
-				  struct bkey_i *k = btree_trans_alloc_key(trans, KEY_TYPE_cookie,
-									   POS(1, i), 16);
-
-				  memcpy(k->v, &v, 8);
-				  btree_trans_insert(trans, BTREE_ID_lru, k, BTREE_UPDATE_RESERVE);
-			  }));
+	int ret = commit_do(trans, NULL, 0, overwrite_step(trans, pos, v));
 
 	btree_trans_put(trans);
 	return ret;
+}
+
+/* Where key @i is afterwards. */
+static struct bpos moved_to(const struct full_leaf *l, u32 i)
+{
+	return POS(l->move ? 0 : 1, i);
+}
+
+/* Fewer when they move: their whiteouts take room. */
+static u32 nr_after(const struct full_leaf *l)
+{
+	return l->move ? l->nr / 8 * 7 : l->nr;
 }
 
 static void full_leaf_main(void *arg)
@@ -450,8 +465,8 @@ static void full_leaf_main(void *arg)
 	u32 nr = 0;
 
 	l->ret = fx_open(&l->fx);
-	for (u32 i = 0; l->after && !l->ret && i < l->nr; i++) {
-		l->ret = fx_get(&l->fx, BTREE_ID_lru, POS(1, i), &v);
+	for (u32 i = 0; l->after && !l->ret && i < nr_after(l); i++) {
+		l->ret = fx_get(&l->fx, BTREE_ID_lru, moved_to(l, i), &v);
 		if (!l->ret && v != i + 1000000ULL)
 			l->ret = -BCFS_ERR_bset_corrupt;
 	}
@@ -466,8 +481,10 @@ static void full_leaf_main(void *arg)
 		return;
 	}
 	l->ret = l->ret ?: journal_flush_pins(l->fx.j, UINT64_MAX) ?: journal_flush(l->fx.j);
-	for (u32 i = 0; !l->ret && i < nr; i++)
-		l->ret = overwrite(&l->fx, i, i + 1000000ULL);
+	for (u32 i = 0; l->move && !l->ret && i < nr; i++)
+		l->ret = overwrite(&l->fx, POS(1, i), 0);
+	for (u32 i = 0; !l->ret && i < nr_after(l); i++)
+		l->ret = overwrite(&l->fx, moved_to(l, i), i + 1000000ULL);
 	if (!l->ret && btree_depth(l->fx.c, BTREE_ID_lru) != 1)
 		l->ret = -BCFS_ERR_bset_corrupt;
 	l->ret = l->ret ?: journal_flush(l->fx.j);
@@ -489,8 +506,7 @@ static void full_leaf_run(struct full_leaf *l, struct sim_image **img)
 	*img = sim_bdev_crash(l->fx.bdev, &none);
 }
 
-/* Replay has room for what fitted before the crash: what was overwritten takes none. */
-Test(btree_crash, full_leaf_overwritten)
+static void full_leaf(bool move)
 {
 	struct full_leaf *l = calloc(3, sizeof(*l));
 	struct sim_image *img = NULL;
@@ -499,9 +515,22 @@ Test(btree_crash, full_leaf_overwritten)
 	sim_image_free(img);
 	img = NULL;
 	l[1].nr = l[2].nr = l[0].nr;
+	l[1].move = l[2].move = move;
 	l[2].after = true;
 	full_leaf_run(&l[1], &img);
 	full_leaf_run(&l[2], &img);
 	sim_image_free(img);
 	free(l);
+}
+
+/* Replay has room for what fitted before the crash: what was overwritten takes none. */
+Test(btree_crash, full_leaf_overwritten)
+{
+	full_leaf(false);
+}
+
+/* Nor does what was deleted, wherever it lies. */
+Test(btree_crash, full_leaf_moved)
+{
+	full_leaf(true);
 }
