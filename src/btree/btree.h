@@ -36,6 +36,7 @@ struct log;
 	x(root_shrink, "") \
 	x(evictions, "nodes dropped from the cache") \
 	x(cannibalized, "evictions because no memory could be had") \
+	x(over_limit, "nodes added above the limit of the cache") \
 	x(relock_fails, "locks that could not be retaken") \
 	x(restarts, "transaction restarts") \
 	x(lock_waits, "waits for a node's lock") \
@@ -56,8 +57,10 @@ struct btree_counters {
 struct btree_fs_opts {
 	u32 block_bytes;
 	u32 node_bytes;
-	u64 cache_bytes; /* limit of the node cache; at least btree_cache_min_bytes() */
-	u64 magic;	 /* BCFS_BTREE_MAGIC ^ the filesystem's */
+	/* Limit of the node cache, at least btree_cache_min_bytes(). Exceeded where nothing else
+	 * would make progress, for a while: see struct btree_cache. */
+	u64 cache_bytes;
+	u64 magic; /* BCFS_BTREE_MAGIC ^ the filesystem's */
 	u8 csum_type;
 	const struct bkey_ops_table *ops;
 	const struct btree_space_ops *space;
@@ -124,6 +127,7 @@ bool btree_root_key(struct btree_fs *c, enum btree_id id, struct bkey_i *dst, un
 void btree_counters(struct btree_fs *c, struct btree_counters *ret);
 struct btree_cache_stats {
 	u64 nodes, bytes, dirty, limit_bytes;
+	u64 peak_bytes; /* the most there were, but for replay */
 };
 void btree_cache_stats(struct btree_fs *c, struct btree_cache_stats *ret);
 void btree_fs_to_text(struct printbuf *out, struct btree_fs *c);

@@ -98,25 +98,56 @@ static inline void btree_node_clear(struct btree *b, u32 f)
 
 #define BTREE_CACHE_HINTS 4096
 
+/*
+ * The limit is about nodes that have memory: in use, or on the free list. Memory for a node is
+ * had, in this order: from the free list, as long as the reserve stays (interior updates may take
+ * it); new, below the limit; from a clean node, while enough of them are left for the transactions
+ * at work; at last, by the one thread that holds `cannibalize`, from a dirty node that it
+ * writes. Whoever finds the lock taken waits, with nothing locked, and tries again.
+ *
+ * Above the limit goes, a node at a time, and never while holding a node's lock to wait for it,
+ *  1. the holder of `cannibalize`, for what it needs to write others' nodes: their parents, read
+ *     in, and the new nodes of interior updates (three each, at most two of them nested). It never
+ *     waits for memory, or nobody would get any;
+ *  2. who has waited in vain for NODE_WAIT_MS. The holder may be waiting for just this thread: for
+ *     the journal, which waits for reclaim; for buckets found or freed. Such rings end here;
+ *  3. a transaction that has read more than half of the limit without coming to its end: it needs
+ *     that much at once, or others evict what it has read. It evicts nobody's. Without that,
+ *     transactions that do not fit the cache together would restart each other for ever;
+ *  4. replay, which may write nothing.
+ * So the most there is, is the limit, a node for each thread and NODE_WAIT_MS that rings last, and
+ * what the transactions of case 3 that are at work need at once. Counted: over_limit.
+ *
+ * Down again: while there are too many nodes, memory that comes free is given back to the system,
+ * and whoever evicts a node for itself evicts a second one; so does the journal's reclaim. That is,
+ * as long as enough clean ones are left: what was read a moment ago is wanted, and where the excess
+ * is dirty, evicting the clean ones would only make transactions that need several of them push out
+ * one another's for ever. Dirty nodes are written instead, two for one.
+ *
+ * A thread that has waited keeps what it got for the node that it then reads (btree_trans.mem):
+ * it is never overtaken twice.
+ */
 struct btree_cache {
 	struct env_mutex lock;
 	struct env_mutex cannibalize; /* held by the one who takes what others still want */
+	_Atomic u64 cannibal;	      /* the thread that holds it; 0: none */
 	struct cds_lfht *table;
 	/* Nodes lately found, by hash: a guess that is checked. A struct btree is never freed. */
 	struct btree *_Atomic hints[BTREE_CACHE_HINTS];
 	DARRAY(struct btree *) all; /* every struct btree there is; lock */
 	/*
 	 * Memory of the nodes' buffers, in pieces of many: huge pages, for a search jumps about in
-	 * all of it. Given back at the end only, as every struct btree keeps its buffers; lock.
+	 * all of it. Addresses are given back at the end only; lock.
 	 */
 	DARRAY(void *) slabs;
 	u32 slab_used;	    /* bytes of the last one; lock */
-	struct btree *free; /* with buffers, not in use; lock */
-	u32 nr_free;
-	u32 nr_reserved; /* of the free ones, kept for interior updates; lock */
-	u32 limit;	 /* nodes */
-	u32 reserve;
-	u32 clock;
+	struct btree *free; /* with memory, not in use; lock */
+	struct btree *bare; /* their memory was given back; lock */
+	u32 nr_free, nr_bare;
+	u32 peak;    /* of nodes with memory since the start; lock */
+	u32 limit;   /* nodes with memory */
+	u32 reserve; /* free ones that only interior updates take */
+	u32 clock;   /* lock */
 };
 
 struct btree_root {
@@ -166,10 +197,13 @@ struct btree_trans {
 	struct bkey_i *log; /* a jset log entry's payload */
 	u32 log_u64s;
 	u32 restarts;
+	u32 fills; /* nodes read since it last began anew, other than by a restart */
+	bool restarted;
 	bool usage_dirty;
 	bool in_use;
 	s64 usage[BCFS_ACCOUNTING_NR];
-	u64 *scratch; /* btree_node_mem_bytes() */
+	u64 *scratch;	   /* btree_node_mem_bytes() */
+	struct btree *mem; /* waited for: of the next node to be read; see struct btree_cache */
 	struct interior_swap *swap;
 	struct {
 		u8 id, level;
@@ -307,8 +341,10 @@ void btree_cache_prefetch(struct btree_fs *c, enum btree_id id, unsigned level, 
  * but waits.
  */
 struct btree *btree_node_mem_alloc(struct btree_fs *c, bool reserve, int *ret);
-/* Back to the free list: intent and write locked, unhashed. */
+/* Back to the free list, or to the system: intent and write locked, unhashed. */
 void btree_node_mem_free(struct btree_fs *c, struct btree *b);
+/* Evict what is above the limit, if it can be spared. Nothing held. */
+void btree_cache_shrink(struct btree_fs *c);
 /*
  * Make reachable under @hash: write locked. -BCFS_ERR_btree_node_exists if another is there. Takes
  * no memory, so it never waits.

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #define CACHE_RESERVE_NODES 12
-#define CACHE_CLEAN_MIN	    16U /* at least so many clean nodes, before a recent one is evicted */
-#define CACHE_MIN_NODES	    (CACHE_RESERVE_NODES + 2 * BTREE_ID_NR + 16)
+/* So many clean nodes, or a quarter of the limit, stay for those at work. */
+#define CACHE_CLEAN_MIN 64U
+#define CACHE_MIN_NODES (CACHE_RESERVE_NODES + 2 * BTREE_ID_NR + 16)
+#define NODE_WAIT_MS	100 /* in vain for memory: then the limit does not count */
 
 u64 btree_cache_min_bytes(u32 node_bytes)
 {
@@ -82,25 +84,82 @@ static struct btree *node_slab_alloc(struct btree_fs *c)
 	return b;
 }
 
-/* A new struct btree, intent and write locked, with buffers. cache.lock held. */
+/* Whole pages of its keys and aux trees: nobody looks at them before it has a life again. */
+static void node_pages_release(struct btree_fs *c, struct btree *b)
+{
+	uintptr_t start = (uintptr_t)b->keys.aux;
+	uintptr_t end = (uintptr_t)b->keys.data + btree_node_mem_bytes(c);
+
+	start = round_up(start, (uintptr_t)4096);
+	end = round_down(end, (uintptr_t)4096);
+	if (start < end)
+		env_release_pages(c->env, (void *)start, end - start);
+}
+
+/* Nodes with memory. cache.lock held, as for the next two. */
+static u32 cache_nr_mem(const struct btree_cache *bc)
+{
+	return bc->all.nr - bc->nr_bare;
+}
+
+static bool cache_over(const struct btree_cache *bc)
+{
+	return cache_nr_mem(bc) > bc->limit;
+}
+
+/* A struct btree off a list: stale finders may hold it for a moment, and never wait while they do.
+ */
+static struct btree *list_pop(struct btree **list, u32 *nr)
+{
+	struct btree *b = *list;
+
+	*list = b->free_next;
+	b->free_next = NULL;
+	--*nr;
+	return b;
+}
+
+/*
+ * A struct btree with memory that no list has. cache.lock held; to be locked without it, see
+ * node_lock_free().
+ */
 static struct btree *node_new(struct btree_fs *c)
 {
+	struct btree_cache *bc = &c->cache;
 	struct btree *b;
 
-	if (darray_push(&c->cache.all, NULL))
+	if (bc->bare) {
+		b = list_pop(&bc->bare, &bc->nr_bare);
+		goto out;
+	}
+
+	if (darray_push(&bc->all, NULL))
 		return NULL;
 	b = node_slab_alloc(c);
 	if (!b) {
-		c->cache.all.nr--;
+		bc->all.nr--;
 		return NULL;
 	}
 	c->cache.all.data[c->cache.all.nr - 1] = b;
 	b->c = c;
-	b->idx = c->cache.all.nr - 1;
+	b->idx = bc->all.nr - 1;
 	b->pins[1].kind = 1;
 	six_init(&b->lock, c->env);
-	six_lock(&b->lock, SIX_INTENT);
-	six_lock(&b->lock, SIX_WRITE);
+out:
+	if (atomic_load(&c->started)) {
+		bc->peak = max(bc->peak, cache_nr_mem(bc));
+		if (cache_over(bc))
+			btree_count(c, over_limit);
+	}
+	return b;
+}
+
+static struct btree *node_lock_free(struct btree *b)
+{
+	if (b) {
+		six_lock(&b->lock, SIX_INTENT);
+		six_lock(&b->lock, SIX_WRITE);
+	}
 	return b;
 }
 
@@ -127,7 +186,7 @@ int btree_cache_init(struct btree_fs *c)
 		env_mutex_unlock(&bc->lock);
 		if (!b)
 			return -BCFS_ERR_nomem;
-		btree_node_mem_free(c, b);
+		btree_node_mem_free(c, node_lock_free(b));
 	}
 	return 0;
 }
@@ -303,8 +362,8 @@ static struct btree *evict(struct btree_fs *c, struct btree *b, bool second_chan
 }
 
 /*
- * What was read a moment ago is wanted: with few clean nodes left a transaction that needs several
- * would push out one by another for ever. Then some are to be written instead. cache.lock held.
+ * Clean nodes enough that one may go? With few left a transaction that needs several would push
+ * out one by another for ever; then some are to be written instead. cache.lock held.
  */
 static bool cache_enough_clean(struct btree_cache *bc)
 {
@@ -363,37 +422,29 @@ static void node_reset(struct btree *b)
 	memset(&b->key, 0, sizeof(b->key));
 }
 
-static struct btree *free_list_pop(struct btree_cache *bc)
-{
-	struct btree *b = bc->free;
-
-	bc->free = b->free_next;
-	b->free_next = NULL;
-	bc->nr_free--;
-	return b;
-}
-
 /* One attempt without waiting. */
-static struct btree *node_mem_take(struct btree_fs *c, bool reserve)
+static struct btree *node_mem_take(struct btree_fs *c, bool reserve, bool over)
 {
 	struct btree_cache *bc = &c->cache;
-	struct btree *b = NULL;
+	struct btree *b = NULL, *second = NULL;
+	bool locked = false;
 
 	env_mutex_lock(&bc->lock);
-	if (bc->nr_free > (reserve ? 0 : bc->reserve)) {
-		b = free_list_pop(bc);
-		env_mutex_unlock(&bc->lock);
-		/* Stale finders may hold it for a moment; they never wait while they do. */
-		six_lock(&b->lock, SIX_INTENT);
-		six_lock(&b->lock, SIX_WRITE);
-		return b;
-	}
-	if (bc->all.nr < bc->limit || !atomic_load(&c->started))
+	if (bc->nr_free > (reserve ? 0 : bc->reserve))
+		b = list_pop(&bc->free, &bc->nr_free);
+	else if (over || cache_nr_mem(bc) < bc->limit || !atomic_load(&c->started))
 		b = node_new(c);
-	if (!b && cache_enough_clean(bc))
+	if (!b && cache_enough_clean(bc)) {
 		b = cache_evict_one(c, true) ?: cache_evict_one(c, true);
+		locked = true;
+		/* Two for one, to the reserve or to the system. */
+		if (b && (cache_over(bc) || bc->nr_free < bc->reserve) && cache_enough_clean(bc))
+			second = cache_evict_one(c, true);
+	}
 	env_mutex_unlock(&bc->lock);
-	return b;
+	if (second)
+		btree_node_mem_free(c, second);
+	return locked ? b : node_lock_free(b);
 }
 
 /* Ready to be filled and made known; else it goes back. */
@@ -411,41 +462,67 @@ static struct btree *node_mem_prepare(struct btree_fs *c, struct btree *b)
 	return b;
 }
 
-/* Nothing clean is left: write somebody's node out and take what that frees. */
-static struct btree *node_mem_cannibalize(struct btree_fs *c)
+/* Any clean node; if there is none and @over, one more than there should be. */
+static struct btree *node_mem_force(struct btree_fs *c, bool over)
+{
+	struct btree_cache *bc = &c->cache;
+	struct btree *fresh = NULL;
+
+	env_mutex_lock(&bc->lock);
+	struct btree *b = cache_evict_one(c, false);
+	if (!b && over)
+		fresh = node_new(c);
+	env_mutex_unlock(&bc->lock);
+	return b ?: node_lock_free(fresh);
+}
+
+/*
+ * Write a dirty node, and another one so that there are more clean ones; what is evicted is what
+ * was not used lately. `cannibalize` is held. Not to wait for a write that is under way: we may be
+ * here on the way to finishing writes of our own, of those very nodes.
+ */
+static struct btree *node_mem_write_some(struct btree_fs *c)
 {
 	struct btree_cache *bc = &c->cache;
 	struct btree *b = NULL;
+	unsigned written = 0;
 
-	/* Whoever comes here while another is at it goes over the limit instead of waiting in a
-	 * ring. */
-	if (!env_mutex_trylock(&bc->cannibalize)) {
-		env_mutex_lock(&bc->lock);
-		b = node_new(c);
-		env_mutex_unlock(&bc->lock);
-		return b;
-	}
-	/* Not to wait: we may be here on the way to finishing writes of our own, of those very
-	 * nodes. */
-	for (unsigned tries = 0; !b && tries < 64; tries++) {
+	for (unsigned tries = 0; written < 2 && tries < 64; tries++) {
 		u64 hash;
 
 		env_mutex_lock(&bc->lock);
-		struct btree *dirty = cache_dirty_one(c, &hash);
+		struct btree *dirty =
+			b && cache_enough_clean(bc) ? NULL : cache_dirty_one(c, &hash);
 		env_mutex_unlock(&bc->lock);
 		if (!dirty || btree_node_flush(c, dirty, hash, false))
 			break;
+		if (journal_pin_active(&dirty->pins[0]) || journal_pin_active(&dirty->pins[1]))
+			continue; /* under way, or written to again */
+		written++;
+		if (b)
+			continue;
 		env_mutex_lock(&bc->lock);
-		b = evict(c, dirty, false);
+		b = cache_evict_one(c, true) ?: evict(c, dirty, false);
 		env_mutex_unlock(&bc->lock);
 	}
+	return b;
+}
+
+/* Few clean ones are left: write somebody's node out and take what that frees. */
+static struct btree *node_mem_cannibalize(struct btree_fs *c, bool force)
+{
+	struct btree_cache *bc = &c->cache;
+	u64 self = env_thread_self_id(c->env) + 1;
+
+	if (!env_mutex_trylock(&bc->cannibalize))
+		return force || atomic_load(&bc->cannibal) == self ? node_mem_force(c, true) : NULL;
+	atomic_store(&bc->cannibal, self);
+	struct btree *b = node_mem_write_some(c);
 	if (b)
 		btree_count(c, cannibalized);
-	if (!b) {
-		env_mutex_lock(&bc->lock);
-		b = cache_evict_one(c, false) ?: node_new(c);
-		env_mutex_unlock(&bc->lock);
-	}
+	else
+		b = node_mem_force(c, force);
+	atomic_store(&bc->cannibal, 0);
 	env_mutex_unlock(&bc->cannibalize);
 	return b;
 }
@@ -453,14 +530,15 @@ static struct btree *node_mem_cannibalize(struct btree_fs *c)
 struct btree *btree_node_mem_alloc(struct btree_fs *c, bool reserve, int *ret)
 {
 	for (unsigned tries = 0;; tries++) {
-		struct btree *b =
-			node_mem_prepare(c, node_mem_take(c, reserve) ?: node_mem_cannibalize(c));
+		bool force = tries >= NODE_WAIT_MS;
+		struct btree *b = node_mem_prepare(c, node_mem_take(c, reserve, false)
+							      ?: node_mem_cannibalize(c, force));
 
 		if (b) {
 			*ret = 0;
 			return b;
 		}
-		if (!reserve && tries > 100) {
+		if (!reserve && tries > 2 * NODE_WAIT_MS) {
 			*ret = -BCFS_ERR_nomem;
 			return NULL;
 		}
@@ -470,16 +548,41 @@ struct btree *btree_node_mem_alloc(struct btree_fs *c, bool reserve, int *ret)
 
 void btree_node_mem_free(struct btree_fs *c, struct btree *b)
 {
+	struct btree_cache *bc = &c->cache;
+
 	assert(!b->handle && !atomic_load(&b->hash_val));
 	node_reset(b);
 	six_unlock(&b->lock, SIX_WRITE);
 	six_unlock(&b->lock, SIX_INTENT);
 
-	env_mutex_lock(&c->cache.lock);
-	b->free_next = c->cache.free;
-	c->cache.free = b;
-	c->cache.nr_free++;
-	env_mutex_unlock(&c->cache.lock);
+	env_mutex_lock(&bc->lock);
+	bool over = cache_over(bc) && bc->nr_free >= bc->reserve;
+	if (over) {
+		node_pages_release(c, b);
+		b->free_next = bc->bare;
+		bc->bare = b;
+		bc->nr_bare++;
+	} else {
+		b->free_next = bc->free;
+		bc->free = b;
+		bc->nr_free++;
+	}
+	env_mutex_unlock(&bc->lock);
+}
+
+void btree_cache_shrink(struct btree_fs *c)
+{
+	struct btree_cache *bc = &c->cache;
+
+	for (unsigned i = 0; i < JOURNAL_MAX_PINS_BATCH; i++) {
+		env_mutex_lock(&bc->lock);
+		struct btree *b =
+			cache_over(bc) && cache_enough_clean(bc) ? cache_evict_one(c, true) : NULL;
+		env_mutex_unlock(&bc->lock);
+		if (!b)
+			return;
+		btree_node_mem_free(c, b);
+	}
 }
 
 /* ---- reading nodes in ---- */
@@ -494,16 +597,17 @@ int btree_cache_fill(struct btree_trans *trans, enum btree_id id, unsigned level
 	if (!hash || k->k.u64s > BTREE_PTR_U64s_MAX)
 		return -BCFS_ERR_btree_node_bad_ptr;
 
-	struct btree *b = node_mem_prepare(c, node_mem_take(c, false));
+	/* It has read more than could be kept for it: others evict what it needs, before it has
+	 * all. */
+	bool over = ++trans->fills > c->cache.limit / 2;
+	struct btree *b = trans->mem ?: node_mem_prepare(c, node_mem_take(c, false, over));
 	if (!b) {
 		/* Memory must be waited for: with nothing held, and then all is looked up again. */
 		btree_trans_unlock(trans);
-		b = btree_node_mem_alloc(c, false, &ret);
-		if (!b)
-			return ret;
-		btree_node_mem_free(c, b);
-		return btree_trans_restart(trans, -BCFS_ERR_restart_mem);
+		trans->mem = btree_node_mem_alloc(c, false, &ret);
+		return trans->mem ? btree_trans_restart(trans, -BCFS_ERR_restart_mem) : ret;
 	}
+	trans->mem = NULL;
 	b->id = id;
 	b->level = level;
 	b->max_key = k->k.p;
@@ -590,6 +694,7 @@ void btree_cache_stats(struct btree_fs *c, struct btree_cache_stats *ret)
 		ret->dirty +=
 			journal_pin_active(&(*p)->pins[0]) || journal_pin_active(&(*p)->pins[1]);
 	}
-	ret->bytes = bc->all.nr * per_node;
+	ret->bytes = cache_nr_mem(bc) * per_node;
+	ret->peak_bytes = bc->peak * per_node;
 	env_mutex_unlock(&bc->lock);
 }

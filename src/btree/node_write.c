@@ -460,5 +460,6 @@ int btree_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u6
 		if (hash)
 			ret = btree_node_flush(c, later[i], hash, true) ?: ret;
 	}
+	btree_cache_shrink(c);
 	return ret;
 }

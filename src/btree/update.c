@@ -41,6 +41,8 @@ struct btree_trans *btree_trans_get(struct btree_fs *c)
 	assert(!t->in_use && !t->iters);
 	t->in_use = true;
 	t->restarts = 0;
+	t->restarted = false;
+	t->fills = 0;
 	return t;
 }
 
@@ -70,6 +72,10 @@ void btree_trans_put(struct btree_trans *trans)
 	btree_trans_reset_updates(trans);
 	assert(!trans->iters);
 	assert(!trans->swap);
+	if (trans->mem) {
+		btree_node_mem_free(c, trans->mem);
+		trans->mem = NULL;
+	}
 	trans->in_use = false;
 	env_mutex_lock(&c->trans_lock);
 	trans->pool_next = c->trans_pool;
@@ -96,6 +102,9 @@ void btree_trans_reset_updates(struct btree_trans *trans)
 void btree_trans_begin(struct btree_trans *trans)
 {
 	btree_trans_reset_updates(trans);
+	if (!trans->restarted)
+		trans->fills = 0;
+	trans->restarted = false;
 	/*
 	 * What iterators of an outer loop have seen is not this run's: nothing would ever
 	 * make them true again, and the commit would restart for ever.
@@ -107,6 +116,7 @@ void btree_trans_begin(struct btree_trans *trans)
 int btree_trans_restart(struct btree_trans *trans, int restart)
 {
 	trans->restarts++;
+	trans->restarted = true;
 	btree_count(trans->c, restarts);
 	return restart;
 }

@@ -215,6 +215,12 @@ void *env_malloc_huge(struct env *env, size_t size)
 	return p;
 }
 
+void env_release_pages(struct env *env, void *p, size_t size)
+{
+	if (likely(!env->sim))
+		(void)madvise(p, size, MADV_DONTNEED);
+}
+
 void env_free(struct env *env, void *p)
 {
 	if (unlikely(env->sim))

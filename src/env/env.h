@@ -89,6 +89,11 @@ void *env_realloc(struct env *env, void *p, size_t size);
 void *env_malloc_aligned(struct env *env, size_t align, size_t size);
 /* Large and long-lived, in huge pages where the system has them; aligned to 4096 at least. */
 void *env_malloc_huge(struct env *env, size_t size);
+/*
+ * Part of such memory is not needed for now: what it holds may be gone, and it takes no room until
+ * it is written again. @p and @size: multiples of 4096.
+ */
+void env_release_pages(struct env *env, void *p, size_t size);
 void env_free(struct env *env, void *p);
 
 /* ---- mutex and condition ---- */
@@ -232,7 +237,7 @@ static inline void env_rcu_read_lock(struct env *env)
 
 static inline void env_rcu_read_unlock(struct env *env)
 {
-	/* Not of what it points at: a mutex lies there, whose unlock forgets what others released.
+	/* Not at what it points to: an unlock of a mutex there would forget what others released.
 	 */
 	ENV_TSAN_RELEASE(&env->rcu);
 	if (unlikely(env->sim))

@@ -3,8 +3,9 @@
  * Goal: transactions of several threads on the real environment and a real file neither lose nor
  * mix anything, while nodes split, merge, are evicted and read again and the journal wraps.
  * Method: each thread owns every fourth key of three btrees and checks them against its array;
- * all move amounts between shared accounts in two btrees and see their sum unchanged. A plain
- * program, to be run under ThreadSanitizer too.
+ * all move amounts between shared accounts in two btrees and see their sum unchanged. Some
+ * transactions need so many leaves that two of them do not fit the cache at once. A plain program,
+ * to be run under ThreadSanitizer too.
  */
 #include "btree_fixture.h"
 
@@ -15,6 +16,7 @@
 
 #define NR_THREADS  4
 #define KEYS	    1500 /* of each thread */
+#define BATCH	    40	 /* keys of a large transaction */
 #define ACCOUNTS    12
 #define ACCOUNT_SUM (ACCOUNTS * 1000ULL)
 
@@ -73,9 +75,9 @@ static int set_keys(struct btree_trans *trans, struct worker *w, const u32 *idx,
 
 static void op_write(struct worker *w)
 {
-	unsigned nr = 1 + rnd(w) % 3;
-	u32 idx[3];
-	u64 v[3];
+	unsigned nr = 1 + rnd(w) % (rnd(w) % 16 ? 3 : BATCH);
+	u32 idx[BATCH];
+	u64 v[BATCH];
 
 	for (unsigned i = 0; i < nr; i++) {
 		idx[i] = rnd(w) % KEYS;
@@ -224,6 +226,7 @@ int main(void)
 	unsigned ops = s ? strtoul(s, NULL, 0) : 3000;
 	u64 seed = fx_seed(1);
 	struct btree_counters bc;
+	struct btree_cache_stats cs;
 	struct journal_counters jc;
 	int fd = mkstemp(path), ret;
 
@@ -255,15 +258,21 @@ int main(void)
 	for (unsigned i = 0; i < NR_THREADS; i++)
 		check_all(&w[i]);
 	btree_counters(fx->c, &bc);
+	btree_cache_stats(fx->c, &cs);
 	journal_counters(fx->j, &jc);
 	fprintf(stderr,
 		"splits %llu merges %llu appends %llu evictions %llu cannibalized %llu restarts "
-		"%llu waits %llu reads %llu prefetches %llu wraps %llu\n",
+		"%llu waits %llu reads %llu prefetches %llu wraps %llu cache %llu, at most %llu, "
+		"of "
+		"%llu\n",
 		(unsigned long long)bc.splits, (unsigned long long)bc.merges,
 		(unsigned long long)bc.node_writes_append, (unsigned long long)bc.evictions,
 		(unsigned long long)bc.cannibalized, (unsigned long long)bc.restarts,
 		(unsigned long long)bc.lock_waits, (unsigned long long)bc.node_reads,
-		(unsigned long long)bc.prefetches, (unsigned long long)jc.wraps);
+		(unsigned long long)bc.prefetches, (unsigned long long)jc.wraps,
+		(unsigned long long)cs.bytes, (unsigned long long)cs.peak_bytes,
+		(unsigned long long)cs.limit_bytes);
+	CHECK(cs.bytes <= cs.limit_bytes, "the cache did not shrink");
 	CHECK(ops < 1000 || (bc.splits && bc.merges && bc.evictions && bc.restarts),
 	      "not much happened");
 	ret = fx_close(fx) ?: fx_open(fx);

@@ -184,14 +184,17 @@ static void walk_main(void *arg)
 	btree_cache_stats(r->fx.c, &cs);
 	fprintf(stderr,
 		"splits %llu merges %llu evictions %llu cannibalized %llu reads %llu prefetches "
-		"%llu nodes %llu bytes %llu of %llu\n",
+		"%llu nodes %llu bytes %llu of %llu, at most %llu, over %llu\n",
 		(unsigned long long)bc.splits, (unsigned long long)bc.merges,
 		(unsigned long long)bc.evictions, (unsigned long long)bc.cannibalized,
 		(unsigned long long)bc.node_reads, (unsigned long long)bc.prefetches,
 		(unsigned long long)cs.nodes, (unsigned long long)cs.bytes,
-		(unsigned long long)cs.limit_bytes);
+		(unsigned long long)cs.limit_bytes, (unsigned long long)cs.peak_bytes,
+		(unsigned long long)bc.over_limit);
 	check(bc.splits && bc.merges && bc.evictions && bc.cannibalized && bc.prefetches,
 	      "not enough happened");
+	check(cs.bytes <= cs.limit_bytes, "the cache has %llu bytes, %llu are allowed",
+	      (unsigned long long)cs.bytes, (unsigned long long)cs.limit_bytes);
 	for (unsigned turn = 0; turn < 2; turn++) {
 		struct btree_trans *trans = btree_trans_get(r->fx.c);
 		int ret = 0;
