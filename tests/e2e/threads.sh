@@ -15,7 +15,7 @@ src=$here/../../src
 
 make_image "$T/img" 512M --node-size 16K --journal-size 4M
 mkdir "$M"
-mount_image "$T/img" "$M" -o cache=4M
+mount_image "$T/img" "$M" -o cache=1M
 
 churn()
 {
