@@ -248,13 +248,18 @@ def check_spdx(root):
             for p in paths if want not in "\n".join(read(root, p).split("\n")[:3])]
 
 
-# ---- what libbcfs.so exports ----
+# ---- what libbcfs.so and libbcfs.a export ----
 
-def check_exports(root, library):
-    run = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True)
+def check_exports(root, *libraries):
+    return [line for library in libraries for line in check_library(root, library)]
+
+
+def check_library(root, library):
+    table = "-g" if library.endswith(".a") else "-D"
+    run = subprocess.run(["nm", table, "--defined-only", library], capture_output=True, text=True)
     if run.returncode:
         return [run.stderr.strip()]
-    symbols = [line.split() for line in run.stdout.splitlines()]
+    symbols = [words for words in map(str.split, run.stdout.splitlines()) if len(words) > 1]
     names = {s[-1].split("@")[0] for s in symbols if s[-2] != "A"}
     bad = [f"{library}: exports {n}" for n in sorted(names) if not n.startswith("bcfs_")]
     core = c_files(root, ["src/core"], (".c",))
