@@ -389,7 +389,8 @@ static int flush_start(struct btree_fs *c, struct btree *b, u64 hash, struct btr
 		       u64 *scratch, bool rewrite)
 {
 	six_lock(&b->lock, SIX_INTENT);
-	bool same = atomic_load(&b->hash_val) == hash;
+	/* 0: it is no node any more, or not yet: its memory may be a new one's in the making. */
+	bool same = hash && atomic_load(&b->hash_val) == hash;
 	struct bpos pos = b->max_key;
 	enum btree_id id = b->id;
 	unsigned level = b->level;

@@ -4,11 +4,15 @@
 
 #include <string.h>
 
+/* A ring in which JOURNAL_USER_PINS nodes may be dirty, see journal_space.c. */
 u64 journal_min_bytes(u32 block_bytes, u32 bucket_sectors)
 {
-	u64 bucket = (u64)bucket_sectors * SECTOR_SIZE;
+	u64 bucket = max((u64)bucket_sectors * SECTOR_SIZE, (u64)JOURNAL_BUCKET_BYTES_MIN);
+	u64 pins = (u64)(JOURNAL_SLACK_PINS + JOURNAL_USER_PINS) * journal_pin_bytes(block_bytes);
+	u64 nr = DIV_ROUND_UP(pins, journal_bucket_payload(bucket, block_bytes)) +
+		 JOURNAL_KEEP_RESTART + 1;
 
-	return max(bucket, (u64)JOURNAL_BUCKET_BYTES_MIN) * JOURNAL_BUCKETS_MIN;
+	return bucket * max_t(u64, nr, JOURNAL_BUCKETS_MIN);
 }
 
 static int opts_check(const struct journal_opts *o)
@@ -108,10 +112,10 @@ static void set_sizes(struct journal *j)
 	entry = max(entry, min_t(u64, JOURNAL_BUCKET_BYTES_MIN, j->bucket_bytes));
 	j->entry_bytes = round_down(entry, (u64)j->opts.block_bytes);
 	j->buf_want = min(j->entry_bytes, JOURNAL_BUF_BYTES);
-	j->fixed_bytes = sizeof(struct jset) + JOURNAL_CARRIED_U64s * sizeof(u64);
-	j->res_max_u64s = (j->buf_want - j->fixed_bytes) / sizeof(u64);
+	j->res_max_u64s = (j->buf_want - JOURNAL_FIXED_BYTES) / sizeof(u64);
 	reserve = max_t(u64, DIV_ROUND_UP(reserve, j->bucket_bytes), 2);
 	j->reserve_buckets = min_t(u64, reserve, j->nr_buckets / 2);
+	journal_set_slack(j);
 }
 
 int journal_set_buckets(struct journal *j, const u64 *buckets, unsigned nr)

@@ -30,8 +30,9 @@
  *  3. A reservation at JOURNAL_WATERMARK_reclaim finds room though normal ones are refused: what
  *     is kept for reclaim grows with the number of pins (journal_space.c), so that all can be
  *     dropped though nothing becomes free meanwhile; so also after a crash.
- *  4. No sector of a journal bucket is written twice in one turn of the ring; a failed
- *     write goes to another place.
+ *  4. No sector of a journal bucket is written twice in one turn of the ring, as long as the
+ * journal is open; a failed write goes to another place. After a crash writing goes on behind the
+ * newest entry that counts, over what the crash left of those that were lost.
  *
  * Locking: callers may hold btree locks around journal_res_get(JOURNAL_RES_NONBLOCK), put,
  * pin and add calls; never around a blocking call. The journal calls out (flush_pins, error)

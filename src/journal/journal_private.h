@@ -56,7 +56,10 @@
 #define JOURNAL_ROOT_U64s  21
 #define JOURNAL_USAGE_U64s (1 + BCFS_ACCOUNTING_NR * (sizeof(struct bcfs_jset_usage) / sizeof(u64)))
 /* What every entry keeps free for the carried state. */
-#define JOURNAL_CARRIED_U64s	 (BTREE_ID_NR * JOURNAL_ROOT_U64s + JOURNAL_USAGE_U64s)
+#define JOURNAL_CARRIED_U64s (BTREE_ID_NR * JOURNAL_ROOT_U64s + JOURNAL_USAGE_U64s)
+
+/* Of every entry: its header and the carried state at most. */
+#define JOURNAL_FIXED_BYTES	 (u32)(sizeof(struct jset) + JOURNAL_CARRIED_U64s * sizeof(u64))
 
 #define JOURNAL_BUCKETS_MIN	 8
 #define JOURNAL_BUCKET_BYTES_MIN (8U << 10)
@@ -65,11 +68,19 @@
 /*
  * What it takes to get rid of one pin, in bytes of the journal: an append costs its node's key in
  * the parent, a hundred bytes; a rewrite the keys of new and old node with what the triggers say
- * about their space, up to a kilobyte with its share of the parents that split.
+ * about their space, about a kilobyte with its share of the parents that split. On a full device
+ * a rewrite may have to wait for a flush that makes a place free: then its share of that
+ * entry's carried state, or a whole block.
  */
-#define JOURNAL_PIN_BYTES 1024U
-/* For updates under way when the rest ran out, and pins that came with them. */
-#define JOURNAL_SLACK_BYTES    (4U * JOURNAL_PIN_BYTES)
+#define JOURNAL_PIN_BYTES 2048U
+/*
+ * Pins beyond those there are: what reclaim, discards and interior updates under way make dirty
+ * while everybody else waits: a leaf and an interior node of each btree that keeps account of the
+ * space.
+ */
+#define JOURNAL_SLACK_PINS 16U
+/* What a ring of the least size lets others have. */
+#define JOURNAL_USER_PINS      8U
 #define JOURNAL_WRITE_TRIES    5
 #define JOURNAL_NOMEM_RETRY_NS (10 * ENV_NSEC_PER_MSEC)
 #define JOURNAL_DIRTY_AGE_NS   (30 * ENV_NSEC_PER_SEC)
@@ -138,8 +149,8 @@ struct journal {
 	u32 nr_buckets;
 	u32 entry_bytes; /* largest entry */
 	u32 res_max_u64s;
-	u32 fixed_bytes;     /* of every entry: header and carried state at most */
 	u32 reserve_buckets; /* kept for JOURNAL_WATERMARK_reclaim at least */
+	u32 slack_pins;
 
 	struct env_mutex lock;
 	struct env_cond wait;	     /* whoever waits for room, a flush, a completion */
@@ -194,6 +205,7 @@ struct journal {
 
 	struct env_thread *writer, *done, *reclaim;
 	bool reading_done; /* bucket seqs are known from journal_read() */
+	u32 resume_off; /* ditto: behind the last entry that counts in the newest's bucket, bytes */
 };
 
 /* The word. */
@@ -220,6 +232,19 @@ static inline struct journal_buf *journal_buf_at(struct journal *j, u64 seq)
 static inline u64 jset_bytes(const struct jset *j)
 {
 	return sizeof(*j) + (u64)j->u64s * sizeof(u64);
+}
+
+/* The most that getting rid of a pin takes, in bytes. */
+static inline u32 journal_pin_bytes(u32 block_bytes)
+{
+	return max(JOURNAL_PIN_BYTES, block_bytes);
+}
+/* What reservations can count on in a bucket: an entry lies in one, and is rounded to blocks. */
+static inline u32 journal_bucket_payload(u32 bucket_bytes, u32 block_bytes)
+{
+	u32 room = bucket_bytes - JOURNAL_FIXED_BYTES;
+
+	return max(room - min(room, block_bytes), room / 4);
 }
 
 /* How deep into the reserves an entry may dig. */
@@ -249,6 +274,8 @@ u32 journal_room_for(struct journal *j, u32 least_bytes, u32 want_bytes, enum jo
 bool journal_place(struct journal *j, struct journal_buf *buf, bool new_bucket);
 /* Free buckets that an entry opened with @dig leaves. */
 u32 journal_keep_buckets(const struct journal *j, enum journal_dig dig);
+/* When the ring's size is known. */
+void journal_set_slack(struct journal *j);
 /* After last_seq_ondisk or the pins moved. */
 void journal_space_update(struct journal *j);
 /* How many buckets a flush entry closed now would free. */

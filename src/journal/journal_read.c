@@ -178,6 +178,24 @@ static int cmp_entry(const void *l, const void *r)
 	return cmp_int(a->seq, b->seq) ?: cmp_int(a->sector, b->sector);
 }
 
+/* Where the bucket of the newest entry that counts goes on: behind all in it that count. */
+static void set_resume(const struct reader *r)
+{
+	struct journal *j = r->j;
+	u32 newest = r->nr ? r->e[r->nr - 1].bucket : 0;
+	u64 start = journal_bucket_offset(j, newest);
+
+	j->resume_off = r->nr ? 0 : j->bucket_bytes;
+	for (size_t i = 0; i < r->nr; i++) {
+		const struct journal_replay_entry *e = &r->e[i];
+		u32 off = (e->sector << SECTOR_SHIFT) - start;
+
+		if (e->bucket == newest)
+			j->resume_off = max(j->resume_off, off + round_up((u32)jset_bytes(e->j),
+									  j->opts.block_bytes));
+	}
+}
+
 /* In order, once each (a failed write may have landed after all), none behind the flush entry. */
 static void settle(struct reader *r, struct journal_replay *ret)
 {
@@ -208,6 +226,7 @@ static void settle(struct reader *r, struct journal_replay *ret)
 
 		b->seq = max(b->seq, r->e[i].seq);
 	}
+	set_resume(r);
 }
 
 /* The first seq in [seq, end) that is not blacklisted, or end. */

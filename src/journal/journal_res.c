@@ -60,7 +60,7 @@ int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
 	u64 seq = j->cur_seq, old, new;
 	unsigned idx = seq & (JOURNAL_BUFS - 1);
 	struct journal_buf *buf = &j->bufs[idx];
-	u32 fixed = j->fixed_bytes;
+	u32 fixed = JOURNAL_FIXED_BYTES;
 	u32 least = round_up(fixed + u64s * (u32)sizeof(u64), j->opts.block_bytes);
 	u32 bytes;
 	int ret;

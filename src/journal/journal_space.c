@@ -8,12 +8,14 @@
  */
 #include "journal/journal_private.h"
 
-/* What reservations can count on in a bucket: an entry lies in one, and is rounded to blocks. */
+static u32 pin_bytes(const struct journal *j)
+{
+	return journal_pin_bytes(j->opts.block_bytes);
+}
+
 static u32 bucket_payload(const struct journal *j)
 {
-	u32 room = j->bucket_bytes - j->fixed_bytes;
-
-	return max(room - min(room, j->opts.block_bytes), room / 4);
+	return journal_bucket_payload(j->bucket_bytes, j->opts.block_bytes);
 }
 
 /*
@@ -23,7 +25,7 @@ static u32 bucket_payload(const struct journal *j)
  */
 static u32 reclaim_buckets(const struct journal *j)
 {
-	u64 bytes = (u64)j->nr_pins * JOURNAL_PIN_BYTES + JOURNAL_SLACK_BYTES;
+	u64 bytes = ((u64)j->nr_pins + j->slack_pins) * pin_bytes(j);
 
 	return max_t(u64, DIV_ROUND_UP(bytes, bucket_payload(j)), j->reserve_buckets);
 }
@@ -31,11 +33,20 @@ static u32 reclaim_buckets(const struct journal *j)
 /* The most pins with which @buckets are enough for reclaim. */
 static u32 pins_for(const struct journal *j, u32 buckets)
 {
-	u64 bytes = (u64)buckets * bucket_payload(j);
+	u64 pins = (u64)buckets * bucket_payload(j) / pin_bytes(j);
 
-	if (buckets < j->reserve_buckets || bytes < JOURNAL_SLACK_BYTES)
+	if (buckets < j->reserve_buckets || pins < j->slack_pins)
 		return 0;
-	return min_t(u64, (bytes - JOURNAL_SLACK_BYTES) / JOURNAL_PIN_BYTES, UINT32_MAX);
+	return min_t(u64, pins - j->slack_pins, UINT32_MAX);
+}
+
+/* In a ring that is too small for all of it, as much as leaves others something. */
+void journal_set_slack(struct journal *j)
+{
+	u64 all =
+		(u64)(j->nr_buckets - JOURNAL_KEEP_RESTART - 1) * bucket_payload(j) / pin_bytes(j);
+
+	j->slack_pins = min_t(u64, JOURNAL_SLACK_PINS, all * 2 / 3);
 }
 
 u32 journal_keep_buckets(const struct journal *j, enum journal_dig dig)
@@ -180,16 +191,17 @@ u64 journal_space_target(const struct journal *j)
 }
 
 /*
- * Choose where to begin: a bucket that nothing needs, behind the newest entry's,
- * followed by as many free ones as there are. cur_off is set full, so that the first
- * entry begins a bucket.
+ * Choose where to begin: after a crash behind the newest entry that counts, in its own bucket. What
+ * lies there from entries that were lost is nobody's any more (their seqs are blacklisted before
+ * this session writes), so the rest of the bucket begins a new life; if each session began a bucket
+ * of its own, crashes in recovery would use up the ring. After a clean close all is free: in
+ * another bucket each time.
  */
 void journal_space_init(struct journal *j, u64 newest_seq)
 {
 	u32 newest = 0;
 
 	if (!j->reading_done) {
-		/* A clean start: all is free; begin elsewhere each time. */
 		newest = newest_seq % j->nr_buckets;
 		for (u32 i = 0; i < j->nr_buckets; i++)
 			j->buckets[i].seq = 0;
@@ -199,7 +211,10 @@ void journal_space_init(struct journal *j, u64 newest_seq)
 				newest = i;
 	}
 	j->cur_bucket = newest;
-	j->cur_off = j->bucket_bytes;
+	j->cur_off = j->reading_done ? j->resume_off : j->bucket_bytes;
+	if (j->cur_off < j->bucket_bytes)
+		bdev_new_life(j->bdev, journal_bucket_offset(j, newest) + j->cur_off,
+			      j->bucket_bytes - j->cur_off);
 	j->free_ahead = 0;
 	journal_space_update(j);
 }

@@ -87,7 +87,7 @@ static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
 	c.block = trand_below(&rng, 2) ? 512 : 4096;
 	c.node = c.block == 512 ? 4096U << trand_below(&rng, 3) : 16384;
 	c.bucket = max(c.node, 16384U << trand_below(&rng, 3));
-	c.journal = c.bucket * 8U;
+	c.journal = journal_min_bytes(c.block, c.bucket / 512);
 	c.extent_max = 8192U << trand_below(&rng, 3);
 	c.cache_bytes = 1;
 	c.dev_bytes = (trand_below(&rng, 2) ? 6ULL : 12ULL) << 20;
@@ -101,14 +101,14 @@ static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
 	c.ballast = mode->full;
 	if (mode->full) {
 		c.bucket = max(c.node, 8192U);
-		c.journal = c.bucket * 8U;
+		c.journal = journal_min_bytes(c.block, c.bucket / 512);
 		c.dev_bytes = (1472ULL << 10) + c.journal;
 	}
 	if (c.bulk) {
 		c.block = 512;
 		c.node = 4096;
 		c.bucket = max(c.bucket, c.node);
-		c.journal = c.bucket * 8U;
+		c.journal = journal_min_bytes(c.block, c.bucket / 512);
 		c.dev_bytes = 12ULL << 20;
 	}
 	if (mode->restarts)

@@ -557,7 +557,7 @@ Test(journal, empty_and_geometry)
 	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &j), -BCFS_ERR_journal_geometry);
 	t.opts.bucket_sectors = 8;
 	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &j), -BCFS_ERR_journal_geometry);
-	cr_assert_eq(journal_min_bytes(4096, 32), 128 << 10);
+	cr_assert_eq(journal_min_bytes(4096, 32), 14 * 16 << 10);
 	jt_sim_close(&t);
 }
 

@@ -300,7 +300,7 @@ Test(journal_reserve, least_ring)
 Test(journal_reserve, large_blocks)
 {
 	for (u64 i = 0; i < 20; i++)
-		run(trand_seed(600) + i, 4096, 16 << 10, 8, 60);
+		run(trand_seed(600) + i, 4096, 16 << 10, journal_min_bytes(4096, 32) >> 14, 60);
 }
 
 Test(journal_reserve, many_nodes)
