@@ -172,6 +172,11 @@ void sim_bdev_set_flush_lies(struct bdev *bdev, bool lies);
  * same call as bdev_new_life(). Ranges never announced are not watched.
  */
 void sim_bdev_watch_life(struct bdev *bdev, u64 offset, u64 len);
+/*
+ * @to began with @from's image of a crash at @pos: what was written there in the lives that went on
+ * then, and survived, counts as written. False when pos was forgotten.
+ */
+bool sim_bdev_inherit_lives(struct bdev *to, struct bdev *from, u64 pos);
 /* Violations so far: sectors written twice, buffers that changed in flight. */
 u64 sim_bdev_violations(struct bdev *bdev);
 /* The first violation in words; "" if none. */

@@ -158,6 +158,15 @@ void sim_bdev_watch_life(struct bdev *bdev, u64 offset, u64 len)
 		d->watched = sim_xalloc(words * sizeof(u32));
 		d->written = sim_xalloc(words * sizeof(u32));
 	}
+	if (len && !d->opts.no_log) {
+		if (d->nr_lives == d->max_lives) {
+			d->max_lives = max(64U, d->max_lives * 2);
+			d->lives = realloc(d->lives, d->max_lives * sizeof(d->lives[0]));
+			if (!d->lives)
+				abort();
+		}
+		d->lives[d->nr_lives++] = (struct sim_life){d->log_len, offset, len};
+	}
 	while (sector < end) {
 		u64 word = sector / 32;
 		u32 mask = ~0U << (sector % 32);
@@ -170,12 +179,12 @@ void sim_bdev_watch_life(struct bdev *bdev, u64 offset, u64 len)
 	}
 }
 
-void sim_watch_write(struct sim_bdev *d, u64 offset, u64 len)
+u64 sim_watch_mark(struct sim_bdev *d, u64 offset, u64 len)
 {
 	u64 sector = offset >> SECTOR_SHIFT, end = (offset + len) >> SECTOR_SHIFT, twice = 0;
 
 	if (!d->watched)
-		return;
+		return 0;
 	for (u64 s = sector; s < end; s++) {
 		u32 bit = 1U << (s % 32);
 
@@ -184,14 +193,40 @@ void sim_watch_write(struct sim_bdev *d, u64 offset, u64 len)
 		twice += !!(d->written[s / 32] & bit);
 		d->written[s / 32] |= bit;
 	}
+	return twice;
+}
+
+void sim_watch_write(struct sim_bdev *d, u64 offset, u64 len)
+{
+	u64 twice = sim_watch_mark(d, offset, len);
+
 	if (twice)
 		sim_violation(d, "%llu sectors of [%llu, %llu) were written twice in one life",
 			      (unsigned long long)twice, (unsigned long long)offset,
 			      (unsigned long long)(offset + len));
 }
 
+static u32 *copy_bits(const struct sim_bdev *d, const u32 *bits)
+{
+	u64 bytes = ((d->b.size_bytes >> SECTOR_SHIFT) / 32 + 1) * sizeof(u32);
+
+	return bits ? memcpy(sim_xalloc(bytes), bits, bytes) : NULL;
+}
+
+void sim_watch_reset(struct sim_bdev *d)
+{
+	free(d->base_watched);
+	free(d->base_written);
+	d->base_watched = copy_bits(d, d->watched);
+	d->base_written = copy_bits(d, d->written);
+	d->nr_lives = 0;
+}
+
 void sim_watch_exit(struct sim_bdev *d)
 {
+	free(d->base_watched);
+	free(d->base_written);
+	free(d->lives);
 	free(d->watched);
 	free(d->written);
 	free(d->bad);

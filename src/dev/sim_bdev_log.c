@@ -340,6 +340,7 @@ void sim_bdev_log_reset(struct bdev *bdev)
 	d->base = sim_image_clone(d->current);
 	d->log_start = d->log_len;
 	cursor_reset(d, &d->cursor);
+	sim_watch_reset(d);
 }
 
 u64 sim_bdev_log_len(struct bdev *bdev)
@@ -484,4 +485,56 @@ struct sim_image *sim_bdev_image_at(struct bdev *bdev, u64 pos, const struct sim
 struct sim_image *sim_bdev_crash(struct bdev *bdev, const struct sim_crash *crash)
 {
 	return sim_bdev_image_at(bdev, sim_bdev_log_len(bdev), crash);
+}
+
+/* ---- lives that a crash does not end ---- */
+
+/* Writes to [offset, offset + len) of which the image has nothing never happened. */
+static void unwrite_lost(struct sim_bdev *to, const struct sim_req *req)
+{
+	u8 buf[SECTOR_SIZE];
+
+	for (u64 i = 0; i < nr_sectors(req); i++) {
+		u64 off = i << SECTOR_SHIFT, s = (req->offset + off) >> SECTOR_SHIFT;
+
+		sim_bdev_peek(&to->b, req->offset + off, buf, SECTOR_SIZE);
+		/* Zeroes: who can tell. */
+		if (memcmp(buf, req->data + off, SECTOR_SIZE) ||
+		    (!buf[0] && !memcmp(buf, buf + 1, SECTOR_SIZE - 1)))
+			to->written[s / 32] &= ~(1U << (s % 32));
+	}
+}
+
+bool sim_bdev_inherit_lives(struct bdev *to_bdev, struct bdev *from_bdev, u64 pos)
+{
+	struct sim_bdev *to = to_sim(to_bdev), *from = to_sim(from_bdev);
+	u32 life = 0;
+
+	if (from->opts.no_log || !cursor_seek(from, pos))
+		return false;
+	free(to->watched);
+	free(to->written);
+	to->watched = to->written = NULL;
+	sim_bdev_watch_life(to_bdev, 0, 0);
+	if (from->base_watched) {
+		u64 bytes = ((from_bdev->size_bytes >> SECTOR_SHIFT) / 32 + 1) * sizeof(u32);
+
+		memcpy(to->watched, from->base_watched, bytes);
+		memcpy(to->written, from->base_written, bytes);
+	}
+	for (u64 p = from->log_start; p < pos; p++) {
+		const struct sim_event *ev = &from->events[p - from->log_start];
+
+		for (; life < from->nr_lives && from->lives[life].pos <= p; life++)
+			sim_bdev_watch_life(to_bdev, from->lives[life].offset,
+					    from->lives[life].len);
+		if (ev->kind == SIM_EV_SUBMIT && ev->req->data && !ev->req->lost)
+			sim_watch_mark(to, ev->req->offset, ev->req->len);
+	}
+	for (u32 i = 0; i < from->cursor.nr; i++)
+		if (from->cursor.pending[i].req->data)
+			unwrite_lost(to, from->cursor.pending[i].req);
+	to->nr_lives = 0;
+	sim_watch_reset(to);
+	return true;
 }

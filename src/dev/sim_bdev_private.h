@@ -64,6 +64,11 @@ struct sim_range {
 	u64 start, end;
 };
 
+/* A range was announced as a new life when @pos events had happened. */
+struct sim_life {
+	u64 pos, offset, len;
+};
+
 struct sim_inflight;
 
 struct sim_bdev {
@@ -94,6 +99,9 @@ struct sim_bdev {
 
 	/* A bit per sector, a word per 32 of them; from calloc, so untouched parts cost nothing. */
 	u32 *watched, *written;
+	u32 *base_watched, *base_written; /* as of log_start; NULL: nothing was watched */
+	struct sim_life *lives;		  /* since then */
+	u32 nr_lives, max_lives;
 	u64 nr_violations;
 	char first_violation[160];
 };
@@ -129,7 +137,11 @@ void sim_req_apply(struct sim_image *img, const struct sim_req *req);
 bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault);
 bool sim_is_bad(const struct sim_bdev *d, u64 offset, u64 len);
 void sim_watch_write(struct sim_bdev *d, u64 offset, u64 len);
+/* The same, but only takes note: how many sectors had been written in this life. */
+u64 sim_watch_mark(struct sim_bdev *d, u64 offset, u64 len);
 void sim_watch_exit(struct sim_bdev *d);
+/* The log begins anew. */
+void sim_watch_reset(struct sim_bdev *d);
 void sim_violation(struct sim_bdev *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

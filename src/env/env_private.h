@@ -89,6 +89,8 @@ struct env_sim {
 	u64 now_ns;
 	u64 time_limit_ns;
 	u32 preempt, eager; /* of 1024 */
+	u32 stall_ppm;
+	u64 stall_max_ns;
 
 	struct env_fiber root;
 	struct env_fiber event_fiber; /* stands for "the scheduler" while an event runs */

@@ -253,8 +253,20 @@ void sim_yield(struct env_sim *s)
 	schedule(s);
 }
 
+static u64 stall_ns(struct env_sim *s)
+{
+	if (!s->stall_ppm || s->cur == &s->root || s->cur->rcu_nest ||
+	    sim_rng_next(&s->rng_sched) % 1000000 >= s->stall_ppm)
+		return 0;
+	return 1 + sim_rng_next(&s->rng_sched) % s->stall_max_ns;
+}
+
 void sim_preempt(struct env_sim *s)
 {
+	u64 stall = s->in_event ? 0 : stall_ns(s);
+
+	if (stall)
+		sim_wait(s, NULL, stall, "its turn", NULL);
 	if (s->nr_runnable && !s->in_event && s->preempt &&
 	    sim_rng_next(&s->rng_sched) % 1024 < s->preempt)
 		sim_yield(s);
@@ -421,6 +433,11 @@ void env_sim_set_preempt(struct env *env, u32 per_1024)
 void env_sim_set_eager_events(struct env *env, u32 per_1024)
 {
 	env->sim->eager = per_1024;
+}
+void env_sim_set_stalls(struct env *env, u32 ppm, u64 max_ns)
+{
+	env->sim->stall_ppm = max_ns ? ppm : 0;
+	env->sim->stall_max_ns = max_ns;
 }
 void env_sim_set_time_limit(struct env *env, u64 mono_ns)
 {

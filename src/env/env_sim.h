@@ -54,6 +54,11 @@ void env_sim_set_preempt(struct env *env, u32 per_1024);
  * although fibers could run, so that I/O completes amid computation. Default 0.
  */
 void env_sim_set_eager_events(struct env *env, u32 per_1024);
+/*
+ * Of a million such points, at how many the fiber is not run again for up to max_ns, as a thread
+ * whose processor is wanted elsewhere: what is a moment for one is long for the others. Default 0.
+ */
+void env_sim_set_stalls(struct env *env, u32 ppm, u64 max_ns);
 /* A run that passes this time (of env_mono_ns) ends with -BCFS_ERR_sim_time_limit. 0: none. */
 void env_sim_set_time_limit(struct env *env, u64 mono_ns);
 

@@ -27,23 +27,24 @@ struct mode {
 	unsigned bulk;
 	bool full;
 	const char *must_move; /* counters and totals, separated by spaces: none may stay zero */
+	bool again;
 };
 
 #define RECOVERS "second recovery.btree.replayed_keys recovery.btree.torn_tails "
 
 static const struct mode modes[] = {
 	/* Few operations, all positions. */
-	{"short", 120, 12, 0, 130, false, false, 0, false,
+	{"short", 400, 12, 0, 130, false, false, 0, false,
 	 "second journal.flush recovery.btree.replayed_keys"},
 	/* On a tree with some history. */
-	{"long", 10, 300, 400, 250, false, false, 0, false,
+	{"long", 20, 300, 400, 250, false, false, 0, false,
 	 RECOVERS "recovery.btree.bsets_blacklisted btree.splits btree.merges btree.rewrites "
 		  "journal.wraps journal.noflush alloc.buckets_reused alloc.buckets_discarded"},
 	/* More nodes than the cache holds. */
 	{"evict", 5, 80, 40, 150, false, false, 400, false,
 	 RECOVERS "btree.splits btree.evictions btree.node_reads btree.merges journal.wraps"},
 	/* Little space: every bucket is used again and again, and writes meet ENOSPC. */
-	{"full", 10, 200, 300, 150, false, false, 0, true,
+	{"full", 16, 200, 300, 150, false, false, 0, true,
 	 RECOVERS
 	 "nospc recovery.alloc.waits alloc.buckets_reused alloc.buckets_discarded journal.wraps"},
 	{"restarts", 16, 60, 120, 200, true, false, 0, false,
@@ -53,6 +54,8 @@ static const struct mode modes[] = {
 	 RECOVERS "errors alloc.buckets_reused journal.wraps"},
 	{"evict-faults", 40, 40, 20, 12, false, true, 400, false,
 	 RECOVERS "errors btree.evictions btree.node_reads"},
+	/* One filesystem that is never closed: crash after crash. */
+	{"again", 4, 20, 40, 0, false, false, 0, false, "", true},
 	/* Two processes, one seed: the same run. */
 	{"replay", 6, 60, 20, 0, false, false, 0, false, "journal.flush alloc.buckets_opened"},
 };
@@ -113,6 +116,16 @@ static struct sim_cfg make_cfg(const struct mode *mode, u64 seed)
 	}
 	if (mode->restarts)
 		c.restart_ppm = restarts[trand_below(&rng, ARRAY_SIZE(restarts))];
+	/* Drawn last, so that older seeds keep their geometry. */
+	if (mode->states) {
+		static const u32 stalls[] = {0, 0, 300, 3000}, us[] = {0, 0, 2000, 60000};
+		static const u32 flush_us[] = {0, 0, 30000, 400000};
+
+		c.stall_ppm = stalls[trand_below(&rng, ARRAY_SIZE(stalls))];
+		c.stall_ms = 1 + (u32)trand_below(&rng, 400);
+		c.latency_us = us[trand_below(&rng, ARRAY_SIZE(us))];
+		c.flush_latency_us = flush_us[trand_below(&rng, ARRAY_SIZE(flush_us))];
+	}
 	if (mode->faults) {
 		static const enum sim_fault faults[] = {
 			SIM_FAULT_READ_ERROR, SIM_FAULT_WRITE_ERROR, SIM_FAULT_WRITE_ERROR,
@@ -185,7 +198,11 @@ static void second_level(struct sim_run *r, struct sim_recovery *first, const st
 		struct sim_crash how = {.rule = trand_below(rng, SIM_CRASH_SUBSET),
 					.seed = trand_u64(rng)};
 		struct sim_image *img = sim_bdev_image_at(first->bdev, pos, &how);
-		struct sim_recovery rec = {.run = r, .img = img, .seed = first->seed + 1};
+		struct sim_recovery rec = {.run = r,
+					   .img = img,
+					   .crashed = first->bdev,
+					   .crash_pos = pos,
+					   .seed = first->seed + 1};
 
 		if (!sim_recover(&rec))
 			sim_fail(r, "%s; again while recovering, at %llu, %s: %s", where(p),
@@ -223,8 +240,12 @@ static void one_crash(struct sim_run *r, const struct place *p, struct seen *see
 		      struct totals *t)
 {
 	struct sim_image *img = sim_bdev_image_at(r->bdev, p->pos, &p->how);
-	struct sim_recovery rec = {
-		.run = r, .img = img, .seed = r->cfg.seed + p->pos, .counters = &t->counters};
+	struct sim_recovery rec = {.run = r,
+				   .img = img,
+				   .seed = r->cfg.seed + p->pos,
+				   .counters = &t->counters,
+				   .crashed = r->bdev,
+				   .crash_pos = p->pos};
 	const char *save = getenv("BCFS_SIM_SAVE");
 
 	t->images++;
@@ -289,6 +310,58 @@ static void one_run(const struct mode *mode, u64 seed, struct totals *t)
 	free(r);
 }
 
+/* ---- crash after crash ---- */
+
+/* More ranges of lost sequence numbers than the least superblock has room for. */
+#define AGAIN_CRASHES 1200
+
+static void again(const struct mode *mode, u64 seed, struct totals *t)
+{
+	struct sim_cfg cfg = make_cfg(mode, seed);
+	struct sim_run *r = calloc(1, sizeof(*r));
+	struct sim_recovery *last = NULL;
+	u64 rng = seed ^ 0xa6a1;
+
+	cfg.stall_ppm = 0;
+	sim_run_do(r, &cfg, &t->counters);
+	t->runs++;
+	for (unsigned turn = 0; turn < AGAIN_CRASHES; turn++) {
+		struct sim_recovery *rec = calloc(1, sizeof(*rec));
+		struct bdev *bdev = last ? last->bdev : r->bdev;
+		u64 from = last ? last->synced_pos : r->first_pos, end = sim_bdev_log_len(bdev);
+		struct place p = {.pos = from + trand_below(&rng, end - from + 1)};
+
+		p.how.rule = trand_below(&rng, SIM_CRASH_SUBSET);
+		p.how.seed = trand_u64(&rng);
+		*rec = (struct sim_recovery){.run = r,
+					     .img = sim_bdev_image_at(bdev, p.pos, &p.how),
+					     .crashed = bdev,
+					     .crash_pos = p.pos,
+					     .seed = seed + turn,
+					     .keep_log = true,
+					     .again = true,
+					     .turn = turn};
+		t->images++;
+		t->states++;
+		if (!sim_recover(rec))
+			sim_fail(r, "turn %u, %s: %s", turn, where(&p), rec->msg);
+		if (last ? strcmp(rec->text, last->then[0]) && strcmp(rec->text, last->then[1])
+			 : !sim_run_find(r, p.pos, text_hash(rec->text)))
+			sim_fail(r, "turn %u, %s: not what was there:\n%s\nwas:\n%s\nor:\n%s", turn,
+				 where(&p), rec->text, last ? last->then[0] : "",
+				 last ? last->then[1] : "");
+		sim_image_free((struct sim_image *)rec->img);
+		if (last)
+			sim_recovery_free(last);
+		free(last);
+		last = rec;
+	}
+	sim_recovery_free(last);
+	free(last);
+	sim_run_free(r);
+	free(r);
+}
+
 /* ---- the same run twice ---- */
 
 static u64 run_hash(const struct mode *mode, u64 seed, struct totals *t)
@@ -343,6 +416,8 @@ static void run(const struct mode *mode, u64 seed, struct totals *t)
 {
 	if (mode->states)
 		one_run(mode, seed, t);
+	else if (mode->again)
+		again(mode, seed, t);
 	else
 		replay(mode, seed, t);
 }

@@ -41,11 +41,12 @@ void sim_fail(const struct sim_run *r, const char *fmt, ...)
 	fprintf(stderr,
 		"FAILED: " TEST_SEED_FMT
 		": blocks %u, nodes %u, buckets %u, journal %u, extents %u, cache %llu, device "
-		"%llu, preempt %u, eager %u, restarts %u ppm, discard %u, ops %u+%u, fault %d at "
-		"%llu\n",
+		"%llu, preempt %u, eager %u, restarts %u ppm, stalls %u ppm %u ms, latency %u us, "
+		"flush %u us, discard %u, ops %u+%u, fault %d at %llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
 		c->extent_max, (unsigned long long)c->cache_bytes, (unsigned long long)c->dev_bytes,
-		c->preempt, c->eager, c->restart_ppm, c->discard, c->prefill, c->ops, (int)c->fault,
+		c->preempt, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms, c->latency_us,
+		c->flush_latency_us, c->discard, c->prefill, c->ops, (int)c->fault,
 		(unsigned long long)c->fault_at);
 	va_start(args, fmt);
 	vfprintf(stderr, fmt, args);
@@ -391,7 +392,8 @@ static void schedule(struct env *env, const struct sim_cfg *cfg)
 {
 	env_sim_set_preempt(env, cfg->preempt);
 	env_sim_set_eager_events(env, cfg->eager);
-	env_sim_set_time_limit(env, 3600 * ENV_NSEC_PER_SEC);
+	env_sim_set_stalls(env, cfg->stall_ppm, cfg->stall_ms * ENV_NSEC_PER_MSEC);
+	env_sim_set_time_limit(env, 24 * 3600 * ENV_NSEC_PER_SEC);
 	env_set_log(env, env_line, (void *)cfg);
 	if (cfg->restart_ppm) {
 		env_inject_arm_random(env, "trans_restart", cfg->restart_ppm);
@@ -399,11 +401,23 @@ static void schedule(struct env *env, const struct sim_cfg *cfg)
 	}
 }
 
+static struct sim_bdev_opts dev_opts(const struct sim_cfg *cfg)
+{
+	struct sim_bdev_opts o = {.no_discard = !cfg->discard};
+
+	if (cfg->latency_us)
+		o.latency_max_ns = cfg->latency_us * ENV_NSEC_PER_USEC;
+	if (cfg->flush_latency_us)
+		o.flush_max_ns = cfg->flush_latency_us * ENV_NSEC_PER_USEC;
+	return o;
+}
+
 void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counters *counters)
 {
-	struct sim_bdev_opts o = {.size_bytes = cfg->dev_bytes, .no_discard = !cfg->discard};
+	struct sim_bdev_opts o = dev_opts(cfg);
 	int ret;
 
+	o.size_bytes = cfg->dev_bytes;
 	memset(r, 0, sizeof(*r));
 	r->cfg = *cfg;
 	r->counters = counters;
@@ -466,6 +480,34 @@ static bool rec_open(struct sim_recovery *rec, struct core **core)
 	return rec_err(rec, "open", (*core)->fs.error, "opened read-only");
 }
 
+/* What a crash left unfinished is done when the filesystem is open: nobody has a file open. */
+static int count_keys(struct core *core, enum btree_id id, u64 *nr)
+{
+	struct btree_trans *trans = btree_trans_get(core->fs.btree);
+	int ret = for_each_btree_key (trans, iter, id, POS_MIN, BTREE_ITER_ALL_SNAPSHOTS, k, ({
+					      ++*nr;
+					      0;
+				      }));
+
+	btree_trans_put(trans);
+	return ret;
+}
+
+static bool rec_nothing_left(struct sim_recovery *rec, struct core *core)
+{
+	static const enum btree_id ids[] = {BTREE_ID_logged_ops, BTREE_ID_deleted_inodes};
+	u64 nr = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(ids); i++) {
+		if (!rec_err(rec, "counting keys", count_keys(core, ids[i], &nr), ""))
+			return false;
+		if (nr)
+			return rec_err(rec, "unfinished after the opening",
+				       -BCFS_ERR_check_cancelled, btree_id_name(ids[i]));
+	}
+	return true;
+}
+
 static bool rec_check(struct sim_recovery *rec, struct core *core)
 {
 	struct bcfs_check_opts o = {.struct_size = sizeof(o), .report = report, .arg = rec};
@@ -475,6 +517,67 @@ static bool rec_check(struct sim_recovery *rec, struct core *core)
 	if (!rec_err(rec, "check", core_check(core, &o, &res), ""))
 		return false;
 	return !rec->err;
+}
+
+/* What a file shows when it grows is zeroes. */
+static bool rec_grow_file(struct sim_recovery *rec, struct bcfs *c, struct bcfs_ino ino)
+{
+	u64 size = 3 * M_FILE_MAX;
+	u8 *was = calloc(1, size), *is = calloc(1, size);
+	struct bcfs_stat a = {0}, st;
+	s64 n = bcfs_read(c, ino, 0, was, size);
+	bool ok = n >= 0 || rec_err(rec, "read", (int)n, "");
+
+	a.size = (u64)max_t(s64, n, 0) + M_FILE_MAX + 77;
+	int ret = ok ? bcfs_setattr(c, ino, &a, BCFS_SET_SIZE, &st) : 0;
+	bool full = err_to_errno(ret) == ENOSPC; /* zeroing the rest of a block takes space */
+
+	ok = ok && (full || rec_err(rec, "growing a file", ret, ""));
+	if (full)
+		goto out;
+	n = ok ? bcfs_read(c, ino, 0, is, size) : 0;
+	ok = ok && (n >= 0 || rec_err(rec, "read", (int)n, ""));
+	if (ok && ((u64)n != a.size || memcmp(was, is, size)))
+		ok = rec_err(rec, "a file that has grown", -BCFS_ERR_check_cancelled,
+			     "is not what it was with zeroes behind");
+out:
+	free(was);
+	free(is);
+	return ok;
+}
+
+struct grow_list {
+	struct bcfs_ino ino[256];
+	unsigned nr, done;
+};
+
+static int grow_entry(void *arg, const struct bcfs_dir_entry *e)
+{
+	struct grow_list *l = arg;
+
+	if (strcmp(e->name, ".") && strcmp(e->name, "..") && strcmp(e->name, M_BULK_DIR) &&
+	    l->nr < ARRAY_SIZE(l->ino))
+		l->ino[l->nr++] = e->ino;
+	return 0;
+}
+
+static bool rec_grow_all(struct sim_recovery *rec, struct bcfs *c)
+{
+	struct grow_list *l = calloc(1, sizeof(*l));
+	struct bcfs_stat st;
+	bool ok = true;
+
+	l->ino[l->nr++] = bcfs_root(c);
+	for (; ok && l->done < l->nr; l->done++) {
+		ok = rec_err(rec, "getattr", bcfs_getattr(c, l->ino[l->done], &st), "");
+		if (ok && S_ISDIR(st.mode))
+			ok = rec_err(rec, "readdir", bcfs_readdir(c, st.ino, 0, 0, grow_entry, l),
+				     "");
+		else if (ok && S_ISREG(st.mode) && st.size <= M_FILE_MAX) /* once by any name */
+			ok = rec_grow_file(rec, c, st.ino);
+	}
+	free(l);
+	return ok;
 }
 
 /* A few operations more than survived the crash. */
@@ -493,7 +596,51 @@ static bool rec_more_ops(struct sim_recovery *rec, struct bcfs *c)
 
 	if (n < 0 && err_to_errno((int)n) != ENOSPC && !rec_err(rec, "write", (int)n, ""))
 		return false;
-	return rec_err(rec, "rename", bcfs_rename(c, dir.ino, "file", bcfs_root(c), "zf", 0), "");
+	return rec_err(rec, "rename", bcfs_rename(c, dir.ino, "file", bcfs_root(c), "zf", 0), "") &&
+	       rec_grow_all(rec, c);
+}
+
+/* Make a file, or take it away again. */
+static int toggle_file(struct bcfs *c, const char *name, bool dir)
+{
+	const struct bcfs_cred cred = {0};
+	struct bcfs_stat st;
+	u8 buf[9000];
+	int ret = bcfs_lookup(c, bcfs_root(c), name, &st);
+
+	if (!ret) {
+		bcfs_forget(c, st.ino, 1);
+		return dir ? bcfs_rmdir(c, bcfs_root(c), name) : bcfs_unlink(c, bcfs_root(c), name);
+	}
+	ret = dir ? bcfs_mkdir(c, bcfs_root(c), name, 0700, &cred, &st)
+		  : bcfs_mknod(c, bcfs_root(c), name, S_IFREG | 0600, 0, 0, &cred, &st);
+	if (ret)
+		return ret;
+	memset(buf, name[0], sizeof(buf));
+	s64 n = dir ? 0 : bcfs_write(c, st.ino, 0, buf, sizeof(buf), 0);
+
+	bcfs_forget(c, st.ino, 1);
+	return (int)min_t(s64, n, 0);
+}
+
+static bool rec_again(struct sim_recovery *rec, struct bcfs *c)
+{
+	char name[32];
+	int err;
+
+	snprintf(name, sizeof(name), "turn-%u", rec->turn % 7);
+	if (!rec_err(rec, "a change", toggle_file(c, name, false), "") ||
+	    !rec_err(rec, "sync", bcfs_sync(c), ""))
+		return false;
+	rec->synced_pos = sim_bdev_log_len(rec->bdev);
+	rec->then[0] = fs_text(c, &err);
+	if (!rec_err(rec, "reading the tree", err, ""))
+		return false;
+	if (!rec_err(rec, "a second change", toggle_file(c, "dir", true), ""))
+		return false;
+	env_sleep_ns(rec->env, rec->turn % 3 * ENV_NSEC_PER_SEC);
+	rec->then[1] = fs_text(c, &err);
+	return rec_err(rec, "reading the tree", err, "");
 }
 
 static bool rec_steps(struct sim_recovery *rec)
@@ -507,12 +654,13 @@ static bool rec_steps(struct sim_recovery *rec)
 		return false;
 	rec->opened_pos = sim_bdev_log_len(rec->bdev);
 	rec->text = fs_text(&core->fs, &err);
-	if (!rec_err(rec, "reading the tree", err, rec->text) || !rec_check(rec, core))
+	if (!rec_err(rec, "reading the tree", err, rec->text) || !rec_nothing_left(rec, core) ||
+	    !rec_check(rec, core))
 		goto out;
 	if (rec->counters)
 		bcfs_counters(&core->fs, add_recovery_counter, rec->counters);
 	if (!rec->more) {
-		ok = true;
+		ok = !rec->again || rec_again(rec, &core->fs);
 		goto out;
 	}
 	if (!rec_more_ops(rec, &core->fs))
@@ -549,13 +697,16 @@ static void rec_main(void *arg)
 bool sim_recover(struct sim_recovery *rec)
 {
 	const struct sim_cfg *cfg = &rec->run->cfg;
-	struct sim_bdev_opts o = {.no_log = !rec->keep_log, .no_discard = !cfg->discard};
+	struct sim_bdev_opts o = dev_opts(cfg);
 	int ret;
 
+	o.no_log = !rec->keep_log;
 	rec->env = env_sim_create(rec->seed);
 	ret = sim_bdev_create_from(rec->env, "sim", &o, rec->img, &rec->bdev);
 	if (ret)
 		return rec_err(rec, "no device", ret, "");
+	if (rec->crashed)
+		sim_bdev_inherit_lives(rec->bdev, rec->crashed, rec->crash_pos);
 	schedule(rec->env, cfg);
 	ret = env_sim_run(rec->env, rec_main, rec);
 	if (!rec->err)
@@ -569,6 +720,8 @@ bool sim_recover(struct sim_recovery *rec)
 void sim_recovery_free(struct sim_recovery *rec)
 {
 	free(rec->text);
+	free(rec->then[0]);
+	free(rec->then[1]);
 	bdev_close(rec->bdev);
 	env_sim_destroy(rec->env);
 }

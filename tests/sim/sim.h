@@ -18,6 +18,8 @@ struct sim_cfg {
 	u32 block, node, bucket, journal, extent_max;
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
+	u32 stall_ppm, stall_ms;	  /* threads that are not run for so long */
+	u32 latency_us, flush_latency_us; /* at most; 0: the device's own */
 	u32 flush_delay_ms;
 	bool discard;
 	unsigned ops, prefill;
@@ -87,10 +89,20 @@ u32 sim_run_floor(const struct sim_run *r, u64 pos);
 struct sim_recovery {
 	const struct sim_run *run;
 	const struct sim_image *img;
+	struct bdev *crashed; /* what it is the image of, at crash_pos */
+	u64 crash_pos;
 	u64 seed;
 	bool keep_log;		       /* for crashes of the recovery itself */
 	bool more;		       /* a few operations more, a clean close, and another look */
 	struct sim_counters *counters; /* of the recovery and the check, as "recovery.*" */
+	/*
+	 * For the next crash: something is changed and synced, then one operation more. The log is
+	 * kept.
+	 */
+	bool again;
+	unsigned turn; /* which */
+	u64 synced_pos;
+	char *then[2]; /* the tree when synced, and at the end */
 	/* Found. */
 	struct env *env;
 	struct bdev *bdev;

@@ -368,3 +368,33 @@ Test(sim_crash, second_life)
 	bdev_close(again);
 	teardown(&f);
 }
+
+/* What a crash left of a life counts as written afterwards; what it took was never written. */
+Test(sim_crash, lives_go_on)
+{
+	struct fixture f = setup(7, 65536), n = {.env = env_sim_create(8)};
+	const struct sim_crash none = {.rule = SIM_CRASH_NONE};
+	u64 pos;
+
+	sim_bdev_watch_life(f.b, 0, 8192);
+	write_mark(f.b, 0, 2, 1, 0); /* an earlier life */
+	sim_bdev_watch_life(f.b, 0, 4096);
+	write_mark(f.b, 8, 1, 2, 0);
+	cr_assert_eq(bdev_flush(f.b), 0);
+	write_mark(f.b, 9, 1, 3, 0); /* lost */
+	pos = sim_bdev_log_len(f.b);
+	write_mark(f.b, 10, 1, 4, BDEV_FUA); /* after the crash */
+
+	struct sim_image *img = sim_bdev_image_at(f.b, pos, &none);
+
+	cr_assert_eq(sim_bdev_create_from(n.env, "sim1", NULL, img, &n.b), 0);
+	cr_assert(sim_bdev_inherit_lives(n.b, f.b, pos));
+	write_mark(n.b, 0, 2, 5, 0);
+	write_mark(n.b, 9, 2, 5, 0);
+	cr_assert_eq(sim_bdev_violations(n.b), 0, "%s", sim_bdev_first_violation(n.b));
+	write_mark(n.b, 8, 1, 5, 0);
+	cr_assert_eq(sim_bdev_violations(n.b), 1);
+	sim_image_free(img);
+	teardown(&n);
+	teardown(&f);
+}
