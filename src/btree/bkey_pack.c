@@ -16,6 +16,8 @@
 
 #include <string.h>
 
+#define HASH_BITS 63 /* of dirents' and xattrs' offsets */
+
 static const u8 native_bits[BKEY_NR_FIELDS] = {64, 64, 32, 32, 32};
 
 const struct bkey_format bkey_format_current = {
@@ -94,8 +96,9 @@ void bkey_format_add_key(struct bkey_format_state *s, const struct bkey *k)
 /*
  * Bits left over in the last word. The offset and, where it varies, the size may grow
  * fourfold; more would only push the fields above further away from those below, and an
- * aux tree's mantissa, 16 bits, should reach from one to the other. The rest goes to the
- * top of the inode, and where that is full to whatever has room.
+ * aux tree's mantissa, 16 bits, should reach from one to the other. For the same reason offsets
+ * that are hashes, of 63 bits, get no 64th. The rest goes to the top of the inode, and where that
+ * is full to whatever has room.
  */
 static void format_spread(struct bkey_format *f, unsigned spare)
 {
@@ -111,6 +114,9 @@ static void format_spread(struct bkey_format *f, unsigned spare)
 		unsigned i = wants[n].field;
 		unsigned more = min(native_bits[i] - f->bits_per_field[i], (int)wants[n].bits);
 
+		if (n == 0 && f->bits_per_field[i] > HASH_BITS - 2)
+			more = HASH_BITS > f->bits_per_field[i] ? HASH_BITS - f->bits_per_field[i]
+								: 0;
 		if (n == 1 && !f->bits_per_field[i])
 			continue;
 		more = min(more, spare);
@@ -145,8 +151,10 @@ struct bkey_format bkey_format_done(const struct bkey_format_state *s)
 		u64 mask = low_bits_mask(f.bits_per_field[i]);
 		u64 last = low_bits_mask(native_bits[i]) - mask; /* greatest legal offset */
 
-		/* from zero, if that still leaves room to double */
-		if (f.bits_per_field[i] > fls64(s->field_max[i]))
+		/* from zero, if that still leaves room to double; hashes always */
+		if (f.bits_per_field[i] > fls64(s->field_max[i]) ||
+		    (i == BKEY_FIELD_OFFSET && f.bits_per_field[i] == HASH_BITS &&
+		     fls64(s->field_max[i]) == HASH_BITS))
 			f.field_offset[i] = 0;
 		f.field_offset[i] = min(f.field_offset[i], last);
 	}

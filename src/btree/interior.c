@@ -17,12 +17,13 @@
 
 #include <string.h>
 
-#define OP_NODES_MAX   3
-#define OP_RETRIES_MAX 10000
-#define OP_WRITE_TRIES 3
-#define PTR_KEY_U64s   (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 1)
-#define OP_AGAIN       1 /* give up this attempt, wait for what op->wait says, try again */
-#define OP_DONE	       2 /* nothing (more) to do */
+#define EDGE_OFFSET_BITS 18 /* 128 MiB in sectors */
+#define OP_NODES_MAX	 3
+#define OP_RETRIES_MAX	 10000
+#define OP_WRITE_TRIES	 3
+#define PTR_KEY_U64s	 (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 1)
+#define OP_AGAIN	 1 /* give up this attempt, wait for what op->wait says, try again */
+#define OP_DONE		 2 /* nothing (more) to do */
 
 enum op_kind { OP_MAKE_ROOM, OP_REWRITE, OP_MERGE, OP_SHRINK };
 
@@ -198,42 +199,81 @@ static bool format_fits(const struct bkey_format_fast *f, const struct bkey_form
 	return true;
 }
 
-/*
- * At the right edge of a btree keys go on to where nobody knows yet: often upwards in order. Let
- * the field that grows then, the first one that differs between keys, grow to many times its range;
- * or as far as that makes no key longer than @fmt does.
- */
-static struct bkey_format format_for_edge(struct bkey_format_state s, struct bkey_format fmt)
+/* Let field @f hold up to @to, or as much of the way as makes no key longer than @key_u64s. */
+static void format_widen(struct bkey_format_state *s, enum bkey_fields f, u64 to, u8 key_u64s)
 {
-	enum bkey_fields f = s.field_min[BKEY_FIELD_INODE] < s.field_max[BKEY_FIELD_INODE]
-				     ? BKEY_FIELD_INODE
-				     : BKEY_FIELD_OFFSET;
-	u64 first = s.field_min[f], last = s.field_max[f];
+	u64 from = s->field_max[f];
 
-	for (unsigned times = 8; times && first <= last; times /= 2) {
-		if (last - first > (UINT64_MAX - last) / times)
-			continue;
-		s.field_max[f] = last + (last - first) * times;
-		struct bkey_format wide = bkey_format_done(&s);
-
-		if (wide.key_u64s == fmt.key_u64s)
-			return wide;
+	if (s->field_min[f] > from)
+		return;
+	for (u64 more = to > from ? to - from : 0; more; more /= 2) {
+		s->field_max[f] = from + more;
+		if (bkey_format_done(s).key_u64s <= key_u64s)
+			return;
 	}
-	return fmt;
+	s->field_max[f] = from;
 }
 
-/* The format for keys of @src that end at @max_key. */
-static struct bkey_format format_for(const struct btree *src, struct bpos max_key,
-				     const struct btree_keys_ranges *r)
+static u64 field_range(const struct bkey_format_state *s, enum bkey_fields f)
 {
+	return s->field_max[f] > s->field_min[f] ? s->field_max[f] - s->field_min[f] : 0;
+}
+
+/*
+ * At the right edge of a btree keys go on to where nobody knows yet: often upwards in order, and
+ * else like those before them. A split leaves but a few keys there, perhaps of nothing but small
+ * files, so it is @all keys of the old node that say what to expect: the field that grows, the
+ * first one that differs between them, may grow as much again, or by one for each key; sizes and
+ * offsets may be as great as any, and offsets greater, since a large file may follow; each as far
+ * as that makes no key longer.
+ */
+static struct bkey_format format_for_edge(struct bkey_format_state s,
+					  const struct btree_keys_ranges *all)
+{
+	enum bkey_fields f =
+		field_range(&all->s, BKEY_FIELD_INODE) ? BKEY_FIELD_INODE : BKEY_FIELD_OFFSET;
+	u8 key_u64s = bkey_format_done(&s).key_u64s;
+	u64 own = field_range(&s, f), before = field_range(&all->s, f), last = s.field_max[f];
+	u64 more = own > UINT64_MAX / 2 ? UINT64_MAX : own * 2;
+
+	more = max(more, before);
+	more = max(more, (u64)all->nr);
+	format_widen(&s, f, more > UINT64_MAX - last ? UINT64_MAX : last + more, key_u64s);
+	format_widen(&s, BKEY_FIELD_SIZE, all->s.field_max[BKEY_FIELD_SIZE], key_u64s);
+	if (f == BKEY_FIELD_INODE) {
+		/* The next inodes' offsets begin anew. */
+		struct bkey_format_state low = s;
+
+		low.field_min[BKEY_FIELD_OFFSET] = 0;
+		if (bkey_format_done(&low).key_u64s <= key_u64s)
+			s = low;
+		format_widen(&s, BKEY_FIELD_OFFSET, all->s.field_max[BKEY_FIELD_OFFSET], key_u64s);
+		format_widen(&s, BKEY_FIELD_OFFSET, low_bits_mask(EDGE_OFFSET_BITS), key_u64s);
+	}
+	return bkey_format_done(&s);
+}
+
+/* The format for keys of @src that end at @max_key, and take @r; all of them take @all. */
+static struct bkey_format format_for(const struct btree *src, struct bpos max_key,
+				     const struct btree_keys_ranges *r,
+				     const struct btree_keys_ranges *all)
+{
+	if (bpos_eq(max_key, SPOS_MAX))
+		return format_for_edge(r->s, all);
 	struct bkey_format fmt = bkey_format_done(&r->s);
 
-	if (bpos_eq(max_key, SPOS_MAX))
-		return format_for_edge(r->s, fmt);
 	/* No shorter than what @src has: then keys are copied as they are. */
 	if (fmt.key_u64s >= src->keys.f.f.key_u64s && format_fits(&src->keys.f, &r->s))
 		return src->keys.f.f;
 	return fmt;
+}
+
+/* Has @src, at the right edge, more room for offsets than what came needs? */
+static bool edge_was_wide(const struct btree *src, const struct btree_keys_ranges *all)
+{
+	return bpos_eq(src->max_key, SPOS_MAX) && field_range(&all->s, BKEY_FIELD_INODE) &&
+	       fls64(all->s.field_max[BKEY_FIELD_OFFSET]) + 2 <
+		       src->keys.f.f.bits_per_field[BKEY_FIELD_OFFSET];
 }
 
 /* A part of @src, all of which takes @all. */
@@ -244,11 +284,14 @@ static struct bkey_format format_for_part(const struct btree *src, struct bpos m
 	struct btree_keys_ranges r;
 
 	/* Shorter is not possible. */
-	if (!bpos_eq(max_key, SPOS_MAX) && f->f.key_u64s == 1 && format_fits(f, &all->s))
+	bool wide = edge_was_wide(src, all);
+	if (!wide && !bpos_eq(max_key, SPOS_MAX) && f->f.key_u64s == 1 && format_fits(f, &all->s))
 		return f->f;
 	btree_keys_ranges_init(&r);
 	measure(src, min_key, max_key, &r);
-	return format_for(src, max_key, &r);
+	if (wide && !bpos_eq(max_key, SPOS_MAX))
+		return bkey_format_done(&r.s);
+	return format_for(src, max_key, &r, all);
 }
 
 /* ---- the pieces of an attempt ---- */
@@ -430,7 +473,7 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 
 	btree_keys_ranges_init(&all);
 	measure(b, b->min_key, b->max_key, &all);
-	struct bkey_format fmt = format_for(b, b->max_key, &all);
+	struct bkey_format fmt = format_for(b, b->max_key, &all, &all);
 	u32 live = btree_keys_ranges_u64s(&all, &fmt);
 	/* What a new node of them leaves for appends: an eighth, a header, a block in reserve, and
 	 * the request. */
