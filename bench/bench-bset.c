@@ -264,6 +264,7 @@ int main(int argc, char *argv[])
 						{"nodes", required_argument, NULL, 'n'},
 						{"lookups", required_argument, NULL, 'l'},
 						{"node-size", required_argument, NULL, 's'},
+						{"help", no_argument, NULL, 'h'},
 						{0}};
 	struct bench bench = {.nr_nodes = 2000,
 			      .lookups = 200000,
@@ -272,7 +273,7 @@ int main(int argc, char *argv[])
 			      .out = {.bench = "bset"}};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "jn:l:s:", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "jn:l:s:h", options, NULL)) != -1) {
 		if (c == 'j') {
 			bench.out.json = true;
 		} else if (c == 'n') {
@@ -282,9 +283,10 @@ int main(int argc, char *argv[])
 		} else if (c == 's') {
 			bench.node_bytes = min(max(atoi(optarg) & ~511, 4096), 256 << 10);
 		} else {
-			fprintf(stderr, "usage: bench-bset [--json] [--nodes N] [--lookups N] "
-					"[--node-size BYTES]\n");
-			return 2;
+			fprintf(c == 'h' ? stdout : stderr,
+				"usage: bench-bset [--json] [--nodes N] [--lookups N] "
+				"[--node-size BYTES]\n");
+			return c == 'h' ? 0 : 2;
 		}
 	}
 	bench_note(&bench.out, "%u nodes of %u KiB, 16-byte values, %u lookups, best of %u rounds",

@@ -263,13 +263,15 @@ static void make_keys(struct bench *b)
 	}
 }
 
+#define USAGE                                                                                      \
+	"usage: bench-kv [--json] [--quick] [--keys N] [--batch N] [--durable-batches N]\n"        \
+	"                [--lookups N] [--rounds N] [--stores bcfs,lmdb,rocksdb]\n"                \
+	"                [--only inserts|lookups|sequential|durable]\n"                            \
+	"Files are made in $BENCH_DIR, or /tmp."
+
 static void usage(void)
 {
-	bench_die(
-		"usage: bench-kv [--json] [--quick] [--keys N] [--batch N] [--durable-batches N]\n"
-		"                [--lookups N] [--rounds N] [--stores bcfs,lmdb,rocksdb]\n"
-		"                [--only inserts|lookups|sequential|durable]\n"
-		"Files are made in $BENCH_DIR, or /tmp.");
+	bench_die(USAGE);
 }
 
 static unsigned parse_stores(const char *arg)
@@ -293,13 +295,17 @@ static void parse(struct bench *b, int argc, char *argv[])
 						{"rounds", required_argument, NULL, 'r'},
 						{"lookups", required_argument, NULL, 'l'},
 						{"stores", required_argument, NULL, 's'},
+						{"help", no_argument, NULL, 'h'},
 						{0}};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "jqk:b:o:d:r:l:s:", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "jqk:b:o:d:r:l:s:h", options, NULL)) != -1) {
 		u64 n = optarg ? strtoull(optarg, NULL, 0) : 0;
 
-		if (c == 'j') {
+		if (c == 'h') {
+			puts(USAGE);
+			exit(0);
+		} else if (c == 'j') {
 			b->out.json = true;
 		} else if (c == 'q') {
 			b->nr_keys = 200000;

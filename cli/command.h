@@ -24,10 +24,12 @@ struct command {
 extern const struct command cmd_dump_superblock, cmd_dump_journal, cmd_dump_keys, cmd_dump_nodes,
 	cmd_dump_buckets, cmd_counters, cmd_probe, cmd_umount;
 
-/* Prints usage, and the help if there is any. */
-void command_usage(const struct command *cmd, bool to_stdout);
-/* "usage: ..." to stderr; EXIT_USAGE. */
+/* Prints usage, and the help if there is any, to stdout. */
+void command_usage(const struct command *cmd);
+/* One line of what is wanted to stderr; EXIT_USAGE. */
 int command_misuse(const struct command *cmd);
+/* The same for an option that getopt() refused. */
+int command_bad_option(const struct command *cmd, char **argv, const char *letters);
 
 /* ---- what the dump commands share ---- */
 

@@ -19,8 +19,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 
 	while ((c = getopt(argc, argv, "h")) != -1) {
 		if (c != 'h')
-			return command_misuse(cmd);
-		command_usage(cmd, true);
+			return command_bad_option(cmd, argv, "h");
+		command_usage(cmd);
 		return 0;
 	}
 	if (argc - optind != 1)

@@ -19,7 +19,8 @@ static void log_to_stderr(void *arg, enum bcfs_log_level level, const char *line
 }
 
 /* -1: understood. */
-static int dump_opt(const struct command *cmd, struct bcfs_dump_opts *opts, int c)
+static int dump_opt(const struct command *cmd, struct bcfs_dump_opts *opts, int c, char **argv,
+		    const char *letters)
 {
 	uint64_t nr;
 
@@ -55,10 +56,10 @@ static int dump_opt(const struct command *cmd, struct bcfs_dump_opts *opts, int 
 		tool_error("-w %s: not a number of seconds up to 3600", optarg);
 		return EXIT_USAGE;
 	case 'h':
-		command_usage(cmd, true);
+		command_usage(cmd);
 		return tool_flush() ? 0 : 1;
 	default:
-		return command_misuse(cmd);
+		return command_bad_option(cmd, argv, letters);
 	}
 }
 
@@ -75,7 +76,7 @@ int dump_run(const struct command *cmd, int argc, char **argv, const char *lette
 	int c, ret;
 
 	while ((c = getopt(argc, argv, letters)) != -1) {
-		ret = dump_opt(cmd, &opts, c);
+		ret = dump_opt(cmd, &opts, c, argv, letters);
 		if (ret >= 0)
 			return ret;
 	}

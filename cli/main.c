@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* bcfs COMMAND: everything that is not mkfs, mount or fsck. */
+#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,22 +14,25 @@ static const struct command *const commands[] = {
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-void command_usage(const struct command *cmd, bool to_stdout)
+void command_usage(const struct command *cmd)
 {
-	FILE *f = to_stdout ? stdout : stderr;
-
-	fprintf(f, "usage: bcfs %s %s\n", cmd->name, cmd->args);
-	if (!to_stdout)
-		return;
-	fprintf(f, "\n%s.\n", cmd->short_doc);
+	printf("usage: bcfs %s %s\n\n%s.\n", cmd->name, cmd->args, cmd->short_doc);
 	if (cmd->help)
-		fprintf(f, "\n%s", cmd->help);
+		printf("\n%s", cmd->help);
 }
 
 int command_misuse(const struct command *cmd)
 {
-	command_usage(cmd, false);
-	fprintf(stderr, "Try \"bcfs %s -h\".\n", cmd->name);
+	tool_error("wanted: bcfs %s %s; see bcfs %s --help", cmd->name, cmd->args, cmd->name);
+	return EXIT_USAGE;
+}
+
+int command_bad_option(const struct command *cmd, char **argv, const char *letters)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "bcfs %s", cmd->name);
+	tool_bad_option(argv, letters, name);
 	return EXIT_USAGE;
 }
 
@@ -80,7 +84,7 @@ static int help(int argc, char **argv)
 			tool_error("no command \"%s\": see \"bcfs help\"", argv[0]);
 			return EXIT_USAGE;
 		}
-		command_usage(cmd, true);
+		command_usage(cmd);
 	}
 	return tool_flush() ? 0 : 1;
 }
@@ -101,6 +105,10 @@ int main(int argc, char **argv)
 		printf("bcfs %s\n", bcfs_version());
 		return tool_flush() ? 0 : 1;
 	}
+	if (argv[1][0] == '-') {
+		tool_error("unknown option %s: see bcfs --help", argv[1]);
+		return EXIT_USAGE;
+	}
 	cmd = find(argc - 1, argv + 1, &words);
 	if (!cmd) {
 		tool_error("no command \"%s%s%s\": see \"bcfs help\"", argv[1],
@@ -108,5 +116,10 @@ int main(int argc, char **argv)
 			   !strcmp(argv[1], "dump") && argc > 2 ? argv[2] : "");
 		return EXIT_USAGE;
 	}
+	if (argc > words + 1 && !strcmp(argv[words + 1], "--help")) {
+		command_usage(cmd);
+		return tool_flush() ? 0 : 1;
+	}
+	opterr = 0;
 	return cmd->run(cmd, argc - words, argv + words);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <ctype.h>
 #include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,21 @@ void tool_error(const char *fmt, ...)
 	vfprintf(stderr, fmt, args);
 	va_end(args);
 	fputc('\n', stderr);
+}
+
+void tool_bad_option(char **argv, const char *letters, const char *command)
+{
+	const char *word = argv[optind - 1];
+	const char *known = optopt > 0 && optopt < 256 ? strchr(letters, optopt) : NULL;
+
+	if (optopt > 0 && optopt < 256 && !known)
+		tool_error("unknown option -%c: see %s --help", optopt, command);
+	else if (!optopt)
+		tool_error("unknown option %s: see %s --help", word, command);
+	else if (!strncmp(word, "--", 2) && strchr(word, '='))
+		tool_error("option %s takes no value: see %s --help", word, command);
+	else
+		tool_error("option %s needs a value: see %s --help", word, command);
 }
 
 bool tool_flush(void)

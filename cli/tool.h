@@ -29,6 +29,12 @@ const char *tool_uuid_text(const uint8_t uuid[16], char buf[37]);
 /* "NAME: text\n" to stderr, where NAME is the program's. */
 void tool_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * What getopt() or getopt_long(), given `letters`, did not like, in one line that names the help of
+ * `command`. For this, opterr is 0 beforehand.
+ */
+void tool_bad_option(char **argv, const char *letters, const char *command);
+
 /* Flushes stdout; false, with a message, when something written to it was lost. */
 bool tool_flush(void);
 

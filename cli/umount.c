@@ -68,11 +68,11 @@ static int run(const struct command *cmd, int argc, char **argv)
 
 	while ((c = getopt(argc, argv, "hw:")) != -1) {
 		if (c == 'h') {
-			command_usage(cmd, true);
+			command_usage(cmd);
 			return 0;
 		}
 		if (c != 'w')
-			return command_misuse(cmd);
+			return command_bad_option(cmd, argv, "hw:");
 		if (!tool_parse_uint(optarg, 86400, &timeout)) {
 			tool_error("-w %s: not a number of seconds up to 86400", optarg);
 			return EXIT_USAGE;

@@ -27,6 +27,8 @@ enum {
 	OPT_WAIT,
 };
 
+static const char letters[] = "nypafvC::lrsthV";
+
 /* clang-format off */
 static const struct option long_opts[] = {
 	{"cache", required_argument, NULL, OPT_CACHE},
@@ -169,7 +171,8 @@ static int parse(struct args *a, int argc, char **argv)
 	uint64_t nr;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "nypafvC::lrsthV", long_opts, NULL)) != -1) {
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, letters, long_opts, NULL)) != -1) {
 		switch (c) {
 		case 'n':
 			a->no = true;
@@ -215,7 +218,7 @@ static int parse(struct args *a, int argc, char **argv)
 			printf("fsck.bcfs %s\n", bcfs_version());
 			return tool_flush() ? 0 : EXIT_FAILED;
 		default:
-			fprintf(stderr, "Try \"fsck.bcfs --help\".\n");
+			tool_bad_option(argv, letters, "fsck.bcfs");
 			return EXIT_USAGE;
 		}
 	}

@@ -306,10 +306,12 @@ static void finish(struct mount_opts *o)
 
 int opts_parse(struct mount_opts *ret, int argc, char **argv)
 {
+	static const char letters[] = "o:dfshV";
 	int c;
 
+	opterr = 0;
 	set_defaults(ret);
-	while ((c = getopt_long(argc, argv, "o:dfshV", long_opts, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, letters, long_opts, NULL)) != -1) {
 		switch (c) {
 		case 'o':
 			if (!parse_mount_opts(ret, optarg))
@@ -331,7 +333,7 @@ int opts_parse(struct mount_opts *ret, int argc, char **argv)
 			printf("bcfs-fuse %s\n", bcfs_version());
 			return tool_flush() ? 0 : 1;
 		default:
-			fprintf(stderr, "Try \"bcfs-fuse --help\".\n");
+			tool_bad_option(argv, letters, "bcfs-fuse");
 			return 1;
 		}
 	}

@@ -30,6 +30,8 @@ enum {
 	OPT_NODISCARD,
 };
 
+static const char letters[] = "L:U:b:fnqhV";
+
 /* clang-format off */
 static const struct option long_opts[] = {
 	{"label", required_argument, NULL, 'L'},
@@ -124,7 +126,7 @@ static bool errors_arg(const char *text, uint8_t *ret)
 	return false;
 }
 
-static bool size_opt(struct args *a, int c)
+static bool size_opt(struct args *a, int c, char **argv)
 {
 	struct bcfs_mkfs_opts *m = &a->mkfs;
 
@@ -144,12 +146,12 @@ static bool size_opt(struct args *a, int c)
 	case OPT_EXTENT_MAX:
 		return size32_arg("extent-max", optarg, &m->extent_max_bytes);
 	default:
-		fprintf(stderr, "Try \"mkfs.bcfs --help\".\n");
+		tool_bad_option(argv, letters, "mkfs.bcfs");
 		return false;
 	}
 }
 
-static bool one_opt(struct args *a, int c)
+static bool one_opt(struct args *a, int c, char **argv)
 {
 	static const uint8_t nil_uuid[16]; /* would mean: a random one */
 
@@ -190,7 +192,7 @@ static bool one_opt(struct args *a, int c)
 		a->mkfs.discard = BCFS_OFF;
 		return true;
 	default:
-		return size_opt(a, c);
+		return size_opt(a, c, argv);
 	}
 }
 
@@ -199,7 +201,8 @@ static int parse(struct args *a, int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt_long(argc, argv, "L:U:b:fnqhV", long_opts, NULL)) != -1) {
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, letters, long_opts, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return tool_flush() ? 0 : 1;
@@ -208,7 +211,7 @@ static int parse(struct args *a, int argc, char **argv)
 			printf("mkfs.bcfs %s\n", bcfs_version());
 			return tool_flush() ? 0 : 1;
 		}
-		if (!one_opt(a, c))
+		if (!one_opt(a, c, argv))
 			return 1;
 	}
 	if (argc - optind != 1) {
