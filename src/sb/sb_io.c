@@ -87,6 +87,7 @@ static int why_rank(int why)
 	case BCFS_ERR_sb_not_bcfs:
 		return 0;
 	case BCFS_ERR_sb_version:
+	case BCFS_ERR_sb_version_old:
 		return 3;
 	case BCFS_ERR_sb_truncated:
 		return 2;
@@ -239,6 +240,10 @@ static int scan_failed(const struct sb_scan *s, const struct log *log)
 	if (s->why == -BCFS_ERR_sb_version) {
 		log_err(log, "%s: %s: use a newer bcfs", dev, msg);
 		return -BCFS_ERR_sb_version;
+	}
+	if (s->why == -BCFS_ERR_sb_version_old) {
+		log_err(log, "%s: %s: too old; use the bcfs that made it", dev, msg);
+		return -BCFS_ERR_sb_version_old;
 	}
 	if (s->why == -BCFS_ERR_sb_truncated) {
 		log_err(log, "%s: truncated image: %s: restore its full length", dev, msg);

@@ -308,11 +308,16 @@ static int validate_frame(const struct bcfs_sb *sb, const struct sb_validate_ctx
 	ret = validate_csum(sb, ctx, err);
 	if (ret)
 		return ret;
+	if (!BCFS_VERSION_MAJOR(sb->version))
+		return sb_fail(
+			err, sb_version_old, "format version %u.%u, this program knows %u.%u",
+			BCFS_VERSION_MAJOR(sb->version), sb->version & 1023,
+			BCFS_VERSION_MAJOR(BCFS_VERSION_CURRENT), BCFS_VERSION_CURRENT & 1023);
 	if (ctx->copy_sector && sb->offset != ctx->copy_sector)
 		return sb_fail(err, sb_invalid_offset, "a copy for sector %llu at sector %llu",
 			       (unsigned long long)sb->offset,
 			       (unsigned long long)ctx->copy_sector);
-	if (!BCFS_VERSION_MAJOR(sb->version) || sb->version_min > sb->version)
+	if (sb->version_min > sb->version)
 		return sb_fail(err, sb_invalid_version, "version %u, oldest structure %u",
 			       sb->version, sb->version_min);
 	return validate_layout(sb, err);

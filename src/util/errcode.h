@@ -83,6 +83,7 @@
 	x(sb_full, 408, ENOSPC, "no room left in the superblock")                                  \
 	x(sb_dev_too_small, 409, ENOSPC, "the device is too small")                                \
 	x(sb_write_ro, 410, EROFS, "the superblock may not be written")                            \
+	x(sb_version_old, 411, EOPNOTSUPP, "the filesystem's version is older than this program") \
 	x(sb_invalid_csum, 420, EUCLEAN, "superblock: wrong checksum")                             \
 	x(sb_invalid_csum_type, 421, EUCLEAN, "superblock: unknown checksum type")                 \
 	x(sb_invalid_offset, 422, EUCLEAN, "superblock: a copy in the wrong place")                \

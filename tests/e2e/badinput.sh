@@ -69,6 +69,9 @@ refused "damaged roots: mount read-only" "$T/roots" "$T/roots.*btree" "$fuse" -o
 cp --sparse=always "$T/img" "$T/newer"
 python3 "$here/sbedit.py" "$T/newer" version 0x8000 || bail_out "sbedit"
 by_all "newer version" "$T/newer" "$T/newer.*version"
+cp --sparse=always "$T/img" "$T/older"
+python3 "$here/sbedit.py" "$T/older" version 0 || bail_out "sbedit"
+by_all "version 0" "$T/older" "$T/older.*version 0.0.*the bcfs that made it"
 cp --sparse=always "$T/img" "$T/feature"
 python3 "$here/sbedit.py" "$T/feature" incompat 0x4000000000 || bail_out "sbedit"
 refused "unknown feature: mount" "$T/feature" "$T/feature.*38" "$fuse" "$T/feature" "$T/mnt"
@@ -128,6 +131,18 @@ refused "unknown option" "$T/img" 'frobnicate' "$fuse" -o frobnicate "$T/img" "$
 refused "option without its value" "$T/img" 'cache' "$fuse" -o cache "$T/img" "$T/mnt"
 refused "norecovery without ro" "$T/img" 'ro' "$fuse" -o norecovery "$T/img" "$T/mnt"
 refused "bad value" "$T/img" 'writeback=maybe' "$fuse" -o writeback=maybe "$T/img" "$T/mnt"
+
+for p in "$mkfs" "$fuse" "$fsck" "$bcfs"; do
+	n=$(basename "$p")
+	refused "unknown switch: $n" "$T/img" "^$n: unknown option --frobnicate: see $n --help" \
+		"$p" --frobnicate "$T/img"
+	[ "$p" = "$bcfs" ] || refused "unknown letter: $n" "$T/img" \
+		"^$n: unknown option -Z: see $n --help" "$p" -Z "$T/img"
+done
+refused "unknown switch: bcfs probe" "$T/img" "^bcfs: unknown option -Z: see bcfs probe --help" \
+	"$bcfs" probe -Z "$T/img"
+refused "a switch without its value" "$T/img" "^mkfs.bcfs: option --size needs a value: see" \
+	"$mkfs" "$T/img" --size
 
 # ---- in use ----
 sync -f "$T/mnt2"

@@ -14,7 +14,7 @@
 #define CASES(x)                                                                                   \
 	x(sb_not_bcfs, sb->magic[3] ^= 1)                                                          \
 	x(sb_version, sb->version = BCFS_VERSION(2, 0))                                            \
-	x(sb_invalid_version, sb->version = 5)                                                     \
+	x(sb_version_old, sb->version = 5)                                                         \
 	x(sb_invalid_version, sb->version_min = sb->version + 1)                                   \
 	x(sb_invalid_csum_type, sb->csum_type = BCFS_CSUM_none)                                    \
 	x(sb_invalid_csum_type, sb->csum_type = BCFS_CSUM_xchacha20_poly1305)                      \
