@@ -321,6 +321,9 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		err = core_recovery_settle(c) ?: logged_ops_resume(&c->fs) ?: deleted_inodes_reap_all(&c->fs);
 	if (!err && c->fs.error && !opts->for_check && !c->journal_damage[0])
 		err = c->fs.error;
+	/* Why all was stopped says more than that it was. */
+	if (err && c->fs.error)
+		err = c->fs.error;
 	if (err) {
 		char line[CORE_MSG_SIZE];
 
