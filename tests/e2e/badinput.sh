@@ -181,6 +181,8 @@ refused "mkfs, a block size of 3000" - '3000\|block' "$mkfs" -b 3000 --size 64M 
 refused "mkfs, buckets too small" - "$T/new.*buckets.*at least 16384" "$mkfs" --bucket-size 8K --size 64M "$T/new"
 refused "mkfs, nodes too small" - "$T/new.*nodes.*at least 16384" "$mkfs" --node-size 8K --size 64M "$T/new"
 refused "mkfs, a long label" - 'label' "$mkfs" -L "$(printf %033d 1)" --size 64M "$T/new"
+refused "mkfs, a label of two lines" - 'label.*control' "$mkfs" -L $'a\nb' --size 64M "$T/new"
+refused "mkfs, a label not in UTF-8" - 'label.*UTF-8' "$mkfs" -L $'a\xff' --size 64M "$T/new"
 cp "$T/zero" "$T/dry"
 before=$(sha256sum <"$T/dry")
 ok "mkfs -n says what it would do" bash -c '"$0" -n "$1" | grep -q nothing' "$mkfs" "$T/dry"
