@@ -458,9 +458,8 @@ static u32 nr_after(const struct full_leaf *l)
 	return l->move ? l->nr / 8 * 7 : l->nr;
 }
 
-static void full_leaf_main(void *arg)
+static void full_leaf_work(struct full_leaf *l)
 {
-	struct full_leaf *l = arg;
 	u64 v = 0;
 	u32 nr = 0;
 
@@ -490,6 +489,14 @@ static void full_leaf_main(void *arg)
 	l->ret = l->ret ?: journal_flush(l->fx.j);
 }
 
+static void full_leaf_main(void *arg)
+{
+	struct full_leaf *l = arg;
+
+	full_leaf_work(l);
+	fx_abandon(&l->fx);
+}
+
 static void full_leaf_run(struct full_leaf *l, struct sim_image **img)
 {
 	const struct sim_crash none = {.rule = SIM_CRASH_NONE};
@@ -504,6 +511,8 @@ static void full_leaf_run(struct full_leaf *l, struct sim_image **img)
 	cr_assert_eq(l->ret, 0, "%s", err_str(l->ret));
 	sim_image_free(*img);
 	*img = sim_bdev_crash(l->fx.bdev, &none);
+	bdev_close(l->fx.bdev);
+	env_sim_destroy(l->fx.env);
 }
 
 static void full_leaf(bool move)
