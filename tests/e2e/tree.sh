@@ -351,8 +351,10 @@ ok "statfs agrees after a new mount" statfs_agrees
 ok "unmount" do_umount
 counters_print "tree, $geometry"
 if [ "$geometry" = small ]; then
+	# btree.relock_fails is printed, not demanded: who finds a lock taken waits with nothing held and starts
+	# over, so that it moves by chance only; btree_threads.c demands it.
 	for c in btree.splits btree.merges btree.root_grow btree.root_shrink btree.evictions \
-		btree.cannibalized btree.relock_fails btree.restarts journal.wraps journal.noflush \
+		btree.cannibalized btree.restarts journal.wraps journal.noflush \
 		alloc.buckets_reused; do
 		ok "counter $c moved" counter_moved "$c"
 	done

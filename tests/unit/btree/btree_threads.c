@@ -273,7 +273,8 @@ int main(void)
 		(unsigned long long)cs.bytes, (unsigned long long)cs.peak_bytes,
 		(unsigned long long)cs.limit_bytes);
 	CHECK(cs.bytes <= cs.limit_bytes, "the cache did not shrink");
-	CHECK(ops < 1000 || (bc.splits && bc.merges && bc.evictions && bc.restarts),
+	CHECK(ops < 1000 ||
+		      (bc.splits && bc.merges && bc.evictions && bc.restarts && bc.relock_fails),
 	      "not much happened");
 	ret = fx_close(fx) ?: fx_open(fx);
 	CHECK(!ret, "reopen: %s", err_str(ret));
