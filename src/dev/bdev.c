@@ -39,6 +39,16 @@ int bdev_init(struct bdev *bdev, struct env *env, const struct bdev_ops *ops, co
 	return 0;
 }
 
+int bdev_init_over(struct bdev *bdev, const struct bdev_ops *ops, const struct bdev *lower)
+{
+	bdev->size_bytes = lower->size_bytes;
+	bdev->logical_block = lower->logical_block;
+	bdev->physical_block = lower->physical_block;
+	bdev->rotational = lower->rotational;
+	bdev->is_file = lower->is_file;
+	return bdev_init(bdev, lower->env, ops, lower->name);
+}
+
 void bdev_exit(struct bdev *bdev)
 {
 	if (!bdev->name)

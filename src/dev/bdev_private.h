@@ -10,6 +10,8 @@
 
 /* Sets env, ops, name and the wait slots; the rest is the caller's. */
 int bdev_init(struct bdev *bdev, struct env *env, const struct bdev_ops *ops, const char *name);
+/* The same for a device on top of @lower, with its name, sizes and kind. */
+int bdev_init_over(struct bdev *bdev, const struct bdev_ops *ops, const struct bdev *lower);
 void bdev_exit(struct bdev *bdev);
 /* Ends a request; the io must not be touched afterwards. */
 void bdev_io_complete(struct bdev_io *io, int ret);

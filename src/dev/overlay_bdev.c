@@ -141,18 +141,13 @@ int overlay_bdev_create(struct env *env, struct bdev *lower, struct bdev **ret)
 
 	if (!o)
 		return -BCFS_ERR_nomem;
-	int err = bdev_init(&o->b, env, &overlay_ops, lower->name);
+	int err = bdev_init_over(&o->b, &overlay_ops, lower);
 	if (err) {
 		env_free(env, o);
 		return err;
 	}
 	env_mutex_init(&o->lock, env);
 	o->lower = lower;
-	o->b.size_bytes = lower->size_bytes;
-	o->b.logical_block = lower->logical_block;
-	o->b.physical_block = lower->physical_block;
-	o->b.rotational = lower->rotational;
-	o->b.is_file = lower->is_file;
 	o->b.engine = "overlay";
 	o->nr_leaves = (lower->size_bytes >> (CHUNK_SHIFT + LEAF_SHIFT)) + 1;
 	o->leaf = env_zalloc(env, o->nr_leaves * sizeof(*o->leaf));

@@ -291,7 +291,7 @@ int write_log_bdev_create(struct bdev *lower, const char *path, struct bdev **re
 {
 	struct env *env = lower->env;
 	struct log_bdev *d = env_zalloc(env, sizeof(*d));
-	int err = d ? bdev_init(&d->b, env, &log_bdev_ops, lower->name) : -BCFS_ERR_nomem;
+	int err = d ? bdev_init_over(&d->b, &log_bdev_ops, lower) : -BCFS_ERR_nomem;
 
 	if (err) {
 		env_free(env, d);
@@ -299,12 +299,7 @@ int write_log_bdev_create(struct bdev *lower, const char *path, struct bdev **re
 		return err;
 	}
 	d->lower = lower;
-	d->b.size_bytes = lower->size_bytes;
-	d->b.logical_block = lower->logical_block;
-	d->b.physical_block = lower->physical_block;
-	d->b.rotational = lower->rotational;
 	d->b.can_discard = lower->can_discard;
-	d->b.is_file = lower->is_file;
 	d->b.direct = lower->direct;
 	d->b.engine = lower->engine;
 	d->wq = env_wq_create(env, "write-log", 1);
