@@ -112,14 +112,14 @@ static void state_add(struct sim_run *r, u64 hash, char *text, u64 begin_pos)
 		.hash = hash, .text = text, .op = r->nr_ops, .begin_pos = begin_pos};
 }
 
-static void state_add_now(struct sim_run *r, u64 begin_pos)
+void sim_run_add_state(struct sim_run *r, u64 begin_pos)
 {
 	char *text = model_text(&r->m);
 
 	state_add(r, text_hash(text), text, begin_pos);
 }
 
-static void floor_add(struct sim_run *r, u32 state)
+void sim_run_add_floor(struct sim_run *r, u32 state)
 {
 	r->floor = grow(r->floor, r->nr_floors, &r->max_floors, sizeof(r->floor[0]));
 	r->floor[r->nr_floors++] = (struct sim_floor){sim_bdev_log_len(r->bdev), state};
@@ -168,7 +168,7 @@ static void add_steps(struct sim_run *r, const struct mop *op, u64 begin)
  * An operation that failed happened not at all, or whole, or (with steps) in part: what the
  * filesystem shows is what the model takes over.
  */
-static void op_failed(struct sim_run *r, const struct mop *op, u64 begin, int ret)
+void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int ret)
 {
 	int err;
 	char *now = fs_text(&r->core->fs, &err), *before = model_text(&r->m);
@@ -195,10 +195,23 @@ static void op_failed(struct sim_run *r, const struct mop *op, u64 begin, int re
 			cut = UINT64_MAX;
 	}
 	model_apply(&r->m, op, cut, r->nr_states);
-	state_add_now(r, begin);
+	sim_run_add_state(r, begin);
 	check(r, r->state[r->nr_states - 1].hash == h,
 	      "an operation failed (%s), and the tree is neither as before nor as after:\n%s",
 	      err_str(ret), r->state[r->nr_states - 1].text);
+}
+
+void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin)
+{
+	if (mop_has_steps(op))
+		add_steps(r, op, begin);
+	model_apply(&r->m, op, UINT64_MAX, r->nr_states);
+	if (mop_changes(op))
+		sim_run_add_state(r, begin);
+	if (op->type == MOP_SYNC)
+		sim_run_add_floor(r, r->nr_states - 1);
+	if (op->type == MOP_FSYNC)
+		sim_run_add_floor(r, r->m.n[op->ino].last_state);
 }
 
 /* ---- what is not in the model ---- */
@@ -215,7 +228,7 @@ static void bulk_xattr(struct sim_run *r, unsigned i)
 	check(r, !ret || r->cfg.fault != SIM_FAULT_NR, "setxattr: %s", err_str(ret));
 }
 
-static void bulk_make(struct sim_run *r)
+void sim_run_make_bulk(struct sim_run *r)
 {
 	const struct bcfs_cred cred = {0};
 	struct bcfs *c = &r->core->fs;
@@ -251,7 +264,7 @@ static void bulk_touch(struct sim_run *r)
  * a test take few sectors; without this they would never meet the end of a device that a filesystem
  * can be made on.
  */
-static void ballast_make(struct sim_run *r)
+void sim_run_make_ballast(struct sim_run *r)
 {
 	const struct bcfs_cred cred = {0};
 	struct bcfs *c = &r->core->fs;
@@ -306,17 +319,9 @@ static void one_op(struct sim_run *r)
 	if (ret || cut != UINT64_MAX) {
 		check(r, r->cfg.fault != SIM_FAULT_NR || !ret || err_to_errno(ret) == ENOSPC,
 		      "operation %u, %s: %s", r->nr_ops, what, err_str(ret));
-		op_failed(r, &op, begin, ret);
+		sim_run_op_failed(r, &op, begin, ret);
 	} else {
-		if (mop_has_steps(&op))
-			add_steps(r, &op, begin);
-		model_apply(&r->m, &op, UINT64_MAX, r->nr_states);
-		if (mop_changes(&op))
-			state_add_now(r, begin);
-		if (op.type == MOP_SYNC)
-			floor_add(r, r->nr_states - 1);
-		if (op.type == MOP_FSYNC)
-			floor_add(r, r->m.n[op.ino].last_state);
+		sim_run_op_done(r, &op, begin);
 	}
 	r->nr_ops++;
 	if (trand_below(&r->rng, 5) == 0)
@@ -352,17 +357,17 @@ static void run_main(void *arg)
 	r->first_pos = sim_bdev_log_len(r->bdev);
 	ret = core_open_on(r->env, r->bdev, &co, log_line, (void *)cfg, &r->core, msg, sizeof(msg));
 	check(r, !ret, "open: %s (%s)", err_str(ret), msg);
-	state_add_now(r, 0);
+	sim_run_add_state(r, 0);
 	if (cfg->bulk)
-		bulk_make(r);
+		sim_run_make_bulk(r);
 	if (cfg->ballast)
-		ballast_make(r);
+		sim_run_make_ballast(r);
 	for (unsigned i = 0; i < cfg->prefill; i++)
 		one_op(r);
 	if (cfg->prefill) {
 		ret = bcfs_sync(&r->core->fs);
 		check(r, !ret, "sync: %s", err_str(ret));
-		floor_add(r, r->nr_states - 1);
+		sim_run_add_floor(r, r->nr_states - 1);
 		sim_bdev_log_reset(r->bdev);
 		r->first_pos = sim_bdev_log_len(r->bdev);
 	}

@@ -86,6 +86,18 @@ void sim_run_free(struct sim_run *r);
 const struct sim_state *sim_run_find(struct sim_run *r, u64 pos, u64 hash);
 u32 sim_run_floor(const struct sim_run *r, u64 pos);
 
+/*
+ * For who makes a run by himself: the tree of the model is a state now; a state is durable now; an
+ * operation that began at that position was done (the model takes it over), or failed with ret.
+ */
+void sim_run_add_state(struct sim_run *r, u64 begin_pos);
+void sim_run_add_floor(struct sim_run *r, u32 state);
+void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin);
+void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int ret);
+/* What cfg.bulk and cfg.ballast ask for, outside of the model. */
+void sim_run_make_bulk(struct sim_run *r);
+void sim_run_make_ballast(struct sim_run *r);
+
 struct sim_recovery {
 	const struct sim_run *run;
 	const struct sim_image *img;
