@@ -9,8 +9,8 @@
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
-	char msg[TOOL_MSG_SIZE] = "", text[64];
 	struct bcfs_info info;
+	char msg[TOOL_MSG_SIZE] = "", text[64], label[4 * sizeof(info.label)];
 	int ret;
 
 	while ((ret = getopt(argc, argv, "h")) != -1) {
@@ -29,7 +29,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 	}
 	printf("TYPE=bcfs\n");
 	printf("UUID=%s\n", tool_uuid_text(info.uuid, text));
-	printf("LABEL=%s\n", info.label);
+	bcfs_escape(info.label, sizeof(info.label), label, sizeof(label));
+	printf("LABEL=%s\n", label);
 	printf("VERSION=%u.%u\n", info.version >> 10, info.version & 1023);
 	printf("BLOCK_SIZE=%u\n", info.block_bytes);
 	printf("SIZE=%llu\n", (unsigned long long)info.size_bytes);

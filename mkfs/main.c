@@ -154,13 +154,16 @@ static bool size_opt(struct args *a, int c, char **argv)
 static bool one_opt(struct args *a, int c, char **argv)
 {
 	static const uint8_t nil_uuid[16]; /* would mean: a random one */
+	char label[256];
 
 	switch (c) {
 	case 'L':
 		a->mkfs.label = optarg;
 		if (strlen(optarg) <= 32)
 			return true;
-		tool_error("--label %s: longer than 32 bytes", optarg);
+		bcfs_escape(optarg, 60, label, sizeof(label));
+		tool_error("--label %s%s: longer than 32 bytes", label,
+			   strlen(optarg) > 60 ? "..." : "");
 		return false;
 	case 'U':
 		a->mkfs.uuid = a->uuid;
@@ -272,14 +275,15 @@ static int make(const struct args *a, struct bcfs_info *ret_info)
 
 static void print_result(const struct args *a, const struct bcfs_info *info)
 {
-	char text[64];
+	char text[64], label[4 * sizeof(info->label)];
 
 	printf("%s: %s\n", a->path,
 	       a->mkfs.dry_run ? "this would be the filesystem (nothing was written)"
 			       : "bcfs filesystem");
 	printf("  UUID         %s\n", tool_uuid_text(info->uuid, text));
-	if (*info->label)
-		printf("  label        %s\n", info->label);
+	bcfs_escape(info->label, sizeof(info->label), label, sizeof(label));
+	if (*label)
+		printf("  label        %s\n", label);
 	printf("  size         %s\n", tool_size_text(info->size_bytes, text, sizeof(text)));
 	printf("  block        %s\n", tool_size_text(info->block_bytes, text, sizeof(text)));
 	printf("  bucket       %s (%llu of them)\n",

@@ -7,10 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bcfs/bcfs.h"
 #include "signatures.h"
 
 /* More than any real device has: an end for a device that keeps what is wiped. */
 #define MAX_SIGNATURES 256
+/* Of a label, which others' filesystems may make longer than a line has room for. */
+#define LABEL_MAX 48
+#define TEXT_MAX  (4 * LABEL_MAX + 1)
 
 static blkid_probe new_probe(int fd)
 {
@@ -34,6 +38,7 @@ static blkid_probe new_probe(int fd)
 static void describe(blkid_probe pr, char *text, size_t size)
 {
 	const char *type = NULL, *usage = NULL, *label = NULL;
+	char readable[TEXT_MAX];
 
 	if (!blkid_probe_lookup_value(pr, "PTTYPE", &type, NULL)) {
 		snprintf(text, size, "a partition table (%s)", type);
@@ -42,11 +47,13 @@ static void describe(blkid_probe pr, char *text, size_t size)
 	if (blkid_probe_lookup_value(pr, "TYPE", &type, NULL))
 		type = "unknown";
 	blkid_probe_lookup_value(pr, "USAGE", &usage, NULL);
-	if (!blkid_probe_lookup_value(pr, "LABEL", &label, NULL) && *label)
-		snprintf(text, size, "data of type %s labelled \"%s\"", type, label);
-	else
+	if (!blkid_probe_lookup_value(pr, "LABEL", &label, NULL) && *label) {
+		bcfs_escape(label, LABEL_MAX, readable, sizeof(readable));
+		snprintf(text, size, "data of type %s labelled \"%s\"", type, readable);
+	} else {
 		snprintf(text, size, "data of type %s%s", type,
 			 usage && strcmp(usage, "filesystem") ? "" : " (a filesystem)");
+	}
 }
 
 int signatures_find(const char *path, char *text, size_t size)

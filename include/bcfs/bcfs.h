@@ -49,6 +49,13 @@ const char *bcfs_strerror(int code);
 /* The positive errno of a code (either sign); 0 for 0. */
 int bcfs_errno(int code);
 
+/*
+ * Text that somebody else wrote, such as a label, made fit for a terminal, up to a NUL or `len`
+ * bytes: UTF-8 stays readable; control characters, what is no UTF-8, quotes and backslashes become
+ * C escapes, of up to four bytes for one. What does not fit into ret is cut off.
+ */
+void bcfs_escape(const char *text, size_t len, char *ret, size_t size);
+
 /* ---- open and close ---- */
 
 enum bcfs_io_engine {

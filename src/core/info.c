@@ -22,6 +22,15 @@ int bcfs_errno(int code)
 	return err_to_errno(code);
 }
 
+void bcfs_escape(const char *text, size_t len, char *ret, size_t size)
+{
+	struct printbuf buf = PRINTBUF;
+
+	prt_escaped(&buf, text, strnlen(text, len));
+	snprintf(ret, size, "%s", printbuf_str(&buf));
+	printbuf_exit(&buf);
+}
+
 const char *bcfs_btree_name(unsigned int nr)
 {
 	return nr < BTREE_ID_NR ? btree_id_name(nr) : NULL;

@@ -2,6 +2,8 @@
 /* Printers: entries, the journal's state, its pins. */
 #include "journal/journal_private.h"
 
+#include <string.h>
+
 #define ULL(v) ((unsigned long long)(v))
 
 static const char *const entry_names[BCFS_JSET_ENTRY_NR] = {
@@ -79,9 +81,7 @@ static void entry_to_text(struct printbuf *out, const struct jset_entry *e, bool
 		break;
 	case BCFS_JSET_ENTRY_log:
 		prt_str(out, " \"");
-		for (const char *p = (const char *)e->data, *end = p + e->u64s * sizeof(u64);
-		     p < end && *p; p++)
-			prt_escaped(out, p, 1);
+		prt_escaped(out, e->data, strnlen((const char *)e->data, e->u64s * sizeof(u64)));
 		prt_char(out, '"');
 		break;
 	case BCFS_JSET_ENTRY_datetime:

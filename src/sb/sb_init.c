@@ -10,6 +10,7 @@
 #include "codec/codec.h"
 #include "sb/sb_private.h"
 #include "util/errcode.h"
+#include "util/utf8.h"
 
 #include <string.h>
 
@@ -84,31 +85,14 @@ u64 sb_min_dev_bytes(const struct sb_params *p)
 	return bytes;
 }
 
-/* Bytes of the UTF-8 character at p, which ends with a NUL; 0: none, or a control character. */
-static unsigned utf8_char(const u8 *p)
-{
-	static const u32 least[] = {0, 0, 0x80, 0x800, 0x10000};
-	unsigned nr = *p < 0x80 ? 1 : *p >> 5 == 6 ? 2 : *p >> 4 == 14 ? 3 : *p >> 3 == 30 ? 4 : 0;
-	u32 c = nr > 1 ? *p & (0x7f >> nr) : *p;
-
-	for (unsigned i = 1; i < nr; i++) {
-		if (p[i] >> 6 != 2)
-			return 0;
-		c = c << 6 | (p[i] & 63);
-	}
-	if (!nr || c < least[nr] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
-		return 0;
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) ? 0 : nr;
-}
-
 static int check_label(const char *label, struct printbuf *err)
 {
-	const u8 *p = (const u8 *)label;
+	const u8 *p = (const u8 *)label, *end = p + strlen(label);
 
 	if (strlen(label) > sizeof(((struct bcfs_sb *)0)->label))
 		return sb_fail(err, sb_invalid_params, "the label is longer than 32 bytes");
-	for (unsigned nr; *p; p += nr) {
-		nr = utf8_char(p);
+	for (unsigned nr; p < end; p += nr) {
+		nr = utf8_char(p, end - p);
 		if (!nr)
 			return sb_fail(err, sb_invalid_params,
 				       "the label has control characters or is not UTF-8: choose "

@@ -2,6 +2,7 @@
 #include "util/printbuf.h"
 
 #include "util/bits.h"
+#include "util/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -222,13 +223,16 @@ void prt_escaped(struct printbuf *out, const void *data, size_t len)
 {
 	const u8 *p = data;
 
-	for (size_t i = 0; i < len; i++) {
-		if (p[i] == '"' || p[i] == '\\')
-			prt_printf(out, "\\%c", p[i]);
-		else if (p[i] < 0x20 || p[i] == 0x7f)
+	for (size_t i = 0; i < len;) {
+		unsigned nr = utf8_char(p + i, len - i);
+
+		if (!nr)
 			prt_printf(out, "\\%03o", p[i]);
+		else if (p[i] == '"' || p[i] == '\\')
+			prt_printf(out, "\\%c", p[i]);
 		else
-			prt_char(out, (char)p[i]);
+			prt_bytes(out, p + i, nr);
+		i += nr ?: 1;
 	}
 }
 

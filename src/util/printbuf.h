@@ -71,7 +71,10 @@ void prt_s64(struct printbuf *out, s64 v);
 void prt_human_u64(struct printbuf *out, u64 bytes);
 /* Lower-case hex digits of a byte string, no separators. */
 void prt_hex(struct printbuf *out, const void *data, size_t len);
-/* A byte string as printable text: C escapes for control bytes, quotes and backslash. */
+/*
+ * A byte string as text that a terminal may be given: UTF-8 as it is, C escapes for control
+ * characters (C1 as well), what is no UTF-8, quotes and backslash.
+ */
 void prt_escaped(struct printbuf *out, const void *data, size_t len);
 /* The names of the set bits of flags, comma-separated; unknown bits as "bit N". */
 void prt_bitflags(struct printbuf *out, const char *const *names, size_t nr_names, u64 flags);

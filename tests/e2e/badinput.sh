@@ -113,6 +113,35 @@ ok "fsck -p takes the mark away" bash -c '"$@" | grep -q "mark is gone"' - "$fsc
 ok "it is gone" bash -c '"$0" probe "$1" | grep -q ERROR=0' "$bcfs" "$T/mark"
 ok "and nothing else" "$fsck" "$T/mark"
 
+# ---- labels that others wrote ----
+# shown WHAT TEXT COMMAND...: the output has TEXT, and no byte that a terminal acts on.
+shown()
+{
+	local what=$1 text=$2 status=0
+	shift 2
+	"$@" >"$T/.out" 2>&1 </dev/null
+	grep -qF -- "$text" "$T/.out" &&
+		python3 -c '
+import sys, unicodedata
+text = sys.stdin.buffer.read().decode()
+sys.exit(any(unicodedata.category(c) == "Cc" and c != "\n" for c in text))' <"$T/.out" || status=1
+	result "$status" "$what"
+	[ "$status" = 0 ] || cat -v "$T/.out" | comment
+}
+evil=$'\e]0;x\a\xc2\x9b7m\xff\xc3\xa9\n"'
+cp --sparse=always "$T/img" "$T/label"
+python3 "$here/sbedit.py" "$T/label" label "$evil" || bail_out "sbedit"
+read_as=$'\\033]0;x\\007\\302\\2337m\\377\xc3\xa9\\012\\"'
+shown "a label with control characters: probe" "LABEL=$read_as" "$bcfs" probe "$T/label"
+shown "a label with control characters: dump" "$read_as" "$bcfs" dump superblock "$T/label"
+shown "a label with control characters: mkfs, too long" "--label $read_as" \
+	"$mkfs" -L "$evil$(printf %032d 1)" --size 64M "$T/new"
+shown "a label with quotes: mkfs" 'a\"b' "$mkfs" -n -L 'a"b' --size 64M "$T/new"
+truncate -s 16M "$T/ext4label"
+mkfs.ext4 -q -L $'\e[7m\xc3\xa9\x9b' "$T/ext4label" || bail_out "mkfs.ext4"
+shown "another filesystem's label with control characters: mkfs" \
+	$'labelled "\\033[7m\xc3\xa9\\233"' "$mkfs" "$T/ext4label"
+
 # ---- truncated ----
 cp --sparse=always "$T/img" "$T/half"
 truncate -s 16M "$T/half"

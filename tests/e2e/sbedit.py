@@ -3,11 +3,14 @@
 """Changes a field of every superblock copy of an image, checksums kept right.
 
 usage: sbedit.py IMAGE version|incompat|error VALUE   (error: that one was met)
+       sbedit.py IMAGE label TEXT                     (any bytes, of which 32 count)
 """
+import os
 import struct
 import sys
 
-FIELDS = {"version": (48, "<H"), "incompat": (232, "<Q"), "error": (168, "<Q")}
+FIELDS = {"version": (48, "<H"), "incompat": (232, "<Q"), "error": (168, "<Q"),
+          "label": (104, "32s")}
 
 
 def crc32c(data):
@@ -23,7 +26,8 @@ def crc32c(data):
 
 
 def main():
-    path, field, number = sys.argv[1], sys.argv[2], int(sys.argv[3], 0)
+    path, field = sys.argv[1], sys.argv[2]
+    new = os.fsencode(sys.argv[3]) if field == "label" else int(sys.argv[3], 0)
     where, form = FIELDS[field]
     with open(path, "r+b") as f:
         f.seek(4096)
@@ -39,9 +43,9 @@ def main():
             old = struct.unpack_from("<I", sb)[0]
             if crc32c(sb[32:]) != old:
                 sys.exit(f"the superblock at sector {off} has another checksum than thought")
-            value = number
+            value = new
             if field == "error":
-                value = struct.unpack_from(form, sb, where)[0] & ~4 | (4 if number else 0)
+                value = struct.unpack_from(form, sb, where)[0] & ~4 | (4 if new else 0)
             struct.pack_into(form, sb, where, value)
             struct.pack_into("<I", sb, 0, crc32c(sb[32:]))
             f.seek(off * 512)

@@ -105,6 +105,40 @@ Test(printbuf, numbers_and_bytes)
 	CHECK_STR(buf, "18446744073709551615 -9223372036854775808 007fff a\\\"b\\\\\\012");
 }
 
+/* Nothing that a terminal would act on comes through; letters do. */
+Test(printbuf, escaped_text_is_fit_for_a_terminal)
+{
+	static const struct {
+		const char *text, *want;
+	} rows[] = {
+		{"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\xa7",
+		 "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\xa7"},
+		{"\x1b[31m\x7f\t", "\\033[31m\\177\\011"},
+		{"\xc2\x9b"
+		 "1m",
+		 "\\302\\2331m"}, /* CSI, a C1 control */
+		{"\x9b"
+		 "1m",
+		 "\\2331m"},		      /* the same in one byte */
+		{"\xc3", "\\303"},	      /* cut off */
+		{"\xc3(\xff", "\\303(\\377"}, /* no second byte; never valid */
+		{"\xc0\x9b\xe0\x82\x9b", "\\300\\233\\340\\202\\233"}, /* overlong */
+		{"\xed\xa0\x80", "\\355\\240\\200"},		       /* a surrogate */
+		{"\xf4\x90\x80\x80", "\\364\\220\\200\\200"},	       /* beyond U+10FFFF */
+	};
+	CLEANUP(printbuf_exit) struct printbuf buf = PRINTBUF;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		printbuf_reset(&buf);
+		prt_escaped(&buf, rows[i].text, strlen(rows[i].text));
+		CHECK_STR(buf, rows[i].want);
+	}
+	/* What would complete the character lies behind the end. */
+	printbuf_reset(&buf);
+	prt_escaped(&buf, "\xc3\xa9", 1);
+	CHECK_STR(buf, "\\303");
+}
+
 Test(printbuf, bitflags)
 {
 	static const char *const names[] = {"a", NULL, "c"};
