@@ -43,6 +43,7 @@ struct daemon {
 	atomic_bool went_ro; /* an error has made the filesystem read-only */
 	bool selinux;	     /* runs on this machine */
 	/* Set by who answers INIT, before the kernel sends anything else. */
+	atomic_bool kernel_times; /* the kernel keeps mtime and ctime of files */
 	atomic_bool falloc_times; /* the kernel keeps the times at fallocate: 6.1 */
 	atomic_bool enosys_flush; /* the kernel writes dirty pages before FLUSH: 5.16 */
 	atomic_bool killpriv_v2;  /* offered by the kernel, as is the next */
@@ -125,6 +126,8 @@ void op_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence, struct fus
 void op_copy_file_range(fuse_req_t req, fuse_ino_t src, off_t src_off, struct fuse_file_info *fi,
 			fuse_ino_t dst, off_t dst_off, struct fuse_file_info *dst_fi, size_t len,
 			int flags);
+/* BCFS_WRITE_* for the destination of a copy. */
+uint32_t copy_flags(const struct daemon *d);
 
 void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size);
 void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size);

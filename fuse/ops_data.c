@@ -59,8 +59,11 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off
 
 	if (r->kill_priv)
 		flags |= BCFS_WRITE_KILL_PRIV;
-	/* With its cache the kernel keeps the times, and sends them by SETATTR. */
-	if (r->from_cache && d->opts->writeback == BCFS_ON)
+	/*
+	 * With its cache the kernel keeps the times and sends them by SETATTR, for writes past
+	 * the cache too: but not where its coarser clock has not moved since the last change.
+	 */
+	if (d->kernel_times)
 		flags |= BCFS_WRITE_KEEP_TIMES;
 
 	do {
@@ -133,6 +136,11 @@ void op_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence, struct fus
 		fuse_reply_lseek(req, pos);
 }
 
+uint32_t copy_flags(const struct daemon *d)
+{
+	return d->kernel_times ? BCFS_WRITE_KEEP_TIMES : 0;
+}
+
 void op_copy_file_range(fuse_req_t req, fuse_ino_t src, off_t src_off, struct fuse_file_info *fi,
 			fuse_ino_t dst, off_t dst_off, struct fuse_file_info *dst_fi, size_t len,
 			int flags)
@@ -147,7 +155,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t src, off_t src_off, struct fu
 		return;
 	}
 	copied = bcfs_copy_range(d->fs, ino_of(d, src), (uint64_t)src_off, ino_of(d, dst),
-				 (uint64_t)dst_off, len < max ? len : max);
+				 (uint64_t)dst_off, len < max ? len : max, copy_flags(d));
 	if (copied < 0)
 		reply_code(req, (int)copied);
 	else

@@ -184,7 +184,7 @@ static void raw_copy(struct daemon *d, const struct fuse_in_header *in,
 	}
 	copied = bcfs_copy_range(d->fs, ino_of(d, in->nodeid), arg->off_in,
 				 ino_of(d, arg->nodeid_out), arg->off_out,
-				 arg->len < max ? arg->len : max);
+				 arg->len < max ? arg->len : max, copy_flags(d));
 	if (copied < 0) {
 		send_reply(d, in->unique, bcfs_errno((int)copied), NULL, 0);
 		return;

@@ -166,7 +166,8 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
 	d->enosys_flush = kernel_at_least(5, 16);
-	d->falloc_times = (conn->want & FUSE_CAP_WRITEBACK_CACHE) && kernel_at_least(6, 1);
+	d->kernel_times = conn->want & FUSE_CAP_WRITEBACK_CACHE;
+	d->falloc_times = d->kernel_times && kernel_at_least(6, 1);
 }
 
 /* ---- mount ---- */

@@ -332,9 +332,12 @@ int bcfs_fallocate(struct bcfs *fs, struct bcfs_ino ino, uint32_t mode, uint64_t
 int64_t bcfs_seek_data(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset);
 int64_t bcfs_seek_hole(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset);
 
-/* Bytes copied, fewer than len at the end of the source. EINVAL: overlapping ranges. */
+/*
+ * Bytes copied, fewer than len at the end of the source. EINVAL: overlapping ranges.
+ * flags: BCFS_WRITE_*, of the destination.
+ */
 int64_t bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_offset,
-			struct bcfs_ino dst, uint64_t dst_offset, uint64_t len);
+			struct bcfs_ino dst, uint64_t dst_offset, uint64_t len, uint32_t flags);
 
 /* All that was done to the file before (names included) is on the device when it returns. */
 int bcfs_fsync(struct bcfs *fs, struct bcfs_ino ino, int datasync);

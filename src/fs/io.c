@@ -165,7 +165,7 @@ int64_t bcfs_write(struct bcfs *c, struct bcfs_ino ino, uint64_t offset, const v
 /* ---- copy ---- */
 
 static int64_t copy_piece(struct bcfs *c, struct bcfs_ino src, u64 src_offset, struct bcfs_ino dst,
-			  u64 dst_offset, void *buf, size_t len)
+			  u64 dst_offset, void *buf, size_t len, u32 flags)
 {
 	struct bcfs_inode_unpacked inode;
 	int64_t ret;
@@ -173,13 +173,13 @@ static int64_t copy_piece(struct bcfs *c, struct bcfs_ino src, u64 src_offset, s
 	inode_lock2(c, src, dst);
 	ret = read_locked(c, src, src_offset, buf, len, &inode);
 	if (ret > 0)
-		ret = write_locked(c, dst, dst_offset, buf, ret, 0);
+		ret = write_locked(c, dst, dst_offset, buf, ret, flags);
 	inode_unlock2(c, src, dst);
 	return ret;
 }
 
 int64_t bcfs_copy_range(struct bcfs *c, struct bcfs_ino src, uint64_t src_offset,
-			struct bcfs_ino dst, uint64_t dst_offset, uint64_t len)
+			struct bcfs_ino dst, uint64_t dst_offset, uint64_t len, uint32_t flags)
 {
 	int64_t ret = fs_may_write(c);
 	u64 done = 0;
@@ -198,7 +198,7 @@ int64_t bcfs_copy_range(struct bcfs *c, struct bcfs_ino src, uint64_t src_offset
 		return -BCFS_ERR_nomem;
 	while (done < len) {
 		ret = copy_piece(c, src, src_offset + done, dst, dst_offset + done, buf,
-				 min_t(u64, len - done, COPY_BYTES));
+				 min_t(u64, len - done, COPY_BYTES), flags);
 		if (ret <= 0)
 			break;
 		done += ret;

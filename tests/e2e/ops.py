@@ -173,6 +173,38 @@ def test_direct_and_sync():
     os.sync()
 
 
+def test_times_within_a_tick():
+    """
+    The kernel's clock for times is coarse. A change in the tick of the one before does not move
+    them, so nothing tells the daemon of it, whose clock is finer: it must not move them either.
+    The manifests before and after a mount show it; here, once for each way of a write.
+    """
+    os.mkdir("tick")
+    os.chmod("tick", 0o777)
+    put("tick/src", b"y" * 4096)
+    src = os.open("tick/src", os.O_RDONLY)
+    for i in range(50):
+        fd = os.open(f"tick/copy{i}", os.O_CREAT | os.O_RDWR)
+        os.write(fd, b"x")
+        os.copy_file_range(src, fd, 4096, 0, 0)
+        os.close(fd)
+        with mmap.mmap(-1, 4096) as m:
+            fd = os.open(f"tick/direct{i}", os.O_CREAT | os.O_RDWR | os.O_DIRECT)
+            os.pwrite(fd, m, 0)
+            os.pwrite(fd, m, 4096)
+            os.close(fd)
+        if os.geteuid() == 0:
+            fd = os.open(f"tick/suid{i}", os.O_CREAT | os.O_RDWR)
+            os.write(fd, b"x")
+            os.fchmod(fd, 0o6777)
+            os.seteuid(65534)
+            os.write(fd, b"y")
+            os.seteuid(0)
+            assert os.fstat(fd).st_mode & 0o7777 == 0o777
+            os.close(fd)
+    os.close(src)
+
+
 def test_errors():
     put("file", b"")
     fails(errno.ENOTDIR, os.stat, "file/x")

@@ -82,7 +82,7 @@ static void file_work(struct worker *w, struct bcfs_ino dir, const char *name)
 			expect_any(bcfs_fallocate(w->fs, st.ino, 0, off, len + 1), "fallocate");
 			break;
 		case 3:
-			expect_any(bcfs_copy_range(w->fs, st.ino, off, st.ino, off + len, len),
+			expect_any(bcfs_copy_range(w->fs, st.ino, off, st.ino, off + len, len, 0),
 				   "copy");
 			break;
 		case 4:
