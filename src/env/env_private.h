@@ -88,7 +88,9 @@ struct env_sim {
 	struct sim_rng rng_sched, rng_user, rng_dev;
 	u64 now_ns;
 	u64 time_limit_ns;
-	u32 preempt, eager; /* of 1024 */
+	u64 limit_switches, limit_ns;	    /* without progress; 0: none */
+	u64 progress_switches, progress_ns; /* at the last */
+	u32 preempt, eager;		    /* of 1024 */
 	u32 stall_ppm;
 	u64 stall_max_ns;
 

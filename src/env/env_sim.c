@@ -182,11 +182,19 @@ static struct env_fiber *fail_run(struct env_sim *s, int err, const char *why)
 	return end_run(s, err);
 }
 
+static bool no_progress(const struct env_sim *s)
+{
+	return (s->limit_switches && s->nr_switches - s->progress_switches > s->limit_switches) ||
+	       (s->limit_ns && s->now_ns - s->progress_ns > s->limit_ns);
+}
+
 static struct env_fiber *pick_next(struct env_sim *s)
 {
 	struct env_fiber *f;
 	u32 i;
 
+	if (s->running && no_progress(s))
+		return fail_run(s, -BCFS_ERR_sim_no_progress, "no progress");
 	for (;;) {
 		sim_rcu_poll(s);
 		if (s->nr_runnable && s->eager && s->nr_events &&
@@ -442,6 +450,17 @@ void env_sim_set_stalls(struct env *env, u32 ppm, u64 max_ns)
 void env_sim_set_time_limit(struct env *env, u64 mono_ns)
 {
 	env->sim->time_limit_ns = mono_ns;
+}
+void env_sim_set_progress_limit(struct env *env, u64 switches, u64 ns)
+{
+	env->sim->limit_switches = switches;
+	env->sim->limit_ns = ns;
+	env_sim_progress(env);
+}
+void env_sim_progress(struct env *env)
+{
+	env->sim->progress_switches = env->sim->nr_switches;
+	env->sim->progress_ns = env->sim->now_ns;
 }
 u64 env_sim_random(struct env *env)
 {

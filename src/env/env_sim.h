@@ -61,6 +61,13 @@ void env_sim_set_eager_events(struct env *env, u32 per_1024);
 void env_sim_set_stalls(struct env *env, u32 ppm, u64 max_ns);
 /* A run that passes this time (of env_mono_ns) ends with -BCFS_ERR_sim_time_limit. 0: none. */
 void env_sim_set_time_limit(struct env *env, u64 mono_ns);
+/*
+ * A run goes round without end when no call of env_sim_progress() comes for so many scheduling
+ * decisions, or for so long: it ends with -BCFS_ERR_sim_no_progress, and every fiber is logged with
+ * what it waits for. 0, 0: no limit. (Who never gives way is not met by this: nobody else runs.)
+ */
+void env_sim_set_progress_limit(struct env *env, u64 switches, u64 ns);
+void env_sim_progress(struct env *env);
 
 /* The stream of random numbers for devices and faults. */
 u64 env_sim_random(struct env *env);

@@ -28,7 +28,8 @@
 	x(timedout, 111, ETIMEDOUT, "timed out")                                                   \
 	x(sim_deadlock, 112, EDEADLK, "simulation: every fiber waits")                             \
 	x(sim_time_limit, 113, ETIME, "simulation: the time limit has passed")                     \
-	x(random_source, 114, EIO, "the kernel gives no random numbers")
+	x(random_source, 114, EIO, "the kernel gives no random numbers")                           \
+	x(sim_no_progress, 115, ETIME, "simulation: goes round without end")
 
 /* codec: 200.. */
 #define BCFS_ERRCODES_CODEC(x)                                                                     \

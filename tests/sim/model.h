@@ -5,8 +5,11 @@
  * The model generates a random operation that is valid now (model_gen), applies it to itself
  * (model_apply) and to a filesystem (model_exec). A tree has one canonical text (sorted paths;
  * types, modes, link counts and identity, sizes, a hash of the data, xattrs, targets), of the
- * model (model_text) and of an open filesystem (fs_text): equal trees have equal texts. Times and
- * space used are left out.
+ * model (model_text) and of an open filesystem (fs_text): equal trees have equal texts.
+ *
+ * Times and blocks are not in the text but in a hash beside it. The model does not foretell them:
+ * it reads them from the filesystem after each operation (model_stat), sees that those moved which
+ * must and no others, and what a crash leaves must then be the same to the nanosecond.
  *
  * A write, a punched or a zeroed range may be several transactions in ascending offset: `cut` of
  * model_apply() says how far (bytes from the offset) it got.
@@ -35,7 +38,9 @@ enum mop_type {
 	MOP_SETXATTR,
 	MOP_REMOVEXATTR,
 	MOP_CHMOD,
-	MOP_FORGET,
+	MOP_MKNOD,
+	MOP_TMPFILE,
+	MOP_FORGET, /* from here on nothing changes */
 	MOP_FSYNC,
 	MOP_SYNC,
 	MOP_NR,
@@ -45,14 +50,26 @@ struct mop {
 	enum mop_type type;
 	int ino, dir, dir2;    /* model inodes */
 	unsigned name, name2;  /* names; of xattrs too */
-	u32 flags;	       /* of rename, fallocate; mode of create and chmod */
+	u32 flags;	       /* of rename, fallocate; mode of create and chmod; fsync: datasync */
 	u64 offset, len, fill; /* fill: seed of the content */
+	u64 sleep_ns;	       /* after it */
+	u8 mark;	       /* what its maker likes */
+};
+
+/* As the filesystem shows them. */
+struct mtimes {
+	bool known;
+	u64 atime, mtime, ctime, btime; /* ns since 1970 */
+	u64 blocks;
 };
 
 struct mino {
 	bool used;
+	bool doubtful; /* has no name, and an operation on it failed: must not get one again */
 	u32 mode, nlink, refs;
+	u32 rdev;
 	u64 size, inum;
+	struct mtimes times;
 	int parent;
 	int ents[M_NAMES];	 /* inode + 1 */
 	u8 *data;		 /* M_FILE_MAX, zero behind the size */
@@ -75,6 +92,8 @@ void model_free(struct model *m);
 /* False when the operation drawn is not possible now: draw again. */
 bool model_gen(struct model *m, struct mop *op);
 bool mop_changes(const struct mop *op);
+/* Whether it can be done now: after others were left out of a sequence. */
+bool model_valid(struct model *m, const struct mop *op);
 /* Whether it may be seen half done, in steps of a block. */
 bool mop_has_steps(const struct mop *op);
 /* cut: UINT64_MAX: all of it. state: number of the state it leads to. */
@@ -84,13 +103,32 @@ u64 model_hash_cut(struct model *m, const struct mop *op, u64 cut);
 /* 0 or a negative code; a short write is given in *ret_cut (else UINT64_MAX). */
 int model_exec(struct model *m, struct bcfs *c, const struct mop *op, u64 *ret_cut);
 
+#define M_TOUCHED 4
+/* The inodes that an operation changes, before it is applied; how many. */
+unsigned model_touched(struct model *m, const struct mop *op, int ret[M_TOUCHED]);
+/*
+ * After it was: reads their times anew. False, with a message: one moved that must not, or did not
+ * move to between since and now (ns since 1970; now 0: any time goes).
+ */
+bool model_stat(struct model *m, struct bcfs *c, const struct mop *op, const int *touched,
+		unsigned nr, u64 since, u64 now, char *msg, size_t msg_size);
+
 char *model_text(struct model *m);
+/* *ret_times: a hash of all times and blocks in the tree; 0: some are not known. */
+char *model_text_times(struct model *m, u64 *ret_times);
 /* A directory of the root that is not part of the tree: noise for caches and nodes. */
 #define M_BULK_DIR "bulk"
 
 /* *ret_err: the first error met. */
 char *fs_text(struct bcfs *c, int *ret_err);
+char *fs_text_times(struct bcfs *c, int *ret_err, u64 *ret_times);
 u64 text_hash(const char *text);
+/* model.c and model_fs.c share. */
+const char *model_name(unsigned i);
+void model_fill(u8 *p, u64 len, u64 seed);
+u32 mop_node_type(const struct mop *op); /* of mknod: from the content's seed */
+u32 mop_node_rdev(const struct mop *op); /* major * 100 + minor */
+const char *mop_type_name(enum mop_type type);
 void mop_print(const struct mop *op, char *buf, size_t size);
 
 #endif

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 /* The last lines of the log, printed with a failure. */
-static void log_line(void *arg, enum bcfs_log_level level, const char *line)
+void sim_log_line(void *arg, enum bcfs_log_level level, const char *line)
 {
 	const struct sim_cfg *cfg = arg;
 	bool faults = cfg && cfg->fault != SIM_FAULT_NR;
@@ -28,9 +28,25 @@ static void env_line(void *arg, const char *line)
 		fprintf(stderr, "env: %s\n", line);
 }
 
+static void print_cfg(FILE *f, const struct sim_cfg *c)
+{
+	fprintf(f,
+		TEST_SEED_FMT
+		": blocks %u, nodes %u, buckets %u, journal %u, extents %u, cache %llu, device "
+		"%llu, preempt %u, eager %u, restarts %u ppm, stalls %u ppm %u ms, latency %u us, "
+		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
+		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
+		c->extent_max, (unsigned long long)c->cache_bytes, (unsigned long long)c->dev_bytes,
+		c->preempt, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms, c->latency_us,
+		c->flush_latency_us, c->flush_delay_ms, c->discard, c->bulk, c->prefill, c->ops,
+		(int)c->fault, (unsigned long long)c->fault_at);
+}
+
+/* To stderr, or to the report, if there is one. */
 void sim_fail(const struct sim_run *r, const char *fmt, ...)
 {
-	const struct sim_cfg *c = &r->cfg;
+	struct sim_report *rep = r->cfg.report;
+	FILE *f = rep ? fmemopen(rep->msg, sizeof(rep->msg) - 1, "w") : stderr;
 	va_list args;
 	char buf[256];
 
@@ -38,21 +54,21 @@ void sim_fail(const struct sim_run *r, const char *fmt, ...)
 		mop_print(&r->op[i], buf, sizeof(buf));
 		fprintf(stderr, "op %u: %s\n", i, buf);
 	}
-	fprintf(stderr,
-		"FAILED: " TEST_SEED_FMT
-		": blocks %u, nodes %u, buckets %u, journal %u, extents %u, cache %llu, device "
-		"%llu, preempt %u, eager %u, restarts %u ppm, stalls %u ppm %u ms, latency %u us, "
-		"flush %u us, discard %u, ops %u+%u, fault %d at %llu\n",
-		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
-		c->extent_max, (unsigned long long)c->cache_bytes, (unsigned long long)c->dev_bytes,
-		c->preempt, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms, c->latency_us,
-		c->flush_latency_us, c->discard, c->prefill, c->ops, (int)c->fault,
-		(unsigned long long)c->fault_at);
+	fputs("FAILED: ", f);
+	print_cfg(f, &r->cfg);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	vfprintf(f, fmt, args);
 	va_end(args);
-	fputc('\n', stderr);
-	exit(1);
+	fputc('\n', f);
+	if (rep) {
+		fclose(f);
+		rep->run_hash = r->run_hash;
+		rep->crashed = r->crashed;
+		if (r->crashed)
+			rep->place = *r->crashed;
+		rep->failed = true;
+	}
+	_exit(1);
 }
 
 #define check(r, cond, fmt, ...)                                                                   \
@@ -76,9 +92,12 @@ static void *grow(void *p, unsigned nr, unsigned *max, size_t size)
 
 void sim_counters_add(struct sim_counters *t, const char *name, u64 value)
 {
-	for (unsigned i = 0; i < t->nr; i++) {
+	for (unsigned n = 0; n < t->nr; n++) {
+		unsigned i = (t->next + n) % t->nr;
+
 		if (!strcmp(t->c[i].name, name)) {
 			t->c[i].value += value;
+			t->next = i + 1;
 			return;
 		}
 	}
@@ -86,6 +105,7 @@ void sim_counters_add(struct sim_counters *t, const char *name, u64 value)
 		return;
 	snprintf(t->c[t->nr].name, sizeof(t->c[0].name), "%s", name);
 	t->c[t->nr++].value = value;
+	t->next = 0;
 }
 
 u64 sim_counter(const struct sim_counters *t, const char *name)
@@ -103,20 +123,26 @@ static void add_counter(void *arg, const char *name, uint64_t value)
 
 /* ---- states ---- */
 
-static void state_add(struct sim_run *r, u64 hash, char *text, u64 begin_pos)
+static void state_add(struct sim_run *r, u64 hash, u64 times, char *text, u64 begin_pos)
 {
-	if (!text && r->nr_states && r->state[r->nr_states - 1].hash == hash)
+	const struct sim_state *last = r->nr_states ? &r->state[r->nr_states - 1] : NULL;
+
+	if (!text && last && last->hash == hash && !last->times)
 		return;
 	r->state = grow(r->state, r->nr_states, &r->max_states, sizeof(r->state[0]));
-	r->state[r->nr_states++] = (struct sim_state){
-		.hash = hash, .text = text, .op = r->nr_ops, .begin_pos = begin_pos};
+	r->state[r->nr_states++] = (struct sim_state){.hash = hash,
+						      .times = times,
+						      .text = text,
+						      .op = r->nr_ops,
+						      .begin_pos = begin_pos};
 }
 
 void sim_run_add_state(struct sim_run *r, u64 begin_pos)
 {
-	char *text = model_text(&r->m);
+	u64 times;
+	char *text = model_text_times(&r->m, &times);
 
-	state_add(r, text_hash(text), text, begin_pos);
+	state_add(r, text_hash(text), times, text, begin_pos);
 }
 
 void sim_run_add_floor(struct sim_run *r, u32 state)
@@ -134,34 +160,62 @@ u32 sim_run_floor(const struct sim_run *r, u64 pos)
 	return least;
 }
 
-const struct sim_state *sim_run_find(struct sim_run *r, u64 pos, u64 hash)
+const struct sim_state *sim_run_find_times(struct sim_run *r, u64 pos, u64 hash, u64 times)
 {
-	for (u32 i = sim_run_floor(r, pos); i < r->nr_states; i++)
-		if (r->state[i].begin_pos <= pos && r->state[i].hash == hash)
-			return &r->state[i];
+	for (u32 i = sim_run_floor(r, pos); i < r->nr_states; i++) {
+		const struct sim_state *s = &r->state[i];
+
+		if (s->begin_pos <= pos && s->hash == hash &&
+		    (!times || !s->times || s->times == times))
+			return s;
+	}
 	return NULL;
 }
 
-static void add_recovery_counter(void *arg, const char *name, uint64_t value)
+const struct sim_state *sim_run_find(struct sim_run *r, u64 pos, u64 hash)
 {
-	char buf[48];
-
-	snprintf(buf, sizeof(buf), "recovery.%s", name);
-	sim_counters_add(arg, buf, value);
+	return sim_run_find_times(r, pos, hash, 0);
 }
 
 /* ---- the operations ---- */
 
-/* The states in the middle of an operation. */
+/* The states in the middle of an operation; of their times and blocks nothing is known. */
 static void add_steps(struct sim_run *r, const struct mop *op, u64 begin)
 {
 	u32 block = r->cfg.block;
 	u64 end = op->offset + op->len;
 
+	/* Space comes or is zeroed before anything else shows. */
+	if (op->type == MOP_TRUNCATE || op->type == MOP_FALLOCATE)
+		state_add(r, r->state[r->nr_states - 1].hash, 0, NULL, begin);
+	if (!mop_has_steps(op))
+		return;
 	for (u64 at = round_up(op->offset + 1, block); at < end; at += block)
-		state_add(r, model_hash_cut(&r->m, op, at - op->offset), NULL, begin);
+		state_add(r, model_hash_cut(&r->m, op, at - op->offset), 0, NULL, begin);
 	if (op->type == MOP_FALLOCATE)
-		state_add(r, model_hash_cut(&r->m, op, op->len), NULL, begin);
+		state_add(r, model_hash_cut(&r->m, op, op->len), 0, NULL, begin);
+}
+
+/* The model takes it over, and looks up its times: begun at since (ns since 1970; 0: whenever). */
+static void apply(struct sim_run *r, const struct mop *op, u64 cut, u64 since)
+{
+	int touched[M_TOUCHED];
+	unsigned nr = mop_changes(op) ? model_touched(&r->m, op, touched) : 0;
+	u64 now = since ? env_real_ns(r->env) : 0;
+	char msg[512];
+
+	model_apply(&r->m, op, cut, r->nr_states);
+	check(r, model_stat(&r->m, &r->core->fs, op, touched, nr, since, now, msg, sizeof(msg)),
+	      "operation %u: %s", r->nr_ops, msg);
+}
+
+static void restat(struct sim_run *r, const struct mop *op)
+{
+	int touched[M_TOUCHED];
+	unsigned nr = model_touched(&r->m, op, touched);
+	char msg[8];
+
+	model_stat(&r->m, &r->core->fs, op, touched, nr, 0, 0, msg, sizeof(msg));
 }
 
 /*
@@ -181,8 +235,17 @@ void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int r
 	      err_str(err));
 	free(before);
 	free(now);
-	if (none || !mop_changes(op))
+	if (!mop_changes(op))
 		return;
+	if (op->ino >= 0 && r->m.n[op->ino].used && !r->m.n[op->ino].nlink)
+		r->m.n[op->ino].doubtful = true;
+	if (none) {
+		/* Times and blocks may have moved: of what was done before space ran out. */
+		state_add(r, h, 0, NULL, begin);
+		restat(r, op);
+		sim_run_add_state(r, begin);
+		return;
+	}
 	if (mop_has_steps(op)) {
 		add_steps(r, op, begin);
 		for (cut = 1; cut <= op->len; cut++) {
@@ -194,7 +257,7 @@ void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int r
 		if (cut > op->len)
 			cut = UINT64_MAX;
 	}
-	model_apply(&r->m, op, cut, r->nr_states);
+	apply(r, op, cut, 0);
 	sim_run_add_state(r, begin);
 	check(r, r->state[r->nr_states - 1].hash == h,
 	      "an operation failed (%s), and the tree is neither as before nor as after:\n%s",
@@ -203,9 +266,8 @@ void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int r
 
 void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin)
 {
-	if (mop_has_steps(op))
-		add_steps(r, op, begin);
-	model_apply(&r->m, op, UINT64_MAX, r->nr_states);
+	add_steps(r, op, begin);
+	apply(r, op, UINT64_MAX, r->op_since);
 	if (mop_changes(op))
 		sim_run_add_state(r, begin);
 	if (op->type == MOP_SYNC)
@@ -223,8 +285,8 @@ static void bulk_xattr(struct sim_run *r, unsigned i)
 	int ret;
 
 	memset(buf, (int)i, sizeof(buf));
-	ret = bcfs_setxattr(&r->core->fs, ino, "user.bulk", buf, 200 + trand_below(&r->rng, 500),
-			    0);
+	ret = bcfs_setxattr(&r->core->fs, ino, "user.bulk", buf,
+			    200 + trand_below(&r->bulk_rng, 500), 0);
 	check(r, !ret || r->cfg.fault != SIM_FAULT_NR, "setxattr: %s", err_str(ret));
 }
 
@@ -244,16 +306,17 @@ void sim_run_make_bulk(struct sim_run *r)
 		check(r, !ret, "mknod: %s", err_str(ret));
 		r->bulk[i] = st.ino.inum;
 		bulk_xattr(r, i);
+		r->nr_bulk++;
 	}
 }
 
 static void bulk_touch(struct sim_run *r)
 {
-	unsigned i = (unsigned)trand_below(&r->rng, r->cfg.bulk);
+	unsigned i = (unsigned)trand_below(&r->bulk_rng, r->nr_bulk);
 	struct bcfs_ino ino = {BCFS_ROOT_SUBVOL, r->bulk[i]};
 	u8 buf[1024];
 
-	if (trand_below(&r->rng, 3) == 0)
+	if (trand_below(&r->bulk_rng, 3) == 0)
 		bulk_xattr(r, i);
 	else
 		bcfs_getxattr(&r->core->fs, ino, "user.bulk", buf, sizeof(buf));
@@ -297,38 +360,179 @@ void sim_run_make_ballast(struct sim_run *r)
 	bcfs_forget(c, dir.ino, 1);
 }
 
-static void one_op(struct sim_run *r)
+/* ---- windows ---- */
+
+static void add_window_counter(void *arg, const char *name, uint64_t value)
+{
+	char buf[48];
+
+	snprintf(buf, sizeof(buf), "in.%s", name);
+	sim_counters_add(arg, buf, value);
+}
+
+static void sub_window_counter(void *arg, const char *name, uint64_t value)
+{
+	add_window_counter(arg, name, -value);
+}
+
+static void window_begin(struct sim_run *r)
+{
+	r->window = grow(r->window, r->nr_windows, &r->max_windows, sizeof(r->window[0]));
+	r->window[r->nr_windows++] = (struct sim_window){
+		.begin = sim_bdev_log_len(r->bdev), .end = UINT64_MAX, .first_op = r->nr_ops};
+	bcfs_counters(&r->core->fs, sub_window_counter, r->counters);
+}
+
+static void window_end(struct sim_run *r)
+{
+	struct sim_window *w = r->nr_windows ? &r->window[r->nr_windows - 1] : NULL;
+
+	if (!w || w->end != UINT64_MAX)
+		return;
+	w->end = sim_bdev_log_len(r->bdev);
+	w->nr_ops = r->nr_ops - w->first_op;
+	bcfs_counters(&r->core->fs, add_window_counter, r->counters);
+}
+
+static void mark_window(struct sim_run *r, u8 mark)
+{
+	bool open = r->nr_windows && r->window[r->nr_windows - 1].end == UINT64_MAX;
+
+	if (!(mark & SIM_MARK_WINDOW))
+		window_end(r);
+	else if (!open)
+		window_begin(r);
+}
+
+/* ---- one by one ---- */
+
+static bool next_drawn(struct sim_run *r, struct mop *op)
+{
+	if (r->nr_ops == r->cfg.prefill + r->cfg.ops)
+		return false;
+	while (!model_gen(&r->m, op))
+		;
+	if (trand_below(&r->rng, 5) == 0)
+		op->sleep_ns = trand_below(&r->rng, 400) * ENV_NSEC_PER_MSEC;
+	op->mark = r->nr_ops < r->cfg.prefill ? SIM_MARK_PREFILL : 0;
+	return true;
+}
+
+static bool next_op(struct sim_run *r, struct mop *op)
+{
+	return r->cfg.next ? r->cfg.next(r->cfg.next_arg, r, op) : next_drawn(r, op);
+}
+
+static void note_op(struct sim_run *r, const struct mop *op)
+{
+	struct sim_report *rep = r->cfg.report;
+
+	r->op = grow(r->op, r->nr_ops, &r->max_ops, sizeof(r->op[0]));
+	r->op[r->nr_ops] = *op;
+	if (rep && r->nr_ops < SIM_REPORT_OPS) {
+		rep->op[r->nr_ops] = *op;
+		rep->nr_ops = r->nr_ops + 1;
+	}
+	if (rep)
+		rep->beat++;
+}
+
+static void one_op(struct sim_run *r, const struct mop *op)
 {
 	u64 begin, cut;
-	struct mop op;
 	char what[256];
 	int ret;
 
-	for (unsigned i = 0; r->cfg.bulk && i < 3; i++)
+	for (unsigned i = 0; r->nr_bulk && i < (r->cfg.touches ?: 3); i++)
 		bulk_touch(r);
 	begin = sim_bdev_log_len(r->bdev);
-	while (!model_gen(&r->m, &op))
-		;
-	r->op = grow(r->op, r->nr_ops, &r->max_ops, sizeof(r->op[0]));
-	r->op[r->nr_ops] = op;
-	ret = model_exec(&r->m, &r->core->fs, &op, &cut);
-	mop_print(&op, what, sizeof(what));
+	note_op(r, op);
+	r->op_since = r->cfg.fault == SIM_FAULT_NR ? env_real_ns(r->env) : 0;
+	ret = model_exec(&r->m, &r->core->fs, op, &cut);
+	mop_print(op, what, sizeof(what));
 	if (getenv("BCFS_SIM_LOG"))
 		fprintf(stderr, "op %u at %llu: %s: %s\n", r->nr_ops, (unsigned long long)begin,
 			what, ret ? err_str(ret) : "ok");
 	if (ret || cut != UINT64_MAX) {
 		check(r, r->cfg.fault != SIM_FAULT_NR || !ret || err_to_errno(ret) == ENOSPC,
 		      "operation %u, %s: %s", r->nr_ops, what, err_str(ret));
-		sim_run_op_failed(r, &op, begin, ret);
+		sim_run_op_failed(r, op, begin, ret);
 	} else {
-		sim_run_op_done(r, &op, begin);
+		sim_run_op_done(r, op, begin);
 	}
+	r->op_since = 0;
 	r->nr_ops++;
-	if (trand_below(&r->rng, 5) == 0)
-		env_sleep_ns(r->env, trand_below(&r->rng, 400) * ENV_NSEC_PER_MSEC);
+	env_sim_progress(r->env);
+	if (op->sleep_ns)
+		env_sleep_ns(r->env, op->sleep_ns);
 }
 
-static struct core_opts core_opts(const struct sim_cfg *cfg)
+/* What came before is durable, and the log begins here. */
+static void end_prefill(struct sim_run *r)
+{
+	int ret = bcfs_sync(&r->core->fs);
+
+	check(r, !ret, "sync: %s", err_str(ret));
+	sim_run_add_floor(r, r->nr_states - 1);
+	sim_bdev_log_reset(r->bdev);
+	r->first_pos = sim_bdev_log_len(r->bdev);
+}
+
+static void all_ops(struct sim_run *r)
+{
+	bool filling = r->cfg.prefill, armed = false;
+	struct mop op;
+	bool more;
+
+	do {
+		more = next_op(r, &op);
+		if (filling && (!more || !(op.mark & SIM_MARK_PREFILL))) {
+			end_prefill(r);
+			filling = false;
+		}
+		if (!filling && !armed && r->cfg.fault != SIM_FAULT_NR)
+			sim_bdev_arm(r->bdev, r->cfg.fault, r->cfg.fault_at, false);
+		armed = !filling;
+		mark_window(r, more ? op.mark : 0);
+		if (more)
+			one_op(r, &op);
+	} while (more);
+	if (!r->nr_windows) {
+		r->window = grow(r->window, 0, &r->max_windows, sizeof(r->window[0]));
+		r->window[r->nr_windows++] = (struct sim_window){.begin = r->first_pos,
+								 .end = sim_bdev_log_len(r->bdev),
+								 .nr_ops = r->nr_ops};
+	}
+}
+
+/* The tree as the filesystem shows it is the model's. */
+static void check_live(struct sim_run *r)
+{
+	u64 times, want_times;
+	int err;
+	char *text = fs_text_times(&r->core->fs, &err, &times);
+	char *want = model_text_times(&r->m, &want_times);
+
+	check(r, !err || r->cfg.fault != SIM_FAULT_NR, "reading the tree: %s", err_str(err));
+	check(r, err || !strcmp(text, want), "the live tree is wrong:\n%s\nexpected:\n%s", text,
+	      want);
+	check(r, err || !want_times || times == want_times,
+	      "the live tree is right, but for times or blocks of what was not touched:\n%s", text);
+	free(text);
+	free(want);
+}
+
+static void stat_root(struct sim_run *r)
+{
+	const struct mop op = {.type = MOP_SYNC};
+	const int root = 0;
+	char msg[8];
+
+	model_stat(&r->m, &r->core->fs, &op, &root, 1, 0, 0, msg, sizeof(msg));
+	sim_run_add_state(r, 0);
+}
+
+struct core_opts sim_core_opts(const struct sim_cfg *cfg)
 {
 	return (struct core_opts){.noatime = true,
 				  .cache_bytes = cfg->cache_bytes,
@@ -346,59 +550,42 @@ static void run_main(void *arg)
 				   .bucket_bytes = cfg->bucket,
 				   .journal_bytes = cfg->journal,
 				   .extent_max_bytes = cfg->extent_max,
-				   .log = log_line,
+				   .log = sim_log_line,
 				   .log_arg = (void *)cfg};
-	struct core_opts co = core_opts(cfg);
+	struct core_opts co = sim_core_opts(cfg);
 	char msg[CORE_MSG_SIZE] = "";
 	int ret = core_mkfs_on(r->env, r->bdev, &o, NULL, msg, sizeof(msg));
 
 	check(r, !ret, "mkfs: %s (%s)", err_str(ret), msg);
 	sim_bdev_log_reset(r->bdev);
 	r->first_pos = sim_bdev_log_len(r->bdev);
-	ret = core_open_on(r->env, r->bdev, &co, log_line, (void *)cfg, &r->core, msg, sizeof(msg));
+	ret = core_open_on(r->env, r->bdev, &co, sim_log_line, (void *)cfg, &r->core, msg,
+			   sizeof(msg));
 	check(r, !ret, "open: %s (%s)", err_str(ret), msg);
-	sim_run_add_state(r, 0);
+	stat_root(r);
 	if (cfg->bulk)
 		sim_run_make_bulk(r);
 	if (cfg->ballast)
 		sim_run_make_ballast(r);
-	for (unsigned i = 0; i < cfg->prefill; i++)
-		one_op(r);
-	if (cfg->prefill) {
-		ret = bcfs_sync(&r->core->fs);
-		check(r, !ret, "sync: %s", err_str(ret));
-		sim_run_add_floor(r, r->nr_states - 1);
-		sim_bdev_log_reset(r->bdev);
-		r->first_pos = sim_bdev_log_len(r->bdev);
-	}
-	if (cfg->fault != SIM_FAULT_NR)
-		sim_bdev_arm(r->bdev, cfg->fault, cfg->fault_at, false);
-	for (unsigned i = 0; i < cfg->ops; i++)
-		one_op(r);
+	if (cfg->bulk || cfg->ballast)
+		stat_root(r);
+	all_ops(r);
 	bcfs_counters(&r->core->fs, add_counter, r->counters);
 	if (cfg->restart_ppm) {
 		env_inject_hits(r->env, "trans_restart", &r->restarts[0]);
 		env_inject_hits(r->env, "trans_restart_commit", &r->restarts[1]);
 	}
-
-	int err;
-	char *text = fs_text(&r->core->fs, &err);
-	char *want = model_text(&r->m);
-
-	check(r, !err || cfg->fault != SIM_FAULT_NR, "reading the tree: %s", err_str(err));
-	check(r, err || !strcmp(text, want), "the live tree is wrong:\n%s\nexpected:\n%s", text,
-	      want);
-	free(text);
-	free(want);
+	check_live(r);
 	core_abort(r->core);
 }
 
-static void schedule(struct env *env, const struct sim_cfg *cfg)
+void sim_schedule(struct env *env, const struct sim_cfg *cfg)
 {
 	env_sim_set_preempt(env, cfg->preempt);
 	env_sim_set_eager_events(env, cfg->eager);
 	env_sim_set_stalls(env, cfg->stall_ppm, cfg->stall_ms * ENV_NSEC_PER_MSEC);
 	env_sim_set_time_limit(env, 24 * 3600 * ENV_NSEC_PER_SEC);
+	env_sim_set_progress_limit(env, 4000000, 3600 * ENV_NSEC_PER_SEC);
 	env_set_log(env, env_line, (void *)cfg);
 	if (cfg->restart_ppm) {
 		env_inject_arm_random(env, "trans_restart", cfg->restart_ppm);
@@ -406,7 +593,7 @@ static void schedule(struct env *env, const struct sim_cfg *cfg)
 	}
 }
 
-static struct sim_bdev_opts dev_opts(const struct sim_cfg *cfg)
+struct sim_bdev_opts sim_dev_opts(const struct sim_cfg *cfg)
 {
 	struct sim_bdev_opts o = {.no_discard = !cfg->discard};
 
@@ -419,7 +606,7 @@ static struct sim_bdev_opts dev_opts(const struct sim_cfg *cfg)
 
 void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counters *counters)
 {
-	struct sim_bdev_opts o = dev_opts(cfg);
+	struct sim_bdev_opts o = sim_dev_opts(cfg);
 	int ret;
 
 	o.size_bytes = cfg->dev_bytes;
@@ -427,11 +614,16 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 	r->cfg = *cfg;
 	r->counters = counters;
 	r->rng = cfg->seed ^ 0x5bd1e995;
+	r->bulk_rng = r->rng + 1;
+	if (cfg->report) {
+		cfg->report->cfg = *cfg;
+		cfg->report->nr_ops = 0;
+	}
 	model_init(&r->m, cfg->seed, cfg->block, cfg->node);
 	r->env = env_sim_create(cfg->seed);
 	ret = sim_bdev_create(r->env, "sim", &o, &r->bdev);
 	check(r, !ret, "no device: %s", err_str(ret));
-	schedule(r->env, &r->cfg);
+	sim_schedule(r->env, &r->cfg);
 	ret = env_sim_run(r->env, run_main, r);
 	check(r, !ret, "the simulation ended with %s", err_str(ret));
 	check(r, !sim_bdev_violations(r->bdev), "%s", sim_bdev_first_violation(r->bdev));
@@ -447,286 +639,7 @@ void sim_run_free(struct sim_run *r)
 		free(r->state[i].text);
 	free(r->state);
 	free(r->floor);
+	free(r->window);
 	free(r->bulk);
 	free(r->op);
-}
-
-/* ---- recovery ---- */
-
-static bool rec_err(struct sim_recovery *rec, const char *what, int ret, const char *more)
-{
-	if (!ret)
-		return true;
-	rec->err = ret;
-	snprintf(rec->msg, sizeof(rec->msg), "%s: %s%s%s", what, err_str(ret), *more ? ": " : "",
-		 more);
-	return false;
-}
-
-static void report(void *arg, enum bcfs_check_level level, const char *pass, const char *text)
-{
-	struct sim_recovery *rec = arg;
-
-	if (level != BCFS_CHECK_ERROR || rec->err)
-		return;
-	rec->err = -BCFS_ERR_check_cancelled;
-	snprintf(rec->msg, sizeof(rec->msg), "check: %s: %s", pass, text);
-}
-
-static bool rec_open(struct sim_recovery *rec, struct core **core)
-{
-	struct core_opts co = core_opts(&rec->run->cfg);
-	char msg[CORE_MSG_SIZE] = "";
-	int ret = core_open_on(rec->env, rec->bdev, &co, log_line, (void *)&rec->run->cfg, core,
-			       msg, sizeof(msg));
-
-	if (!rec_err(rec, "open", ret, msg))
-		return false;
-	return rec_err(rec, "open", (*core)->fs.error, "opened read-only");
-}
-
-/* What a crash left unfinished is done when the filesystem is open: nobody has a file open. */
-static int count_keys(struct core *core, enum btree_id id, u64 *nr)
-{
-	struct btree_trans *trans = btree_trans_get(core->fs.btree);
-	int ret = for_each_btree_key (trans, iter, id, POS_MIN, BTREE_ITER_ALL_SNAPSHOTS, k, ({
-					      ++*nr;
-					      0;
-				      }));
-
-	btree_trans_put(trans);
-	return ret;
-}
-
-static bool rec_nothing_left(struct sim_recovery *rec, struct core *core)
-{
-	static const enum btree_id ids[] = {BTREE_ID_logged_ops, BTREE_ID_deleted_inodes};
-	u64 nr = 0;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(ids); i++) {
-		if (!rec_err(rec, "counting keys", count_keys(core, ids[i], &nr), ""))
-			return false;
-		if (nr)
-			return rec_err(rec, "unfinished after the opening",
-				       -BCFS_ERR_check_cancelled, btree_id_name(ids[i]));
-	}
-	return true;
-}
-
-static bool rec_check(struct sim_recovery *rec, struct core *core)
-{
-	struct bcfs_check_opts o = {.struct_size = sizeof(o), .report = report, .arg = rec};
-	struct bcfs_check_result res = {0};
-
-	btree_interior_flush(core->fs.btree);
-	if (!rec_err(rec, "check", core_check(core, &o, &res), ""))
-		return false;
-	return !rec->err;
-}
-
-/* What a file shows when it grows is zeroes. */
-static bool rec_grow_file(struct sim_recovery *rec, struct bcfs *c, struct bcfs_ino ino)
-{
-	u64 size = 3 * M_FILE_MAX;
-	u8 *was = calloc(1, size), *is = calloc(1, size);
-	struct bcfs_stat a = {0}, st;
-	s64 n = bcfs_read(c, ino, 0, was, size);
-	bool ok = n >= 0 || rec_err(rec, "read", (int)n, "");
-
-	a.size = (u64)max_t(s64, n, 0) + M_FILE_MAX + 77;
-	int ret = ok ? bcfs_setattr(c, ino, &a, BCFS_SET_SIZE, &st) : 0;
-	bool full = err_to_errno(ret) == ENOSPC; /* zeroing the rest of a block takes space */
-
-	ok = ok && (full || rec_err(rec, "growing a file", ret, ""));
-	if (full)
-		goto out;
-	n = ok ? bcfs_read(c, ino, 0, is, size) : 0;
-	ok = ok && (n >= 0 || rec_err(rec, "read", (int)n, ""));
-	if (ok && ((u64)n != a.size || memcmp(was, is, size)))
-		ok = rec_err(rec, "a file that has grown", -BCFS_ERR_check_cancelled,
-			     "is not what it was with zeroes behind");
-out:
-	free(was);
-	free(is);
-	return ok;
-}
-
-struct grow_list {
-	struct bcfs_ino ino[256];
-	unsigned nr, done;
-};
-
-static int grow_entry(void *arg, const struct bcfs_dir_entry *e)
-{
-	struct grow_list *l = arg;
-
-	if (strcmp(e->name, ".") && strcmp(e->name, "..") && strcmp(e->name, M_BULK_DIR) &&
-	    l->nr < ARRAY_SIZE(l->ino))
-		l->ino[l->nr++] = e->ino;
-	return 0;
-}
-
-static bool rec_grow_all(struct sim_recovery *rec, struct bcfs *c)
-{
-	struct grow_list *l = calloc(1, sizeof(*l));
-	struct bcfs_stat st;
-	bool ok = true;
-
-	l->ino[l->nr++] = bcfs_root(c);
-	for (; ok && l->done < l->nr; l->done++) {
-		ok = rec_err(rec, "getattr", bcfs_getattr(c, l->ino[l->done], &st), "");
-		if (ok && S_ISDIR(st.mode))
-			ok = rec_err(rec, "readdir", bcfs_readdir(c, st.ino, 0, 0, grow_entry, l),
-				     "");
-		else if (ok && S_ISREG(st.mode) && st.size <= M_FILE_MAX) /* once by any name */
-			ok = rec_grow_file(rec, c, st.ino);
-	}
-	free(l);
-	return ok;
-}
-
-/* A few operations more than survived the crash. */
-static bool rec_more_ops(struct sim_recovery *rec, struct bcfs *c)
-{
-	const struct bcfs_cred cred = {0};
-	struct bcfs_stat dir, st;
-	u8 buf[20000];
-
-	memset(buf, 'z', sizeof(buf));
-	if (!rec_err(rec, "mkdir", bcfs_mkdir(c, bcfs_root(c), "zz", 0755, &cred, &dir), "") ||
-	    !rec_err(rec, "create",
-		     bcfs_mknod(c, dir.ino, "file", S_IFREG | 0644, 0, 0, &cred, &st), ""))
-		return false;
-	s64 n = bcfs_write(c, st.ino, 100, buf, sizeof(buf), 0);
-
-	if (n < 0 && err_to_errno((int)n) != ENOSPC && !rec_err(rec, "write", (int)n, ""))
-		return false;
-	return rec_err(rec, "rename", bcfs_rename(c, dir.ino, "file", bcfs_root(c), "zf", 0), "") &&
-	       rec_grow_all(rec, c);
-}
-
-/* Make a file, or take it away again. */
-static int toggle_file(struct bcfs *c, const char *name, bool dir)
-{
-	const struct bcfs_cred cred = {0};
-	struct bcfs_stat st;
-	u8 buf[9000];
-	int ret = bcfs_lookup(c, bcfs_root(c), name, &st);
-
-	if (!ret) {
-		bcfs_forget(c, st.ino, 1);
-		return dir ? bcfs_rmdir(c, bcfs_root(c), name) : bcfs_unlink(c, bcfs_root(c), name);
-	}
-	ret = dir ? bcfs_mkdir(c, bcfs_root(c), name, 0700, &cred, &st)
-		  : bcfs_mknod(c, bcfs_root(c), name, S_IFREG | 0600, 0, 0, &cred, &st);
-	if (ret)
-		return ret;
-	memset(buf, name[0], sizeof(buf));
-	s64 n = dir ? 0 : bcfs_write(c, st.ino, 0, buf, sizeof(buf), 0);
-
-	bcfs_forget(c, st.ino, 1);
-	return (int)min_t(s64, n, 0);
-}
-
-static bool rec_again(struct sim_recovery *rec, struct bcfs *c)
-{
-	char name[32];
-	int err;
-
-	snprintf(name, sizeof(name), "turn-%u", rec->turn % 7);
-	if (!rec_err(rec, "a change", toggle_file(c, name, false), "") ||
-	    !rec_err(rec, "sync", bcfs_sync(c), ""))
-		return false;
-	rec->synced_pos = sim_bdev_log_len(rec->bdev);
-	rec->then[0] = fs_text(c, &err);
-	if (!rec_err(rec, "reading the tree", err, ""))
-		return false;
-	if (!rec_err(rec, "a second change", toggle_file(c, "dir", true), ""))
-		return false;
-	env_sleep_ns(rec->env, rec->turn % 3 * ENV_NSEC_PER_SEC);
-	rec->then[1] = fs_text(c, &err);
-	return rec_err(rec, "reading the tree", err, "");
-}
-
-static bool rec_steps(struct sim_recovery *rec)
-{
-	struct core *core = NULL;
-	char *text = NULL, *again = NULL;
-	bool ok = false;
-	int err;
-
-	if (!rec_open(rec, &core))
-		return false;
-	rec->opened_pos = sim_bdev_log_len(rec->bdev);
-	rec->text = fs_text(&core->fs, &err);
-	if (!rec_err(rec, "reading the tree", err, rec->text) || !rec_nothing_left(rec, core) ||
-	    !rec_check(rec, core))
-		goto out;
-	if (rec->counters)
-		bcfs_counters(&core->fs, add_recovery_counter, rec->counters);
-	if (!rec->more) {
-		ok = !rec->again || rec_again(rec, &core->fs);
-		goto out;
-	}
-	if (!rec_more_ops(rec, &core->fs))
-		goto out;
-	text = fs_text(&core->fs, &err);
-	if (!rec_err(rec, "reading the tree after more operations", err, text))
-		goto out;
-	err = core_close(core);
-	core = NULL;
-	if (!rec_err(rec, "close", err, "") || !rec_open(rec, &core))
-		goto out;
-	again = fs_text(&core->fs, &err);
-	if (!rec_err(rec, "reading the tree after a clean close", err, again))
-		goto out;
-	if (strcmp(text, again)) {
-		rec_err(rec, "a clean close and opening", -BCFS_ERR_check_cancelled,
-			"the tree changed");
-		goto out;
-	}
-	ok = rec_check(rec, core);
-out:
-	free(text);
-	free(again);
-	if (core)
-		core_abort(core);
-	return ok;
-}
-
-static void rec_main(void *arg)
-{
-	rec_steps(arg);
-}
-
-bool sim_recover(struct sim_recovery *rec)
-{
-	const struct sim_cfg *cfg = &rec->run->cfg;
-	struct sim_bdev_opts o = dev_opts(cfg);
-	int ret;
-
-	o.no_log = !rec->keep_log;
-	rec->env = env_sim_create(rec->seed);
-	ret = sim_bdev_create_from(rec->env, "sim", &o, rec->img, &rec->bdev);
-	if (ret)
-		return rec_err(rec, "no device", ret, "");
-	if (rec->crashed)
-		sim_bdev_inherit_lives(rec->bdev, rec->crashed, rec->crash_pos);
-	schedule(rec->env, cfg);
-	ret = env_sim_run(rec->env, rec_main, rec);
-	if (!rec->err)
-		rec_err(rec, "the simulation ended", ret, "");
-	if (!rec->err && sim_bdev_violations(rec->bdev))
-		rec_err(rec, "written once", -BCFS_ERR_check_cancelled,
-			sim_bdev_first_violation(rec->bdev));
-	return !rec->err;
-}
-
-void sim_recovery_free(struct sim_recovery *rec)
-{
-	free(rec->text);
-	free(rec->then[0]);
-	free(rec->then[1]);
-	bdev_close(rec->bdev);
-	env_sim_destroy(rec->env);
 }

@@ -3,7 +3,8 @@
  * A run of the crash tests: a small filesystem on the simulated device, random operations on it,
  * and every state that each prefix of them leads to; then recoveries from images of its device.
  *
- * sim.c makes the runs and the recoveries, crash.c chooses what is run and where it crashes.
+ * sim.c makes the runs, recover.c the recoveries, explore.c chooses where a run crashes; crash.c
+ * and ace.c choose what is run.
  */
 #ifndef BCFS_TEST_SIM_SIM_H
 #define BCFS_TEST_SIM_SIM_H
@@ -11,6 +12,15 @@
 #include "core/core.h"
 #include "dev/sim_bdev.h"
 #include "model.h"
+
+struct sim_run;
+struct sim_report;
+
+/* Marks of operations. */
+enum sim_mark {
+	SIM_MARK_PREFILL = 1, /* what it did is synced, and the log begins behind it */
+	SIM_MARK_WINDOW = 2,  /* crashes are of interest here */
+};
 
 /* The geometry and the conditions; all from the seed and the mode. */
 struct sim_cfg {
@@ -23,8 +33,16 @@ struct sim_cfg {
 	u32 flush_delay_ms;
 	bool discard;
 	unsigned ops, prefill;
-	unsigned bulk; /* files of no interest, that fill nodes */
-	bool ballast;  /* a file of no interest, that leaves little space */
+	unsigned bulk;	  /* files of no interest, that fill nodes */
+	bool ballast;	  /* a file of no interest, that leaves little space */
+	unsigned touches; /* of bulk files, before each operation; 0: 3 */
+	/*
+	 * Where the operations come from; false: no more. NULL: drawn from the seed, prefill + ops
+	 * of them. What next() gives must be possible (model_valid).
+	 */
+	bool (*next)(void *arg, struct sim_run *r, struct mop *op);
+	void *next_arg;
+	struct sim_report *report; /* may be NULL */
 	/* One fault at the kth request of its kind; SIM_FAULT_NR: none. */
 	enum sim_fault fault;
 	u64 fault_at;
@@ -33,6 +51,7 @@ struct sim_cfg {
 /* The tree after an operation, or after a part of one. */
 struct sim_state {
 	u64 hash;
+	u64 times;     /* a hash of times and blocks; 0: not known */
 	u64 begin_pos; /* of the log, when the operation that led here began */
 	u32 op;
 	char *text; /* NULL for a part */
@@ -44,10 +63,10 @@ struct sim_floor {
 	u32 state;
 };
 
-#define SIM_COUNTERS_MAX 192
+#define SIM_COUNTERS_MAX 512
 
 struct sim_counters {
-	unsigned nr;
+	unsigned nr, next; /* next: where the search begins: they come in the same order */
 	struct {
 		char name[48];
 		u64 value;
@@ -57,6 +76,31 @@ struct sim_counters {
 void sim_counters_add(struct sim_counters *t, const char *name, u64 value);
 u64 sim_counter(const struct sim_counters *t, const char *name);
 
+/* A crash: where, and what survives it. */
+struct sim_place {
+	u64 pos;
+	struct sim_crash how;
+};
+
+/* What is left of a failed run: in memory that outlives the process that met it. */
+#define SIM_REPORT_OPS 16384
+struct sim_report {
+	_Atomic u64 beat; /* moves as long as things go on */
+	bool failed, crashed;
+	struct sim_place place; /* if crashed */
+	u64 run_hash;
+	struct sim_cfg cfg;
+	unsigned nr_ops;
+	struct mop op[SIM_REPORT_OPS];
+	char msg[32768];
+};
+
+/* Operations of which the crashes are of interest: positions of the log. */
+struct sim_window {
+	u64 begin, end;
+	unsigned first_op, nr_ops;
+};
+
 struct sim_run {
 	struct sim_cfg cfg;
 	struct env *env;
@@ -64,7 +108,7 @@ struct sim_run {
 	struct model m;
 	struct core *core;
 	u64 first_pos; /* after mkfs */
-	u64 rng;
+	u64 rng, bulk_rng;
 	u64 run_hash; /* of every scheduling decision and of all that was asked of the device */
 	struct mop *op;
 	unsigned nr_ops, max_ops;
@@ -72,11 +116,16 @@ struct sim_run {
 	unsigned nr_states, max_states;
 	struct sim_floor *floor;
 	unsigned nr_floors, max_floors;
-	u64 *bulk;	 /* inode numbers */
+	struct sim_window *window; /* the whole run, if none was marked */
+	unsigned nr_windows, max_windows;
+	u64 op_since; /* ns since 1970, when the operation under way began; 0: not known */
+	u64 *bulk;    /* inode numbers */
+	unsigned nr_bulk;
+	const struct sim_place *crashed; /* what is being looked at; NULL: the run itself */
 	u64 errors;	 /* operations that failed (only with a fault, or for space) */
 	u64 nospc;	 /* of them for space */
 	u64 restarts[2]; /* injected: where iterators restart, where commits do */
-	struct sim_counters *counters;
+	struct sim_counters *counters; /* those of the windows as "in.*" too */
 };
 
 /* mkfs, the operations, and the power cut. The device stays for images. */
@@ -84,6 +133,8 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 void sim_run_free(struct sim_run *r);
 /* The state of that hash that a crash at pos may lead to; NULL: none. */
 const struct sim_state *sim_run_find(struct sim_run *r, u64 pos, u64 hash);
+/* The same, and the times are right too. */
+const struct sim_state *sim_run_find_times(struct sim_run *r, u64 pos, u64 hash, u64 times);
 u32 sim_run_floor(const struct sim_run *r, u64 pos);
 
 /*
@@ -106,6 +157,7 @@ struct sim_recovery {
 	u64 seed;
 	bool keep_log;		       /* for crashes of the recovery itself */
 	bool more;		       /* a few operations more, a clean close, and another look */
+	bool offline;		       /* first a check of the image, twice: nothing is written */
 	struct sim_counters *counters; /* of the recovery and the check, as "recovery.*" */
 	/*
 	 * For the next crash: something is changed and synced, then one operation more. The log is
@@ -120,6 +172,7 @@ struct sim_recovery {
 	struct bdev *bdev;
 	u64 opened_pos; /* of its own log */
 	char *text;
+	u64 times; /* as of struct sim_state */
 	int err;
 	char msg[1024];
 };
@@ -127,6 +180,13 @@ struct sim_recovery {
 /* Opens, reads, checks. False: something is wrong, msg says what. */
 bool sim_recover(struct sim_recovery *rec);
 void sim_recovery_free(struct sim_recovery *rec);
+
+/* What the environment, the device and the filesystem of a run and its recoveries are made with. */
+void sim_schedule(struct env *env, const struct sim_cfg *cfg);
+struct sim_bdev_opts sim_dev_opts(const struct sim_cfg *cfg);
+struct core_opts sim_core_opts(const struct sim_cfg *cfg);
+/* arg: the cfg. */
+void sim_log_line(void *arg, enum bcfs_log_level level, const char *line);
 
 /* Stops the test with a message that names the run. */
 void sim_fail(const struct sim_run *r, const char *fmt, ...)
