@@ -46,6 +46,7 @@ struct core {
 	struct env_mutex last_err_lock;
 	char last_err[CORE_MSG_SIZE]; /* last_err_lock */
 	atomic_bool opening;
+	const char *doing;	/* opening has come to this; NULL: its messages say what to do */
 	struct bdev *real_bdev; /* under the overlay, or the same as fs.bdev */
 	bool owns_env;
 	struct bkey_ops_table key_ops;

@@ -292,6 +292,54 @@ void core_abort(struct core *c)
 	core_free_layers(c);
 }
 
+/* What to do about it; "" when that depends. */
+static void advice(const struct core *c, int err, char *ret, size_t size)
+{
+	const char *name = c->real_bdev->name;
+
+	/* A long path is not said twice. */
+	if (strlen(name) > CORE_MSG_SIZE / 4)
+		name = "on it";
+	*ret = 0;
+	switch (-err) {
+	case BCFS_ERR_nomem:
+		snprintf(ret, size, ": free some memory, or give less to the cache (-o cache=)");
+		break;
+	case BCFS_ERR_thread_start:
+		snprintf(ret, size, ": raise the limit of processes");
+		break;
+	case BCFS_ERR_journal_full:
+		snprintf(ret, size, ": -o ro,norecovery shows the state of the last clean unmount");
+		break;
+	case BCFS_ERR_dev_read:
+	case BCFS_ERR_dev_write:
+	case BCFS_ERR_dev_flush:
+		snprintf(ret, size, ": check the device, then run fsck.bcfs %s", name);
+		break;
+	default:
+		if (err_is_damage(err) && !c->opts.for_check)
+			snprintf(ret, size, ": run fsck.bcfs %s", name);
+	}
+}
+
+/* The one line that a failed opening ends with: the device, what is wrong where, what to do. */
+static void say_failed(struct core *c, int err, char *msg, size_t msg_size)
+{
+	const char *name = c->real_bdev->name;
+	char line[CORE_MSG_SIZE], what[CORE_MSG_SIZE / 2] = "";
+
+	if (c->doing)
+		advice(c, err, what, sizeof(what));
+	/* What else was met while something was lacking may come of that. */
+	if (err == -BCFS_ERR_nomem || err == -BCFS_ERR_thread_start || !core_last_err(c, line))
+		snprintf(line, sizeof(line), "%s: %s", c->doing ?: "cannot be opened",
+			 err_str(err));
+	if (strncmp(line, name, strlen(name)))
+		core_msg(msg, msg_size, "%s: %s%s", name, line, what);
+	else
+		core_msg(msg, msg_size, "%s%s", line, what);
+}
+
 int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opts, bcfs_log_fn log,
 		 void *log_arg, struct core **ret, char *msg, size_t msg_size)
 {
@@ -315,7 +363,14 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 			bdev->name);
 		err = -BCFS_ERR_core_ro_features;
 	}
-	err = err ?: core_alloc_layers(c) ?: core_recover(c) ?: core_start_layers(c);
+	if (!err)
+		c->doing = "cannot be opened";
+	err = err ?: core_alloc_layers(c) ?: core_recover(c);
+	if (!err)
+		c->doing = "reading the snapshots";
+	err = err ?: core_start_layers(c);
+	if (!err)
+		c->doing = "finishing what a crash interrupted";
 	/* Unfinished business of a crash. */
 	if (!err && !opts->read_only)
 		err = core_recovery_settle(c) ?: logged_ops_resume(&c->fs) ?: deleted_inodes_reap_all(&c->fs);
@@ -325,13 +380,7 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 	if (err && c->fs.error)
 		err = c->fs.error;
 	if (err) {
-		char line[CORE_MSG_SIZE];
-
-		if (core_last_err(c, line))
-			core_msg(msg, msg_size, "%s", line);
-		else
-			core_msg(msg, msg_size, "%s: cannot be opened: %s", bdev->name,
-				 err_str(err));
+		say_failed(c, err, msg, msg_size);
 		core_abort(c);
 		return err;
 	}

@@ -201,7 +201,7 @@ struct recovery {
  */
 static int journal_damaged(struct core *c, const struct journal_replay *r, u64 clean_seq)
 {
-	const char *name = c->fs.bdev->name;
+	const char *name = c->fs.bdev->name, *again = strlen(name) < 100 ? name : "on it";
 	char why[CORE_MSG_SIZE];
 
 	memcpy(why, c->last_err, sizeof(why));
@@ -209,15 +209,17 @@ static int journal_damaged(struct core *c, const struct journal_replay *r, u64 c
 	if (!r->nr || r->entries[r->nr - 1].seq != r->seq || r->seq <= clean_seq) {
 		core_msg(c->last_err, sizeof(c->last_err),
 			 "%s: %.255s: nothing can be recovered from it; -o ro,norecovery tries the "
-			 "state of the last clean unmount; fsck.bcfs says more",
-			 name, why);
+			 "state of the last clean unmount; to see more run fsck.bcfs %s",
+			 name, why, again);
+		c->doing = NULL; /* the line is complete */
 		return -BCFS_ERR_journal_damaged;
 	}
 	if (!c->opts.read_only) {
 		core_msg(c->last_err, sizeof(c->last_err),
-			 "%s: %.255s: not mounted; -o ro shows what is left, fsck.bcfs what is "
-			 "wrong",
-			 name, why);
+			 "%s: %.255s: not mounted; -o ro shows what is left; to see what is wrong "
+			 "run fsck.bcfs %s",
+			 name, why, again);
+		c->doing = NULL; /* the line is complete */
 		return -BCFS_ERR_journal_damaged;
 	}
 	memcpy(c->journal_damage, why, sizeof(why));
@@ -281,6 +283,7 @@ int core_recover(struct core *c)
 	if (ret)
 		return ret;
 	if (!clean) {
+		c->doing = NULL;
 		log_err(&c->log,
 			"%s: the superblock has no record of the btrees: mkfs was interrupted; "
 			"make the filesystem again",
@@ -289,20 +292,23 @@ int core_recover(struct core *c)
 	}
 	ret = carried_from_entries(c, clean->start, u64s, &c->carried);
 	if (ret) {
-		log_err(&c->log, "%s: the superblock's clean section is damaged; run fsck.bcfs",
-			c->fs.bdev->name);
+		log_err(&c->log, "%s: the superblock's clean section is damaged", c->fs.bdev->name);
 		return ret;
 	}
 	c->was_clean = sb->flags[0] & BCFS_SB_FLAG_CLEAN;
 	rec.cur_seq = clean->journal_seq + 1;
 	rec.suspect = c->nr_bl ? c->bl[c->nr_bl - 1].end : 0;
+	c->doing = "reading the journal";
 	if (!c->was_clean && !c->opts.norecovery)
 		ret = read_unclean(c, &rec, clean->journal_seq);
 	if (ret)
 		goto out;
-	ret = btree_fs_start(c->fs.btree, c->carried.roots, rec.suspect, c->bl, c->nr_bl)
-		      ?: journal_start(c->fs.journal, rec.cur_seq, rec.replay ? &rec.r : NULL,
-				       &c->carried);
+	c->doing = "reading the roots of the btrees";
+	ret = btree_fs_start(c->fs.btree, c->carried.roots, rec.suspect, c->bl, c->nr_bl);
+	if (ret)
+		goto out;
+	c->doing = "starting the journal";
+	ret = journal_start(c->fs.journal, rec.cur_seq, rec.replay ? &rec.r : NULL, &c->carried);
 	if (ret)
 		goto out;
 	c->journal_started = true;
@@ -313,6 +319,7 @@ int core_recover(struct core *c)
 	 * Up to here the device was only read, so a filesystem that cannot be opened is left as it
 	 * was. What was blacklisted must be durable before the journal writes.
 	 */
+	c->doing = "replaying the journal";
 	if (rec.replay)
 		ret = btree_replay(c->fs.btree, &rec.r);
 	if (c->journal_damage[0]) {
@@ -322,6 +329,8 @@ int core_recover(struct core *c)
 		c->opts.no_background = true;
 		goto out;
 	}
+	if (!ret)
+		c->doing = "writing the superblock";
 	ret = ret ?: mark_dirty(c);
 	if (ret)
 		goto out;

@@ -175,8 +175,11 @@ int journal_start(struct journal *j, u64 cur_seq, const struct journal_replay *r
 
 	assert(j->run == JOURNAL_STOPPED && !j->bufs[0].data && cur_seq);
 	assert(!r || cur_seq > r->seq);
-	if (cur_seq - last_seq > JOURNAL_SPAN_MAX)
+	if (cur_seq - last_seq > JOURNAL_SPAN_MAX) {
+		log_err(j->log, "journal: entries %llu to %llu are needed: more than there can be",
+			(unsigned long long)last_seq, (unsigned long long)cur_seq - 1);
 		return -BCFS_ERR_journal_damaged;
+	}
 	ret = journal_pins_init(j, last_seq, cur_seq);
 	if (!ret)
 		ret = start_bufs(j);

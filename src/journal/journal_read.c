@@ -32,7 +32,8 @@ struct reader {
 	/* Blocks that could not be read. */
 	u8 *unreadable; /* per bucket: 1, some of it */
 	unsigned nr_unreadable;
-	u32 flush_bucket; /* where the newest flush entry lies */
+	u64 first_unreadable; /* sector */
+	u32 flush_bucket;     /* where the newest flush entry lies */
 };
 
 static int entry_keep(struct reader *r, u32 bucket, const struct jset *s, u64 sector)
@@ -143,7 +144,8 @@ static void bucket_load(struct reader *r, u32 bucket)
 			continue;
 		memset(r->bucket + off, 0, len);
 		r->unreadable[bucket] = 1;
-		r->nr_unreadable++;
+		if (!r->nr_unreadable++)
+			r->first_unreadable = (start + off) >> SECTOR_SHIFT;
 	}
 }
 
@@ -317,10 +319,15 @@ static int check_unreadable(const struct reader *r)
 
 	if (!r->nr_unreadable)
 		return 0;
-	log_err(r->j->log, "journal: %u blocks cannot be read", r->nr_unreadable);
-	if (!r->unreadable[r->flush_bucket] && !r->unreadable[next])
+	if (!r->unreadable[r->flush_bucket] && !r->unreadable[next]) {
+		log_warn(r->j->log, "journal: %u blocks cannot be read, the first at sector %llu",
+			 r->nr_unreadable, ULL(r->first_unreadable));
 		return 0;
-	log_err(r->j->log, "journal: entries newer than %llu may be lost", ULL(r->flush_seq));
+	}
+	log_err(r->j->log,
+		"journal: %u blocks cannot be read, the first at sector %llu: entries newer than "
+		"%llu may be lost",
+		r->nr_unreadable, ULL(r->first_unreadable), ULL(r->flush_seq));
 	return -BCFS_ERR_journal_damaged;
 }
 

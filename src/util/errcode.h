@@ -116,7 +116,7 @@
 	x(journal_shutdown, 501, EROFS, "the journal is shut down after an error")                 \
 	x(journal_would_block, 502, EAGAIN, "the journal would have to be waited for")             \
 	x(journal_res_too_big, 503, E2BIG, "larger than any journal entry")                        \
-	x(journal_damaged, 504, EUCLEAN, "the journal is damaged; run fsck.bcfs")                  \
+	x(journal_damaged, 504, EUCLEAN, "the journal is damaged")                                 \
 	x(journal_empty, 505, EUCLEAN, "the journal holds no valid entry")                         \
 	x(journal_invalid, 506, EUCLEAN, "invalid journal entry")                                  \
 	x(journal_csum, 507, EUCLEAN, "journal entry with a wrong checksum")                       \

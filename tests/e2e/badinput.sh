@@ -64,8 +64,10 @@ size=$("$bcfs" dump buckets "$T/img" | awk '/^free / { print $(NF - 1) }')
 for b in $("$bcfs" dump buckets "$T/img" | awk '$1 == "bucket" && $3 == "btree" { print $2 }'); do
 	dd if=/dev/zero of="$T/roots" bs=$((size * 512)) seek="$b" count=1 conv=notrunc status=none
 done
-refused "damaged roots: mount" "$T/roots" "$T/roots.*btree" "$fuse" "$T/roots" "$T/mnt"
-refused "damaged roots: mount read-only" "$T/roots" "$T/roots.*btree" "$fuse" -o ro "$T/roots" "$T/mnt"
+refused "damaged roots: mount" "$T/roots" \
+	"$T/roots: btree .* at sector [0-9].*: run fsck.bcfs $T/roots\$" "$fuse" "$T/roots" "$T/mnt"
+refused "damaged roots: mount read-only" "$T/roots" \
+	"$T/roots: btree .* at sector [0-9].*: run fsck.bcfs $T/roots\$" "$fuse" -o ro "$T/roots" "$T/mnt"
 cp --sparse=always "$T/img" "$T/newer"
 python3 "$here/sbedit.py" "$T/newer" version 0x8000 || bail_out "sbedit"
 by_all "newer version" "$T/newer" "$T/newer.*version"
@@ -91,7 +93,7 @@ ok "and all is there" test -s "$T/mnt/d5/f"
 ok "bcfs umount finds no fault in that" "$bcfs" umount "$T/mnt"
 sector=$("$bcfs" dump journal "$T/hole" | awk '/^entry 4 / { print $NF }')
 dd if=/dev/zero of="$T/hole" bs=512 count=1 seek="$sector" conv=notrunc status=none
-refused "a hole in the journal: mount" "$T/hole" "$T/hole.*entry 4 .*-o ro.*fsck" "$fuse" "$T/hole" "$T/mnt"
+refused "a hole in the journal: mount" "$T/hole" "$T/hole.*entry 4 .*-o ro.*run fsck.bcfs $T/hole\$" "$fuse" "$T/hole" "$T/mnt"
 before=$(sha256sum <"$T/hole")
 ok "a hole in the journal: mount read-only says what is lost" \
 	bash -c '"$@" 2>&1 | grep -q "entry 4 .*lost"' - "$fuse" -o ro "$T/hole" "$T/mnt"
