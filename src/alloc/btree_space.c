@@ -5,6 +5,7 @@
  * where another place was handed out behind it, it is kept at hand.
  */
 #include "alloc/alloc_private.h"
+#include "util/planted.h"
 
 static bool node_take(struct alloc_fs *a, struct write_point *wp, struct bcfs_extent_ptr *ret)
 {
@@ -109,7 +110,7 @@ void alloc_btree_node_unused(struct alloc_fs *a, const struct bcfs_extent_ptr *p
 
 	env_mutex_lock(&wp->lock);
 	env_mutex_lock(&a->lock);
-	if (!written && a->nr_nodes < ALLOC_NODES_READY) {
+	if ((!written || planted(written_place_reused)) && a->nr_nodes < ALLOC_NODES_READY) {
 		a->nodes[a->nr_nodes++] = *ptr;
 		for (u32 i = 0; i < a->nr_nodes;)
 			i = give_back(a, wp, i) ? 0 : i + 1;

@@ -17,6 +17,7 @@
  * transaction found still holds in the next.
  */
 #include "alloc/alloc_private.h"
+#include "util/planted.h"
 
 #define DISCARD_BATCH  16
 #define ROUND_IDLE_NS  (250 * ENV_NSEC_PER_MSEC)
@@ -132,7 +133,7 @@ static int collect(struct btree_trans *trans, struct alloc_fs *a, u64 from, u64 
 						    alloc_data_type_name(v.data_type));
 			else if (v.flags & BCFS_ALLOC_NEED_INC_GEN)
 				b->raise_gen[b->nr] = true, b->bucket[b->nr++] = bucket;
-			else if (v.journal_seq_empty > flushed)
+			else if (v.journal_seq_empty > flushed && !planted(reuse_before_durable))
 				*need = max(*need, v.journal_seq_empty);
 			else
 				b->raise_gen[b->nr] = false, b->bucket[b->nr++] = bucket;
@@ -155,7 +156,7 @@ static void discard_on_device(struct alloc_fs *a, const struct discard_batch *b)
 		return;
 	for (u32 i = 0, n; i < b->nr; i += n) {
 		n = 1;
-		if (b->raise_gen[i])
+		if (b->raise_gen[i] && !planted(discard_before_durable))
 			continue;
 		while (i + n < b->nr && !b->raise_gen[i + n] &&
 		       b->bucket[i + n] == b->bucket[i] + n)

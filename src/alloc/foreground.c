@@ -5,6 +5,7 @@
  * behind another; a batch at a time is kept READY, so that most allocations touch no btree.
  */
 #include "alloc/alloc_private.h"
+#include "util/planted.h"
 
 #define WAIT_STEPS   20
 #define WAIT_STEP_NS (100 * ENV_NSEC_PER_MSEC)
@@ -298,7 +299,7 @@ enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum b
 	u64 bucket = 0;
 
 	env_mutex_lock(&a->lock);
-	if (alloc_free_buckets(a) <= (s64)a->watermark[watermark])
+	if (alloc_free_buckets(a) <= (planted(no_reserve) ? 0 : (s64)a->watermark[watermark]))
 		ret = ALLOC_TAKE_SHORT;
 	else if (!(wp->ob = ob_open(a, type)))
 		ret = ALLOC_TAKE_FILL;

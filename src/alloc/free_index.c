@@ -13,6 +13,7 @@
  * with intent: neither the generation nor the run that covers a bucket can come or go without it.
  */
 #include "alloc/alloc_private.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -267,7 +268,7 @@ int alloc_run_give(struct btree_trans *trans, u8 dev, u64 bucket)
 	ret = run_cut_left(trans, dev, bucket, &left);
 	if (!ret)
 		ret = run_put(trans, last != bucket ? &iter : NULL, dev, last,
-			      left + 1 + last - bucket);
+			      left + 1 + last - bucket - planted(free_run_too_short));
 out:
 	btree_iter_exit(&iter);
 	return ret;

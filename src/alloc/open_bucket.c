@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The table of open buckets, see alloc_private.h. All under alloc_fs.lock. */
 #include "alloc/alloc_private.h"
+#include "util/planted.h"
 
 static u16 *hash_slot(struct alloc_fs *a, u8 dev, u64 bucket)
 {
@@ -159,7 +160,8 @@ void ob_put(struct alloc_fs *a, u16 idx)
 	set_empty(a, ob, false);
 	if (ob->counted) {
 		ob_drop(a, idx);
-	} else if (!ob->written && a->nr_ready < ALLOC_READY_MAX) {
+	} else if ((!ob->written || planted(written_bucket_reused)) &&
+		   a->nr_ready < ALLOC_READY_MAX) {
 		uncounted_mod(a, -1);
 		ob->data_type = BCFS_DATA_free;
 		ready_push(a, idx);

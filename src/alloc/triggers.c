@@ -12,6 +12,7 @@
  * bucket in a run of freespace.
  */
 #include "alloc/alloc_private.h"
+#include "util/planted.h"
 
 /* ---- access to alloc keys and indexes inside a transaction ---- */
 
@@ -297,7 +298,7 @@ int alloc_trigger_pointers(struct btree_trans *trans, enum btree_id btree, unsig
 			q.ptr.offset == p.ptr.offset && q.ptr.dev == p.ptr.dev &&
 			q.live_offset == p.live_offset;
 		ret = ptr_mod(trans, a, old, btree, level, &p, false);
-		if (!ret && replaced)
+		if (!ret && replaced && !planted(backpointer_lost_by_trim))
 			for_each_extent_ptr(new, node_sectors, it3,
 					    q) if (q.ptr.offset == p.ptr.offset &&
 						   q.ptr.dev == p.ptr.dev &&
@@ -401,11 +402,11 @@ void alloc_commit_hook(struct btree_trans *trans, enum btree_id btree, unsigned 
 		return;
 	}
 	if (o.data_type != BCFS_DATA_need_discard) {
-		n->journal_seq_empty = seq;
+		n->journal_seq_empty = seq - planted(empty_seq_too_old);
 		if (open) {
 			n->flags |= BCFS_ALLOC_NEED_INC_GEN;
 		} else {
-			n->gen++;
+			n->gen += !planted(gen_not_raised);
 			n->oldest_gen = n->gen;
 		}
 		alloc_count(&a->counters.buckets_emptied);

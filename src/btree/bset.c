@@ -3,6 +3,7 @@
 #include "btree/bset_private.h"
 
 #include "util/eytzinger.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -154,7 +155,7 @@ static bool make_float(struct bkey_float *f, const u64 *m, const u64 *p, const u
 {
 	int exponent = max(bits_differ(l, r) - 15, 0);
 
-	if (bits_differ(p, m) < exponent || bits_cmp(p, m, 3) > 0)
+	if (bits_differ(p, m) < exponent - planted(mantissa_too_short) || bits_cmp(p, m, 3) > 0)
 		return false;
 	f->exponent = exponent;
 	f->mantissa = bits_mantissa(m, exponent);

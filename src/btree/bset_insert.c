@@ -12,6 +12,7 @@
  */
 #include "btree/bset_private.h"
 #include "util/copy.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -173,7 +174,7 @@ static bool supersede(struct btree_keys *b, struct bset_tree *t, struct bkey_pac
 	account(t, b, k, -1);
 	k->type = KEY_TYPE_deleted;
 	if (written)
-		return true;
+		return !planted(whiteout_missing);
 	if (deleting) {
 		account(t, b, k, 1);
 		return false;

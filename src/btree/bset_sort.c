@@ -5,6 +5,7 @@
 #include "util/copy.h"
 #include "util/errcode.h"
 #include "util/printbuf.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -247,7 +248,7 @@ static bool load_before(const struct load *l, const struct load_cursor *x,
 {
 	int cmp = bkey_cmp_packed(&l->b->f, load_key(l, x), load_key(l, y));
 
-	return cmp ? cmp < 0 : x->src > y->src;
+	return cmp ? cmp < 0 : planted(older_key_wins) ? x->src < y->src : x->src > y->src;
 }
 
 static void load_sift(struct load *l, u32 i)

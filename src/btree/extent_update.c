@@ -8,6 +8,7 @@
  * copied into the writer's snapshot, and where its end would show through a whiteout is put.
  */
 #include "btree/btree_private.h"
+#include "util/planted.h"
 
 const struct bkey_ops_table *btree_ops_table(struct btree_fs *c)
 {
@@ -83,7 +84,7 @@ static int extent_overlap(struct extent_update *u, struct bkey_s_c old)
 		struct bkey_i *front = btree_trans_copy_key(u->trans, old, 0);
 
 		front->k.p.snapshot = snapshot;
-		bkey_cut_back(u->ops, start, front);
+		bkey_cut_back(u->ops, start + planted(trim_back_off), front);
 		ret = btree_trans_queue(u->trans, u->id, 0, &u->iter, front, u->flags);
 		if (ret)
 			return ret;

@@ -9,6 +9,7 @@
  */
 #include "btree/btree_private.h"
 #include "codec/codec.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -211,6 +212,8 @@ int btree_node_write_start(struct btree_fs *c, struct btree *b, struct btree_wri
 	bdev_io_init(&w->io, BDEV_WRITE, node_dev_offset(b) + (u64)w->offset * SECTOR_SIZE, w->buf,
 		     w->buf_bytes, 0);
 	w->io.done = node_write_io_done;
+	if (planted(pin_before_write))
+		journal_pin_drop(c->j, &b->pins[w->w]);
 	bdev_submit(c->bdev, &w->io);
 	return 0;
 }
@@ -336,6 +339,8 @@ int btree_node_write_finish(struct btree_fs *c, struct btree_write *w)
 		btree_node_set(b, BTREE_NODE_need_rewrite);
 	} else {
 		point_append_unflushed(c, w);
+		if (planted(pin_before_parent))
+			journal_pin_drop(c->j, &b->pins[w->w]);
 		ret = write_done(c, w);
 		if (ret) /* the parent does not know of it: only another place helps */
 			btree_node_set(b, BTREE_NODE_need_rewrite);

@@ -10,6 +10,7 @@
  * nodes. A crash in the middle changes nothing.
  */
 #include "btree/btree_private.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -27,7 +28,8 @@ static int replay_cmp(const void *l_, const void *r_)
 	if (l->id != r->id)
 		return cmp_int(l->id, r->id);
 	if (l->level != r->level)
-		return -cmp_int(l->level, r->level);
+		return planted(replay_leaves_first) ? cmp_int(l->level, r->level)
+						    : -cmp_int(l->level, r->level);
 	int cmp = bpos_cmp(l->k->k.p, r->k->k.p);
 	return cmp ?: cmp_int(l->order, r->order);
 }
@@ -41,7 +43,8 @@ static int replay_collect(const struct journal_replay *r, replay_keys *keys)
 
 		for_each_jset_entry(je, e->j)
 		{
-			if (je->type != BCFS_JSET_ENTRY_btree_keys || je->btree_id >= BTREE_ID_NR)
+			if (je->type != BCFS_JSET_ENTRY_btree_keys || je->btree_id >= BTREE_ID_NR ||
+			    (je->level && planted(replay_no_interior)))
 				continue;
 			for_each_jset_key(k, je)
 			{
@@ -84,7 +87,9 @@ static int replay_one(struct btree_trans *trans, const struct replay_key *rk)
 		goto out;
 	}
 	/* What was journaled before the node was made is in it. */
-	if (ret || rk->seq < b->first_seq || replay_is_noop(b, rk->k))
+	if (ret || rk->seq < b->first_seq + planted(replay_first_seq_off) ||
+	    replay_is_noop(b, rk->k) ||
+	    (planted(replay_skips_edge) && bpos_eq(rk->k->k.p, b->max_key)))
 		goto out;
 	ret = bkey_validate(c->opts.ops, bkey_i_to_s_c(rk->k), rk->id, rk->level, &err);
 	if (ret) {

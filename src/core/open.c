@@ -5,6 +5,7 @@
 #include "btree/btree.h"
 #include "dev/overlay_bdev.h"
 #include "dev/write_log.h"
+#include "util/planted.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -351,7 +352,9 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		return -BCFS_ERR_nomem;
 	}
 	c->real_bdev = c->fs.bdev = bdev;
-	err = opts->read_only ? overlay_bdev_create(env, bdev, &c->fs.bdev) : 0;
+	err = opts->read_only && !planted(read_only_writes)
+		      ? overlay_bdev_create(env, bdev, &c->fs.bdev)
+		      : 0;
 	if (!err)
 		err = sb_read(env, c->fs.bdev, &c->log, &c->fs.sb);
 	if (!err)
@@ -373,7 +376,7 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		c->doing = "finishing what a crash interrupted";
 	/* Unfinished business of a crash. */
 	if (!err && !opts->read_only)
-		err = core_recovery_settle(c) ?: logged_ops_resume(&c->fs) ?: deleted_inodes_reap_all(&c->fs);
+		err = core_recovery_settle(c) ?: logged_ops_resume(&c->fs) ?: planted(orphans_not_reaped) ? 0 : deleted_inodes_reap_all(&c->fs);
 	if (!err && c->fs.error && !opts->for_check && !c->journal_damage[0])
 		err = c->fs.error;
 	/* Why all was stopped says more than that it was. */

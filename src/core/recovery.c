@@ -10,6 +10,7 @@
 #include "core/core.h"
 
 #include "btree/btree.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -166,7 +167,7 @@ static int blacklist_lost(struct core *c, u64 start, u64 end, u64 needed)
 
 	c->bl[c->nr_bl++] = (struct journal_blacklist_range){start, end};
 	sb_lock(sb);
-	sb_blacklist_drop_below(sb, needed);
+	sb_blacklist_drop_below(sb, planted(blacklist_forgotten) ? start : needed);
 	ret = sb_blacklist_add(sb, start, end);
 	sb_unlock(sb);
 	return ret;
@@ -259,7 +260,7 @@ static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 			 (unsigned long long)rec->r.seq);
 	else
 		log_info(&c->log, "%s: not closed cleanly: nothing to replay", c->fs.bdev->name);
-	return blacklist_lost(c, last.seq + 1, rec->cur_seq - 1,
+	return blacklist_lost(c, last.seq + 1 + planted(blacklist_starts_late), rec->cur_seq - 1,
 			      rec->replay ? rec->r.last_seq : last.seq + 1);
 }
 

@@ -11,6 +11,7 @@
 #include "data/data_private.h"
 
 #include "util/printbuf.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -56,7 +57,7 @@ static void extent_key_cut_front(struct bkey_i *k, u32 sectors)
 		union extent_entry *e = (union extent_entry *)ce;
 
 		if (extent_entry_type(e) == BCFS_EXTENT_ENTRY_crc) {
-			e->crc.live_offset += sectors;
+			e->crc.live_offset += sectors - planted(trim_front_off);
 			encoded = true;
 		} else if (extent_entry_type(e) == BCFS_EXTENT_ENTRY_ptr && !encoded) {
 			e->ptr.offset += sectors;

@@ -18,6 +18,7 @@
  * free to be promised.
  */
 #include "data/data_private.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -67,7 +68,8 @@ static int write_commit_step(struct btree_trans *trans, struct data_writer *w,
 	ret = btree_trans_update(trans, &iter, k, 0);
 	if (!ret && w->commit)
 		ret = w->commit(trans, w->arg, min(end << SECTOR_SHIFT, w->end_bytes),
-				(s64)e->space.sectors - (s64)old);
+				(s64)e->space.sectors -
+					(s64)(planted(overwrite_counted_twice) ? 0 : old));
 out:
 	btree_iter_exit(&iter);
 	return ret;
@@ -174,6 +176,8 @@ static int write_finish(struct data_writer *w, int ret)
 
 	for (unsigned i = 0; i < w->nr; i++) {
 		struct write_extent *e = &w->extents[i];
+		if (planted(key_before_data))
+			write_commit(trans = trans ?: btree_trans_get(w->d->btree), w, e);
 		int err = bdev_wait(w->d->bdev, &e->io);
 
 		if (!ret) {
@@ -355,7 +359,8 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 		if (!ret)
 			ret = write_batch(&w, pos, to, (const u8 *)buf + (from_bytes - offset),
 					  from_bytes, to_bytes, valid_end);
-		disk_reservation_put(d->alloc, &w.res);
+		if (!ret || !planted(reservation_leak))
+			disk_reservation_put(d->alloc, &w.res);
 		pos = to;
 	}
 	env_free(d->env, w.extents);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "fs/hash.h"
+#include "util/planted.h"
 
 #include <sodium/crypto_shorthash_siphash24.h>
 #include <string.h>
@@ -52,7 +53,8 @@ int hash_find(struct btree_trans *trans, struct btree_iter *iter, const struct h
 		} else if (!free_pos) {
 			free_pos = pos;
 		}
-		if (k.k->type != s->type && k.k->type != KEY_TYPE_hash_whiteout)
+		if ((k.k->type != s->type || planted(hash_not_probed)) &&
+		    k.k->type != KEY_TYPE_hash_whiteout)
 			break;
 		if (pos >= BCFS_DIRENT_HASH_MAX)
 			return -BCFS_ERR_hash_full;
@@ -102,7 +104,7 @@ int hash_delete(struct btree_trans *trans, struct btree_iter *iter, const struct
 	btree_iter_exit(&next);
 	if (ret)
 		return ret;
-	if (chain)
+	if (chain && !planted(hash_chain_cut))
 		return btree_trans_update(
 			trans, iter, btree_trans_alloc_key(trans, KEY_TYPE_hash_whiteout, pos, 0),
 			0);

@@ -8,6 +8,7 @@
  */
 #include "fs/namei.h"
 #include "fs/table.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -157,13 +158,16 @@ static int rename_move(struct btree_trans *trans, const struct rename_args *a,
 	int ret = dirent_delete(trans, &s->src.d_iter, s->src.dir, s->src.name);
 
 	dir_entry_removed(s->src.dir, s->src.name, is_dir, a->now);
+	if (planted(rename_in_two_steps))
+		ret = ret ?: btree_trans_commit(trans, 0, NULL);
 	if (ret)
 		return ret;
 	if (s->dst.exists) {
 		ret = dirent_retarget(trans, &s->dst.d_iter, s->dst.dir->snapshot,
 				      s->src.inode.inum, d_type);
 		dir_entry_removed(s->dst.dir, s->dst.name, is_dir, a->now);
-		inode_nlink_dec(&s->dst.inode);
+		if (!planted(rename_keeps_link))
+			inode_nlink_dec(&s->dst.inode);
 		s->replaced = true;
 		s->dst.inode.ctime = a->now;
 		if (s->dst.inode.dir == s->dst.dir->inum && s->dst.inode.dir_offset == s->dst.d.pos)

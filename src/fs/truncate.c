@@ -12,6 +12,7 @@
 #include "fs/table.h"
 #include "util/cleanup.h"
 #include "util/darray.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -98,7 +99,7 @@ int inode_truncate_locked(struct bcfs *c, struct bcfs_ino ino, u64 size, bool ki
 		ret = io_zero_tail(c, ino, &inode);
 		return ret ?: inode_update_flags(c, ino, BTREE_COMMIT_RESERVE, resize_step, &a);
 	}
-	a.log_op = inode.sectors > 0;
+	a.log_op = inode.sectors > 0 && !planted(truncate_not_logged);
 	ret = inode_update_flags(c, ino, BTREE_COMMIT_RESERVE, resize_step, &a);
 	return ret || !a.log_op ? ret : truncate_rest(c, ino, &inode, size);
 }

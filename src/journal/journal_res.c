@@ -6,6 +6,7 @@
  */
 #include "journal/journal_private.h"
 #include "util/copy.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -281,7 +282,7 @@ void journal_res_put(struct journal *j, struct journal_res *res)
 							memory_order_relaxed));
 	res->ref = false;
 	res->u64s = 0;
-	if (!st_count(new, idx)) {
+	if (!st_count(new, idx) && !planted(writer_not_woken)) {
 		env_mutex_lock(&j->lock);
 		env_cond_signal(&j->writer_wait);
 		env_mutex_unlock(&j->lock);

@@ -7,6 +7,7 @@
  * ones, so the promise holds.)
  */
 #include "journal/journal_private.h"
+#include "util/planted.h"
 
 static u32 pin_bytes(const struct journal *j)
 {
@@ -149,7 +150,8 @@ void journal_space_update(struct journal *j)
 	u32 ahead, pins_max;
 
 	while (j->free_ahead + 1 < j->nr_buckets &&
-	       bucket_ahead(j, j->free_ahead + 1)->seq < j->last_seq_ondisk)
+	       bucket_ahead(j, j->free_ahead + 1)->seq <
+		       (planted(journal_freed_early) ? j->last_seq : j->last_seq_ondisk))
 		j->free_ahead++;
 	ahead = j->free_ahead - min(j->free_ahead, p.ahead + JOURNAL_KEEP_RESTART);
 	pins_max = pins_for(j, ahead);

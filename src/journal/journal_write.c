@@ -6,6 +6,7 @@
  * elsewhere what failed, and moves seq_ondisk and flushed_seq on.
  */
 #include "journal/journal_private.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -75,7 +76,8 @@ static bool before_flush(struct journal *j, struct journal_buf *buf, u64 flushed
 {
 	int ret = 0;
 
-	while (j->seq_ondisk + 1 < buf->seq && !j->err && j->run == JOURNAL_RUNNING)
+	while (j->seq_ondisk + 1 < buf->seq && !j->err && j->run == JOURNAL_RUNNING &&
+	       !planted(flush_before_earlier))
 		env_cond_wait(&j->writer_wait, &j->lock);
 	if (j->err || j->run != JOURNAL_RUNNING)
 		return false;
@@ -169,6 +171,10 @@ static int put_together(struct journal *j, struct journal_buf *buf)
 	s->magic = j->opts.magic;
 	s->seq = buf->seq;
 	s->last_seq = buf->flush ? buf->last_seq : 0;
+	if (planted(last_seq_too_new))
+		s->last_seq += s->last_seq && s->last_seq < s->seq;
+	if (planted(last_seq_read_late) && buf->flush)
+		s->last_seq = j->last_seq;
 	s->version = BCFS_VERSION_CURRENT;
 	s->flags = j->opts.csum_type | (buf->flush ? 0 : JSET_NO_FLUSH);
 	s->u64s = buf->u64s;
@@ -179,7 +185,8 @@ static int put_together(struct journal *j, struct journal_buf *buf)
 static void submit(struct journal *j, struct journal_buf *buf)
 {
 	bdev_io_init(&buf->io, BDEV_WRITE, buf->place, buf->data, buf->write_bytes,
-		     buf->flush ? BDEV_FUA | BDEV_PREFLUSH : 0);
+		     (buf->flush && !planted(flush_no_fua) ? BDEV_FUA : 0) |
+			     (buf->flush && !planted(flush_no_preflush) ? BDEV_PREFLUSH : 0));
 	bdev_submit(j->bdev, &buf->io);
 }
 
@@ -295,7 +302,7 @@ static int write_again(struct journal *j, struct journal_buf *buf, int ret)
 		env_mutex_lock(&j->lock);
 		j->counters.write_errors++;
 		placed = ret == -BCFS_ERR_dev_write && !j->err && j->run == JOURNAL_RUNNING &&
-			 journal_place(j, buf, i > 0);
+			 (planted(journal_retry_in_place) || journal_place(j, buf, i > 0));
 		env_mutex_unlock(&j->lock);
 		if (!placed)
 			return ret;

@@ -248,10 +248,17 @@ def check_spdx(root):
             for p in paths if want not in "\n".join(read(root, p).split("\n")[:3])]
 
 
-# ---- what libbcfs.so and libbcfs.a export ----
+# ---- what libbcfs.so and libbcfs.a export, and what is not in them ----
 
 def check_exports(root, *libraries):
     return [line for library in libraries for line in check_library(root, library)]
+
+
+def planted_code(library):
+    """Of the planted bugs nothing is in a library that is installed."""
+    run = subprocess.run(["nm", library], capture_output=True, text=True)
+    names = {line.split()[-1] for line in run.stdout.splitlines() if line.split()}
+    return [f"{library}: has {n}" for n in sorted(names) if n.startswith("planted_")]
 
 
 def check_library(root, library):
@@ -262,9 +269,42 @@ def check_library(root, library):
     symbols = [words for words in map(str.split, run.stdout.splitlines()) if len(words) > 1]
     names = {s[-1].split("@")[0] for s in symbols if s[-2] != "A"}
     bad = [f"{library}: exports {n}" for n in sorted(names) if not n.startswith("bcfs_")]
+    bad += planted_code(library)
     core = c_files(root, ["src/core"], (".c",))
     if not names and any(f'#include "{PUBLIC}"' in read(root, path) for path in core):
         bad.append(f"{library}: exports nothing: are the functions marked as visible?")
+    return bad
+
+
+# ---- planted bugs ----
+
+def check_planted(root):
+    """Every row of the table has one place in src/, every place a row."""
+    table, bad, places = "src/util/planted.def", [], {}
+    rows = {}
+    for nr, line in numbered(read(root, table)):
+        m = re.match(r"x\((\w*), *(\w*), *(\d*)", line)
+        if not m:
+            continue
+        name, layer, invariant = m.groups()
+        if name in rows:
+            bad.append(f"{table}:{nr}: {name} is there twice")
+        if layer not in LAYERS or not invariant or int(invariant) > 11:
+            bad.append(f"{table}:{nr}: {name}: no such layer or invariant")
+        rows[name] = nr
+    for path in c_files(root, ["src"]):
+        if path.startswith("src/util/planted."):
+            continue
+        for nr, line in numbered(code_only(read(root, path))):
+            for m in re.finditer(r"\bplanted\((\w+)\)", line):
+                if m.group(1) not in rows:
+                    bad.append(f"{path}:{nr}: planted({m.group(1)}) has no row in {table}")
+                places.setdefault(m.group(1), []).append(f"{path}:{nr}")
+    for name, nr in rows.items():
+        if name not in places:
+            bad.append(f"{table}:{nr}: {name} is planted nowhere")
+        elif len(places[name]) > 1:
+            bad.append(f"{places[name][1]}: {name} is planted a second time")
     return bad
 
 
@@ -309,6 +349,7 @@ CHECKS = {
     "env": check_env,
     "spdx": check_spdx,
     "exports": check_exports,
+    "planted": check_planted,
     "words": check_words,
     "sizes": check_sizes,
 }

@@ -30,6 +30,9 @@ CLEAN = {
     "src/btree/b.c": SPDX + '#include "util/a.h"\n\nint b(struct ops *o);\n\n'
                             "int b(struct ops *o)\n{\n\treturn o->read(o) + o->time(o);\n}\n",
     "src/core/api.c": SPDX + '#include "bcfs/bcfs.h"\n#include "btree/b.h"\n',
+    "src/util/planted.def": "x(short_one, util, 3, \"what\")\nx(late_one, btree, 0, \"what\")\n",
+    "src/util/p.c": SPDX + "bool p(void);\n\nbool p(void)\n{\n"
+                           "\treturn planted(short_one) || planted(late_one);\n}\n",
     "src/btree/b.h": SPDX + "#ifndef BB\n#define BB\n#endif\n",
     "fuse/own.h": SPDX + "#ifndef O\n#define O\n#endif\n",
     "fuse/main.c": SPDX + '#include "bcfs/bcfs.h"\n#include "own.h"\n',
@@ -80,6 +83,19 @@ FAULTS = [
     ("spdx", "tests/x.py", "#!/usr/bin/env python3\n"),
     ("spdx", "src/util/meson.build", "src += files()\n"),
     ("spdx", "src/util/x.h", "// SPDX-License-Identifier: GPL-2.0\n"),
+    ("planted", "src/util/planted.def", "x(late_one, btree, 0, \"what\")\n"
+                                        "x(short_one, util, 3, \"what\")\n"
+                                        "x(no_place, util, 1, \"what\")\n"),
+    ("planted", "src/util/planted.def", "x(late_one, btree, 0, \"what\")\n"
+                                        "x(short_one, util, 12, \"what\")\n"),
+    ("planted", "src/util/planted.def", "x(late_one, btree, 0, \"what\")\n"
+                                        "x(short_one, nolayer, 1, \"what\")\n"),
+    ("planted", "src/util/planted.def", "x(late_one, btree, 0, \"what\")\n" * 2 +
+                                        "x(short_one, util, 1, \"what\")\n"),
+    ("planted", "src/fs/x.c", SPDX + "bool x(void);\n\nbool x(void)\n{\n"
+                                     "\treturn planted(no_row);\n}\n"),
+    ("planted", "src/util/x.c", SPDX + "bool x(void);\n\nbool x(void)\n{\n"
+                                       "\treturn planted(late_one);\n}\n"),
     ("words", "src/util/x.c", SPDX + "/* TODO: later */\n"),
     ("words", "fuse/x.c", SPDX + "int x; // FIXME\n"),
     ("words", "include/bcfs/format/x.h", SPDX + "/* XXX */\n"),
@@ -153,6 +169,9 @@ def main():
         exports_case(cc, "int bcfs_x(void) { return 0; } int inner(void) { return 0; }\n"))
     add("exports: a variable", True, "table",
         exports_case(cc, "int bcfs_x(void) { return 0; } int table[4] = {1};\n"))
+    add("exports: planted bugs", True, "planted_chosen", exports_case(
+        cc, "__attribute__((visibility(\"hidden\"))) int planted_chosen = 1;\n"
+            "int bcfs_x(void) { return planted_chosen; }\n"))
     add("exports: nothing", True, "nothing", exports_case(cc, "static int x;\n"))
     add("exports: no library", True, "gone",
         lint.check_exports(source_root, os.path.join(source_root, "gone.so")))

@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs every planted bug against the suites, and says which suite finds which, and when.
+
+usage: bugs.py BUILD_DIR [--jobs N] [--write FILE] [--first] [--suite TEST]... [NAME...]
+
+BUILD_DIR is configured with meson's option planted_bugs; the bugs are the rows of
+src/util/planted.def. Each is run against two chains of tests of that build, the unit tests and the
+crash suite, cheapest first, each to the first that finds it; where neither does, against what is
+left. A test finds a bug when it fails, or takes far longer than without. Before that all of them
+are run with no bug planted, and must pass.
+
+--jobs: bugs tried at once. --write: the table, into FILE. --first: the first test that finds a bug
+ends it. --suite: these tests alone.
+
+The output of each run is kept in BUILD_DIR/bugs/. Exit status: 1 if a bug is not found, or a test
+fails without one.
+"""
+import argparse
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+# Tests by meson's name, with the seconds of processor time that each takes without a bug. Many
+# times that is allowed, so that a machine with other work to do does not count as a bug.
+UNIT = {
+    "fs-names": 1, "fs-inode": 1, "fs-crash": 1, "core-names": 1, "core-crash": 1,
+    "snapshot-filter": 1, "jset": 1, "journal": 1, "journal-crash": 1, "sb_copies": 1,
+    "alloc-entries": 1, "alloc-fs": 1, "data-encode": 1, "data-model": 2, "btree-snapshots": 1,
+    "btree-model": 2, "btree-bset_fuzz": 1, "btree-walk": 2, "btree-faults": 3, "alloc-free": 2,
+    "sb_fuzz": 2, "core-threads": 2, "journal-threads": 2, "btree-threads": 4,
+    "journal-reserve": 5, "btree-bkey_pack": 7, "btree-bset_model": 9,
+}
+CRASH = {
+    "crash-short": 6, "crash-restarts": 3, "crash-again": 4, "crash-long": 20, "crash-full": 10, "crash-evict": 8,
+    "crash-evict-faults": 6, "crash-faults": 10, "crash-damage": 6,
+}
+MORE = {}
+TIMES = 8           # so many times as long is too long
+WALL = 600          # seconds: for what waits for ever without using the processor
+INVARIANTS = {0: "POSIX"}
+
+
+class Bug:
+    def __init__(self, name, layer, invariant, what):
+        self.name, self.layer, self.invariant, self.what = name, layer, int(invariant), what
+
+
+def planted_rows(root):
+    """The rows of the table; a line that looks like one and is none is an error."""
+    text = open(os.path.join(root, "src/util/planted.def"), encoding="utf-8").read()
+    bugs = [Bug(*m) for m in
+            re.findall(r'^x\((\w+), (\w+), (\d+), "([^"]*)"\)$', text, re.M)]
+    if len(bugs) != len(re.findall(r"^x\(", text, re.M)):
+        sys.exit("src/util/planted.def: a row is not x(name, layer, invariant, \"text\")")
+    return bugs
+
+
+class Result:
+    def __init__(self, found, how="", met=False):
+        self.found, self.how, self.met = found, how, met
+
+
+class Runner:
+    def __init__(self, build):
+        self.build = os.path.abspath(build)
+        self.logs = os.path.join(self.build, "bugs")
+        os.makedirs(self.logs, exist_ok=True)
+        out = subprocess.check_output(["meson", "introspect", "--tests", self.build])
+        self.tests = {t["name"]: t for t in json.loads(out)}
+
+    def targets(self, names):
+        """What ninja has to build for these tests."""
+        cmds = {self.tests[n]["cmd"][0] for n in names}
+        return sorted(os.path.relpath(c, self.build) for c in cmds)
+
+    def run(self, name, bug, cpu):
+        """One test with one bug, or None, planted."""
+        test = self.tests[name]
+        env = {**os.environ, **test["env"], "BCFS_PLANTED": bug or "", "BCFS_PLANTED_VERBOSE": "1"}
+        env.pop("BCFS_TEST_SEED", None)
+        cmd = test["cmd"] + (["-j1"] if test["protocol"] == "tap" else [])
+        limit = cpu * TIMES + 10
+
+        def prepare():
+            os.nice(5)
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+        path = os.path.join(self.logs, f"{bug or 'none'}.{name}.log")
+        with open(path, "w+b") as log:
+            p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
+                                 cwd=self.build, preexec_fn=prepare, start_new_session=True)
+            late = False
+            try:
+                p.wait(WALL)
+            except subprocess.TimeoutExpired:
+                late = True
+            try:
+                os.killpg(p.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            p.wait()
+            log.seek(0)
+            text = log.read().decode("utf-8", "replace")
+        met = bug is not None and f"planted bug {bug}: met" in text
+        return self.judge(test, p.returncode, late, text, met)
+
+    @staticmethod
+    def judge(test, status, late, text, met):
+        seed = re.findall(r"BCFS_TEST_SEED=(0x[0-9a-f]+|\d+)", text)
+        case = re.search(r"^not ok - (\S+)", text, re.M)
+        slow = late or status == -signal.SIGXCPU or "SIGXCPU" in text
+        if case and test["protocol"] == "tap":
+            return Result(True, case.group(1).split("::")[-1] + (", no end" if slow else ""), met)
+        if status in (0, 77) and not late:
+            return Result(False, met=met)
+        how = f"run {int(seed[-1], 0)}" if seed and test["name"].startswith("crash-") else ""
+        if slow:
+            how = ", ".join(filter(None, [how, "no end"]))
+        elif status < 0 and not how:
+            how = "a crash"
+        return Result(True, how, met)
+
+
+class Outcome:
+    def __init__(self, bug):
+        self.bug, self.met = bug, False
+        self.by = {}  # chain: (test, how)
+
+    @staticmethod
+    def cell(by):
+        return f"{by[0]} ({by[1]})" if by[1] else by[0]
+
+
+def try_bug(runner, bug, chains, first, say):
+    o = Outcome(bug)
+    for chain, suites in chains.items():
+        if o.by and (first or chain == "more"):
+            break
+        for name, cpu in suites.items():
+            r = runner.run(name, bug.name, cpu)
+            o.met |= r.met
+            if r.found:
+                o.by[chain] = (name, r.how)
+                break
+    if o.by:
+        say(f"{bug.name}: " + "; ".join(map(Outcome.cell, o.by.values())))
+    else:
+        say(f"{bug.name}: NOT FOUND" + ("" if o.met else ", and nothing came by it"))
+    return o
+
+
+def table(outcomes, control):
+    lines = [
+        "# Planted bugs",
+        "",
+        "Written by `./dev bugs` (`tests/tools/bugs.py`): not to be edited. Each row is a mistake "
+        "that a build with meson's",
+        "option `planted_bugs` can make on purpose (`src/util/planted.h`), the invariant of "
+        "[design.md](design.md) that it breaks first",
+        "(0: what POSIX says of an operation), and the first unit test and the first mode of the "
+        "crash suite that find it, tried in",
+        "the order of `bugs.py`. \"run 7\" is the seventh run of that mode, seed 7, in which a few "
+        "dozen to a few hundred crash states",
+        "are looked at; \"no end\": far more time than without the bug. Of a bug that only one of "
+        "the two finds the other finds nothing.",
+        "",
+        "| bug | layer | inv. | what it does | unit tests | crash suite |",
+        "|---|---|---|---|---|---|",
+        f"| (none) | | | | {control['unit']} tests pass | {control['crash']} modes pass |",
+    ]
+    for o in outcomes:
+        b = o.bug
+        more = o.by.get("more")
+        unit = Outcome.cell(o.by["unit"]) if "unit" in o.by else "-"
+        crash = Outcome.cell(o.by["crash"]) if "crash" in o.by else "-"
+        if more:
+            crash = Outcome.cell(more)
+        lines.append(f"| `{b.name}` | {b.layer} | {b.invariant} | {b.what} | {unit} | {crash} |")
+    found = [o for o in outcomes if o.by]
+    both = sum("unit" in o.by and ("crash" in o.by or "more" in o.by) for o in found)
+    lines += ["", f"{len(found)} of {len(outcomes)} are found, {both} of them by both.", ""]
+    return "\n".join(lines)
+
+
+def main():
+    p = argparse.ArgumentParser(prog="./dev bugs")
+    p.add_argument("build")
+    p.add_argument("--jobs", type=int, default=os.cpu_count())
+    p.add_argument("--write", metavar="FILE")
+    p.add_argument("--first", action="store_true", help="stop at the first test that finds a bug")
+    p.add_argument("--suite", action="append", metavar="TEST", help="only this test")
+    p.add_argument("--targets", action="store_true", help="print what is to be built, and end")
+    p.add_argument("--no-control", action="store_true", help="do not run the tests without a bug")
+    p.add_argument("name", nargs="*", help="a planted bug; none: all")
+    args = p.parse_args()
+
+    runner = Runner(args.build)
+    chains = {"unit": UNIT, "crash": CRASH, "more": MORE}
+    if args.suite:
+        chains = {c: {n: s for n, s in suites.items() if n in args.suite}
+                  for c, suites in chains.items()}
+    names = [n for suites in chains.values() for n in suites]
+    unknown = [n for n in names + (args.suite or []) if n not in runner.tests]
+    if unknown or not names:
+        sys.exit("no such test: " + (", ".join(unknown) or ", ".join(args.suite)))
+    if args.targets:
+        print("\n".join(runner.targets(names)))
+        return 0
+
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+    bugs = planted_rows(root)
+    unknown = set(args.name) - {b.name for b in bugs}
+    if unknown:
+        sys.exit("no such bug: " + ", ".join(sorted(unknown)))
+    if args.name:
+        bugs = [b for b in bugs if b.name in args.name]
+
+    lock = threading.Lock()
+    done = [0]
+
+    def say(text):
+        with lock:
+            done[0] += 1
+            print(f"[{done[0]}/{len(bugs)}] {text}", flush=True)
+
+    with ThreadPoolExecutor(max(args.jobs, 1)) as pool:
+        if not args.no_control:
+            suites = {n: s for c in chains.values() for n, s in c.items()}
+            ran = pool.map(lambda n: runner.run(n, None, suites[n]), suites)
+            bad = [f"{n} ({r.how})" for n, r in zip(suites, ran) if r.found]
+            if bad:
+                print("fail with no bug planted: " + ", ".join(bad))
+                return 1
+            print(f"no bug planted: {len(suites)} tests pass", flush=True)
+        outcomes = list(pool.map(lambda b: try_bug(runner, b, chains, args.first, say), bugs))
+
+    missed = [o.bug.name for o in outcomes if not o.by]
+    if args.write and not args.name and not args.suite:
+        with open(args.write, "w", encoding="utf-8") as f:
+            f.write(table(outcomes, {c: len(s) for c, s in chains.items()}))
+    print(f"{len(outcomes) - len(missed)} of {len(outcomes)} bugs found" +
+          (f"; not found: {', '.join(missed)}" if missed else ""))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
