@@ -478,8 +478,10 @@ descend_one(const struct btree_keys *b, const struct bset_tree *t, const struct 
 		return n * 2 + entry_full_cmp(b, t, aux, n, s);
 	if (words == 1)
 		m = s->bits[0] >> f.exponent;
-	else if (words == 2)
-		m = ((unsigned __int128)s->bits[1] << 64 | s->bits[0]) >> f.exponent;
+	else if (words == 2) /* a shift of 128 bits would make each step wait longer */
+		m = f.exponent & 64
+			    ? s->bits[1] >> (f.exponent & 63)
+			    : s->bits[0] >> f.exponent | s->bits[1] << 1 << (~f.exponent & 63);
 	else
 		m = bits_mantissa(s->bits, f.exponent);
 	return n * 2 + (m >= f.mantissa);
@@ -626,6 +628,8 @@ struct bkey_packed *bset_search_with(const struct btree_keys *b, const struct bs
 	struct bset_search_key s;
 	u32 idx = t->start;
 
+	if (m == BSET_SEARCH_AUX)
+		bset_prefetch(b, t); /* as node iterators do */
 	bset_search_key_init(&s, b, &search);
 	if (m == BSET_SEARCH_AUX)
 		return bset_search(b, t, &s);
