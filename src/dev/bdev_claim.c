@@ -10,7 +10,8 @@
  * A loop device is locked by its file as well: both names are one device.
  *
  * A device that is in use is waited for (opts->wait_lock_ms), unless a mount of
- * it is to be seen: then it is refused at once, by name of the mount point.
+ * it is to be seen (bdev_mounts.c): then it is refused at once, by name of the
+ * mount point.
  */
 #include "dev/bdev_private.h"
 
@@ -75,79 +76,6 @@ static int open_failed(const char *path, int err, const struct bdev_opts *opts, 
 	}
 }
 
-/* ---- is it mounted? ---- */
-
-/* Undoes the octal escapes of mountinfo, in place. */
-static void unescape(char *s)
-{
-	char *out = s;
-
-	while (*s) {
-		if (s[0] == '\\' && s[1] && s[2] && s[3]) {
-			*out++ = (char)(((s[1] & 7) << 6) | ((s[2] & 7) << 3) | (s[3] & 7));
-			s += 4;
-		} else {
-			*out++ = *s++;
-		}
-	}
-	*out = 0;
-}
-
-struct mount_line {
-	unsigned int major, minor;
-	char *point, *fstype, *source;
-};
-
-static bool parse_mount_line(char *line, struct mount_line *ret)
-{
-	char *save, *tok, *sep = strstr(line, " - ");
-	int field = 0;
-
-	if (!sep)
-		return false;
-	*sep = 0;
-	for (tok = strtok_r(line, " ", &save); tok; tok = strtok_r(NULL, " ", &save)) {
-		if (field == 2 && sscanf(tok, "%u:%u", &ret->major, &ret->minor) != 2)
-			return false;
-		if (field == 4)
-			ret->point = tok;
-		field++;
-	}
-	ret->fstype = strtok_r(sep + 3, " ", &save);
-	ret->source = strtok_r(NULL, " ", &save);
-	if (field < 5 || !ret->fstype || !ret->source)
-		return false;
-	unescape(ret->point);
-	unescape(ret->source);
-	return true;
-}
-
-/* Where a device or image is mounted, as far as this process can see. */
-static bool find_mount(const char *path, const struct stat *st, char *point, size_t size)
-{
-	FILE *file = fopen("/proc/self/mountinfo", "re");
-	char *real = realpath(path, NULL), *line = NULL;
-	struct mount_line m;
-	size_t line_size = 0;
-	bool found = false;
-
-	while (file && !found && getline(&line, &line_size, file) > 0) {
-		line[strcspn(line, "\n")] = 0;
-		if (!parse_mount_line(line, &m))
-			continue;
-		found = S_ISBLK(st->st_mode) && makedev(m.major, m.minor) == st->st_rdev;
-		if (!strncmp(m.fstype, "fuse", 4))
-			found |= !strcmp(m.source, path) || (real && !strcmp(m.source, real));
-		if (found)
-			snprintf(point, size, "%s", m.point);
-	}
-	free(line);
-	free(real);
-	if (file)
-		fclose(file);
-	return found;
-}
-
 /* ---- one attempt ---- */
 
 enum { CLAIMED, BUSY_EXCL, BUSY_LOCK };
@@ -209,7 +137,7 @@ static int claim_wait(struct bdev_file *f, const char *path, const struct bdev_o
 
 		if (ret <= 0)
 			return ret;
-		if (find_mount(path, st, point, sizeof(point)))
+		if (bdev_find_mount(path, st, point, sizeof(point)))
 			return fail(msg, size, BCFS_ERR_dev_mounted,
 				    "%s: is mounted on %s; unmount it first", path, point);
 		if (env_mono_ns(env) - start >= wait_ns)

@@ -68,9 +68,20 @@ int bdev_claim(struct bdev_file *f, const char *path, const struct bdev_opts *op
 	       size_t msg_size);
 void bdev_unclaim(struct bdev_file *f);
 
-/* ---- bdev_loop.c: loop devices ---- */
+/* ---- bdev_mounts.c: is it mounted? ---- */
 
 struct stat;
+/*
+ * Where the device or image at `path`, whose stat is *st, is mounted as far as this process can
+ * see, under whatever name of the file; false: nowhere. Waits for no filesystem's server.
+ */
+bool bdev_find_mount(const char *path, const struct stat *st, char *point, size_t size);
+/* The same in the text of a mountinfo. */
+bool bdev_mount_in(const char *mountinfo, const char *path, const struct stat *st, char *point,
+		   size_t size);
+
+/* ---- bdev_loop.c: loop devices ---- */
+
 /* Is the file behind a loop device that is mounted or otherwise in use? */
 bool bdev_loop_in_use(const struct stat *st);
 /* Opens the file that the loop device `fd` has as a whole; -1: it is none. */

@@ -182,6 +182,16 @@ MNT=mnt refused "opened twice: mount" - "$T/other" "$fuse" -o wait=0 "$T/other" 
 (cd "$T" && exec "$fuse" img mnt) || bail_out "mount by a relative path"
 MNT=mnt3 refused "opened twice: mount, by another name" - "img.*is mounted on" \
 	"$fuse" "$T/img" "$T/mnt3"
+ln "$T/img" "$T/hardlink"
+MNT=mnt3 refused "opened twice: mount, by a hard link" - "hardlink: is mounted on $T/mnt;" \
+	"$fuse" "$T/hardlink" "$T/mnt3"
+MNT=mnt3 refused "opened twice: fsck, by a hard link" - "hardlink: is mounted on $T/mnt;" "$fsck" "$T/hardlink"
+mkdir "$T/bind"
+if [ "$(id -u)" = 0 ] && touch "$T/bind/img" && mount --bind "$T/img" "$T/bind/img" 2>/dev/null; then
+	MNT=mnt3 refused "opened twice: fsck, by a bind mount" - "bind/img: is mounted on $T/mnt;" \
+		"$fsck" "$T/bind/img"
+	umount "$T/bind/img"
+fi
 "$bcfs" umount "$T/mnt" || bail_out "umount"
 MNT=mnt refused "opened twice: fsck" - "$T/other" "$fsck" --wait 0 "$T/other"
 MNT=mnt refused "mounted: mkfs -n --size" - "$T/other.*mounted" "$mkfs" -n -f --size 16M "$T/other"

@@ -4,7 +4,7 @@
  * that names the device. Method: a forked second opener; a loop device where
  * the machine allows one.
  */
-#include "dev/bdev.h"
+#include "dev/bdev_private.h"
 #include "test_util.h"
 
 #include <criterion/criterion.h>
@@ -193,6 +193,70 @@ Test(bdev_claim, waits_for_the_lock)
 	cr_assert_eq(told.nr, 1);
 	cr_assert(strstr(told.msg, path) && strstr(told.msg, "waiting"), "%s", told.msg);
 	waitpid(pid, NULL, 0);
+	unlink(path);
+}
+
+/* ---- where it is mounted ---- */
+
+/* A mountinfo of one daemon's mount of `source`, on top of what `other` says. */
+static bool mounted(const char *path, const char *type, const char *source, const char *other)
+{
+	char text[2048], point[64] = "";
+	struct stat st;
+
+	cr_assert_eq(stat(path, &st), 0);
+	snprintf(text, sizeof(text),
+		 "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n%s"
+		 "29 22 0:44 / /mnt/a\\040b rw,nosuid shared:9 - %s %s rw,user_id=0\n",
+		 other, type, source);
+	if (!bdev_mount_in(text, path, &st, point, sizeof(point)))
+		return false;
+	cr_assert_str_eq(point, "/mnt/a b");
+	return true;
+}
+
+/* Any name of the file will do; what might never answer is not asked. */
+Test(bdev_claim, mounts_under_other_names)
+{
+	char path[256], hard[300], soft[300], other[600];
+	char dir[300], below[400], *tmp = realpath(test_dir(), NULL);
+
+	cr_assert(tmp && test_file(tmp, path, sizeof(path), 65536));
+	snprintf(hard, sizeof(hard), "%s.hard", path);
+	snprintf(soft, sizeof(soft), "%s.soft", path);
+	snprintf(dir, sizeof(dir), "%s.d", path);
+	snprintf(below, sizeof(below), "%s/image", dir);
+	cr_assert(!link(path, hard) && !symlink(path, soft) && !mkdir(dir, 0755) &&
+		  !link(path, below));
+
+	cr_assert(mounted(path, "fuse.bcfs", path, ""));
+	cr_assert(mounted(hard, "fuse.bcfs", path, ""));
+	cr_assert(mounted(path, "fuse.bcfs", hard, ""));
+	cr_assert(mounted(path, "fuseblk", hard, ""));
+	cr_assert(mounted(soft, "fuse.bcfs", path, ""));
+	cr_assert(mounted(path, "fuse.bcfs", below, ""));
+	cr_assert_not(mounted(path, "fuse.bcfs", "/nonexistent", ""));
+	cr_assert_not(mounted(path, "fuse.bcfs", "bcfs", ""));
+	cr_assert_not(mounted(path, "fuse.other", hard, ""));
+	cr_assert_not(mounted(path, "ext4", path, ""));
+
+	/* The directory is, or lies below, another daemon's. */
+	snprintf(other, sizeof(other), "28 22 0:43 / %s rw - fuse.x x rw\n", dir);
+	cr_assert_not(mounted(path, "fuse.bcfs", below, other));
+	cr_assert(mounted(below, "fuse.bcfs", below, other)); /* by its name */
+	cr_assert(mounted(path, "fuse.bcfs", hard, other));
+	snprintf(other, sizeof(other), "28 22 0:43 / %s rw - nfs4 h:/x rw\n", tmp);
+	cr_assert_not(mounted(path, "fuse.bcfs", hard, other));
+	snprintf(other, sizeof(other), "28 22 0:43 / %s/im rw - fuse.x x rw\n", dir);
+	cr_assert(mounted(path, "fuse.bcfs", below, other)); /* a name that only begins alike */
+	/* A symbolic link may lead anywhere by now. */
+	cr_assert_not(mounted(path, "fuse.bcfs", soft, ""));
+
+	free(tmp);
+	unlink(below);
+	rmdir(dir);
+	unlink(soft);
+	unlink(hard);
 	unlink(path);
 }
 
