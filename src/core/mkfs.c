@@ -15,7 +15,8 @@
 
 #define JOURNAL_DEFAULT_MAX (256ULL << 20)
 
-static int mkfs_csum(const char *name, unsigned dflt, unsigned *ret, char *msg, size_t msg_size)
+static int mkfs_csum(const char *dev, const char *name, unsigned dflt, unsigned *ret, char *msg,
+		     size_t msg_size)
 {
 	*ret = dflt;
 	if (!name)
@@ -26,9 +27,9 @@ static int mkfs_csum(const char *name, unsigned dflt, unsigned *ret, char *msg, 
 
 	if (bad)
 		core_msg(msg, msg_size,
-			 "checksum type %s: %s; one of none, crc32c, crc64, xxh3, "
+			 "%s: checksum type %s: %s; one of none, crc32c, crc64, xxh3, "
 			 "blake2b",
-			 name, printbuf_str(&err)[0] ? printbuf_str(&err) : "unknown");
+			 dev, name, printbuf_str(&err)[0] ? printbuf_str(&err) : "unknown");
 	else
 		*ret = type;
 	printbuf_exit(&err);
@@ -140,8 +141,8 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 			 name);
 		return -BCFS_ERR_invalid_option;
 	}
-	return mkfs_csum(o->metadata_csum, p->meta_csum, &p->meta_csum, msg, msg_size)
-		       ?: mkfs_csum(o->data_csum, p->data_csum, &p->data_csum, msg, msg_size);
+	return mkfs_csum(name, o->metadata_csum, p->meta_csum, &p->meta_csum, msg, msg_size)
+		       ?: mkfs_csum(name, o->data_csum, p->data_csum, &p->data_csum, msg, msg_size);
 }
 
 /* The journal's buckets: the first of the device. */
@@ -261,59 +262,80 @@ static int mkfs_open_device(const char *path, const struct bcfs_mkfs_opts *o, st
 				o->log_arg, env, bdev, msg, msg_size);
 }
 
-/*
- * An existing file is resized only after a look at what it holds and who uses it; a dry run, in
- * which memory stands in for it, looks too.
- */
+/* What there is, before a piece of memory of another size stands in for it. */
+static int look_at_image(const struct bcfs_mkfs_opts *o, const struct image_file *im, char *msg,
+			 size_t msg_size)
+{
+	struct env *env;
+	struct bdev *bdev;
+
+	if (!o->dry_run || !im->old_size_bytes)
+		return 0;
+	int err = mkfs_open_device(im->path, o, &env, &bdev, msg, msg_size);
+
+	if (err)
+		return err;
+	err = refuse_existing(env, bdev, o, msg, msg_size);
+	bdev_close(bdev);
+	env_real_destroy(env);
+	return err;
+}
+
+static int mkfs_by_path(const char *path, const struct bcfs_mkfs_opts *o, struct bcfs_info *ret,
+			char *msg, size_t msg_size);
+
+/* What a new size cuts off does not come back: all is tried before, in memory. */
 static int resize_image(const struct bcfs_mkfs_opts *o, struct image_file *im, char *msg,
 			size_t msg_size)
 {
-	if (im->old_size_bytes) {
-		struct env *env;
-		struct bdev *bdev;
-		int err = mkfs_open_device(im->path, o, &env, &bdev, msg, msg_size);
+	struct bcfs_mkfs_opts dry = *o;
 
-		if (err)
-			return err;
-		err = refuse_existing(env, bdev, o, msg, msg_size);
-		bdev_close(bdev);
-		env_real_destroy(env);
-		if (err)
-			return err;
-	}
-	return image_file_resize(im, msg, msg_size);
+	if (!image_file_will_resize(im))
+		return 0;
+	dry.dry_run = 1;
+	dry.log = NULL;
+	return mkfs_by_path(im->path, &dry, NULL, msg, msg_size)
+		       ?: image_file_resize(im, msg, msg_size);
 }
 
-int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_info *ret, char *msg,
-	      size_t msg_size)
+static int mkfs_by_path(const char *path, const struct bcfs_mkfs_opts *o, struct bcfs_info *ret,
+			char *msg, size_t msg_size)
 {
-	struct bcfs_mkfs_opts o = {0};
 	struct image_file im;
 	struct env *env;
 	struct bdev *bdev, *over = NULL;
 
-	if (opts)
-		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
-	int err = image_file_prepare(&im, path, o.size_bytes, o.dry_run, msg, msg_size) ?:
-		  resize_image(&o, &im, msg, msg_size) ?:
-		  mkfs_open_device(image_file_path(&im), &o, &env, &bdev, msg, msg_size);
+	int err = image_file_prepare(&im, path, o->size_bytes, o->dry_run, msg, msg_size) ?:
+		  look_at_image(o, &im, msg, msg_size) ?:
+		  resize_image(o, &im, msg, msg_size) ?:
+		  mkfs_open_device(image_file_path(&im), o, &env, &bdev, msg, msg_size);
 	if (err) {
 		image_file_done(&im, true);
 		return err;
 	}
 	/* What stands in for the file has its name. */
-	err = bdev_set_name(bdev, path) ?: refuse_existing(env, bdev, &o, msg, msg_size);
-	if (!err && o.dry_run) {
+	err = bdev_set_name(bdev, path) ?: refuse_existing(env, bdev, o, msg, msg_size);
+	if (!err && o->dry_run) {
 		err = overlay_bdev_create(env, bdev, &over);
 		if (err)
 			core_msg(msg, msg_size, "%s: %llu bytes: %s", path,
 				 (unsigned long long)bdev->size_bytes, err_str(err));
 	}
 	if (!err)
-		err = core_mkfs_on(env, over ?: bdev, &o, ret, msg, msg_size);
+		err = core_mkfs_on(env, over ?: bdev, o, ret, msg, msg_size);
 	bdev_close(over);
 	bdev_close(bdev);
 	env_real_destroy(env);
 	image_file_done(&im, err);
 	return err;
+}
+
+int bcfs_mkfs(const char *path, const struct bcfs_mkfs_opts *opts, struct bcfs_info *ret, char *msg,
+	      size_t msg_size)
+{
+	struct bcfs_mkfs_opts o = {0};
+
+	if (opts)
+		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
+	return mkfs_by_path(path, &o, ret, msg, msg_size);
 }
