@@ -339,7 +339,10 @@ int64_t bcfs_seek_hole(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset);
 int64_t bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_offset,
 			struct bcfs_ino dst, uint64_t dst_offset, uint64_t len, uint32_t flags);
 
-/* All that was done to the file before (names included) is on the device when it returns. */
+/*
+ * All that was done to the file before (names included) is on the device when it returns; and all
+ * that was done to any other.
+ */
 int bcfs_fsync(struct bcfs *fs, struct bcfs_ino ino, int datasync);
 /* The same for the whole filesystem. */
 int bcfs_sync(struct bcfs *fs);

@@ -18,7 +18,7 @@
  *
  * Invariants:
  *  1. an inode key is changed in the same transaction as any key of its extents, dirents and
- *     xattrs; its journal_seq is the seq of that commit: fsync waits for that and nothing else;
+ *     xattrs; its journal_seq is the seq of that commit;
  *  2. an inode with no link is in deleted_inodes, from the transaction that took the last link
  *     to the one that deletes the inode key;
  *  3. an inode number is given out once in an epoch (the time from one reset of the cursor to

@@ -342,7 +342,7 @@ static int inode_trigger(struct btree_trans *trans, enum btree_id btree, unsigne
 	return snapshot_inodes_trigger(trans, c->snapshots, old, new);
 }
 
-/* The seq of the last change, so that fsync knows what to wait for. */
+/* The seq of the last change: for who looks at a dump. */
 static void inode_commit_hook(struct btree_trans *trans, enum btree_id btree, unsigned level,
 			      struct bkey_s_c old, struct bkey_i *new, u64 seq)
 {

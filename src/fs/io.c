@@ -250,10 +250,11 @@ int bcfs_fsync(struct bcfs *c, struct bcfs_ino ino, int datasync)
 		return ret;
 	if (c->fs_opts.read_only)
 		return 0;
-	/* A number from the device: one of the future is none of ours. */
-	if (inode.journal_seq > journal_cur_seq(c->journal))
-		return journal_flush(c->journal);
-	return journal_flush_seq(c->journal, inode.journal_seq - planted(fsync_one_short));
+	/* Not only what changed this file: what is there after a crash is not older than any fsync.
+	 */
+	return journal_flush_seq(c->journal, planted(fsync_one_short)
+						     ? journal_cur_seq(c->journal) - 1
+						     : UINT64_MAX);
 }
 
 int bcfs_sync(struct bcfs *c)

@@ -270,10 +270,9 @@ void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin)
 	apply(r, op, UINT64_MAX, r->op_since);
 	if (mop_changes(op))
 		sim_run_add_state(r, begin);
-	if (op->type == MOP_SYNC)
+	/* An fsync is one of everything, whatever has changed its file. */
+	if (op->type == MOP_SYNC || op->type == MOP_FSYNC)
 		sim_run_add_floor(r, r->nr_states - 1);
-	if (op->type == MOP_FSYNC)
-		sim_run_add_floor(r, r->m.n[op->ino].last_state);
 }
 
 /* ---- what is not in the model ---- */

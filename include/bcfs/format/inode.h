@@ -22,7 +22,7 @@ struct bcfs_inode {
 	uint16_t mode;
 	uint8_t nr_fields;
 	uint8_t pad;
-	uint64_t journal_seq; /* of the last change, as far as known; for fsync */
+	uint64_t journal_seq; /* of the last change, as far as known */
 	uint8_t fields[];
 };
 
