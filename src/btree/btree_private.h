@@ -398,7 +398,7 @@ void btree_iter_unlock(struct btree_iter *iter);
 void btree_iter_unlock_level(struct btree_iter *iter, unsigned level);
 /* Lock @b for a level of @iter without waiting; knows the transaction's own locks. */
 bool btree_trans_trylock(struct btree_trans *trans, struct btree *b, enum six_type type);
-/* Wait for the lock with nothing held; returns a restart. */
+/* Wait for the lock with nothing held, not for ever; returns a restart. */
 int btree_trans_lock_wait(struct btree_trans *trans, struct btree *b, enum six_type type);
 /* Write-lock an intent-held node; own read locks on it are dropped first. */
 void btree_trans_lock_write(struct btree_trans *trans, struct btree *b);

@@ -25,12 +25,19 @@ bool btree_trans_trylock(struct btree_trans *trans, struct btree *b, enum six_ty
 	return false;
 }
 
+/*
+ * Not for ever: @b may have been freed meanwhile, and be memory for a new node. Who has that keeps
+ * it locked for as long as an interior update takes, and may be waiting for what our thread has:
+ * the allocator's worker looks for space for it.
+ */
+#define LOCK_WAIT_NS (100 * ENV_NSEC_PER_MSEC)
+
 int btree_trans_lock_wait(struct btree_trans *trans, struct btree *b, enum six_type type)
 {
 	btree_count(trans->c, lock_waits);
 	btree_trans_unlock(trans);
-	six_lock(&b->lock, type);
-	six_unlock(&b->lock, type);
+	if (six_lock_timed(&b->lock, type, LOCK_WAIT_NS))
+		six_unlock(&b->lock, type);
 	return btree_trans_restart(trans, -BCFS_ERR_restart_lock);
 }
 

@@ -80,6 +80,24 @@ void six_lock(struct six_lock *l, enum six_type type)
 	env_mutex_unlock(&l->wait_lock);
 }
 
+bool six_lock_timed(struct six_lock *l, enum six_type type, u64 timeout_ns)
+{
+	bool had = six_trylock(l, type), in_time = true;
+
+	assert(type != SIX_WRITE);
+	if (had)
+		return true;
+	env_mutex_lock(&l->wait_lock);
+	while (!had && in_time) {
+		atomic_fetch_or(&l->state, SIX_WAITERS);
+		had = six_trylock(l, type);
+		if (!had)
+			in_time = env_cond_timedwait(&l->wait_cond, &l->wait_lock, timeout_ns);
+	}
+	env_mutex_unlock(&l->wait_lock);
+	return had;
+}
+
 static void six_wake(struct six_lock *l)
 {
 	env_mutex_lock(&l->wait_lock);

@@ -56,6 +56,8 @@ static inline u32 six_seq(const struct six_lock *l)
 bool six_trylock(struct six_lock *l, enum six_type type);
 /* Take, waiting. The caller holds no other lock that a holder of this one could wait for. */
 void six_lock(struct six_lock *l, enum six_type type);
+/* The same for at most @timeout_ns; false: not had. Not for SIX_WRITE. */
+bool six_lock_timed(struct six_lock *l, enum six_type type, u64 timeout_ns);
 /* Take (read or intent) if the sequence number is still @seq. */
 bool six_relock(struct six_lock *l, enum six_type type, u32 seq);
 void six_unlock(struct six_lock *l, enum six_type type);
