@@ -69,6 +69,11 @@ static void core_went_wrong(struct core *c, int err)
 	if (c->opts.for_check || c->on_error == BCFS_ON_ERROR_CONTINUE)
 		return;
 	if (c->on_error == BCFS_ON_ERROR_PANIC) {
+		char line[CORE_MSG_SIZE];
+
+		/* What an opening has kept for its last word would be lost. */
+		if (atomic_exchange(&c->opening, false) && core_last_err(c, line))
+			log_err(&c->log, "%s", line);
 		log_err(&c->log, "%s: errors=panic: %s", c->fs.bdev->name, err_str(err));
 		abort();
 	}

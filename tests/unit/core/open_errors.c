@@ -10,8 +10,11 @@
 #include "env/env_sim.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define DEV_BYTES (32ULL << 20)
 #define FAILURES  400 /* of allocations, at most */
@@ -128,6 +131,45 @@ Test(open_errors, damaged_root)
 	d = dev_of(m.img);
 	sim_bdev_set_bad(d.bdev, (u64)e->offset << 9, 4096, true);
 	refused(&d, place, ": check the device, then run fsck.bcfs sim");
+	sim_image_free(m.img);
+}
+
+static void log_to_fd(void *arg, enum bcfs_log_level level, const char *line)
+{
+	dprintf(*(int *)arg, "%s\n", line);
+}
+
+/* errors=panic ends the process, but not without a word. */
+Test(open_errors, panic)
+{
+	struct made m = make();
+	const struct bcfs_btree_ptr *p = (const void *)m.carried.roots[BTREE_ID_inodes].k.v;
+	const struct bcfs_extent_ptr *e = (const void *)p->start;
+	struct core_opts o = {.on_error = BCFS_ON_ERROR_PANIC, .cache_bytes = 4 << 20};
+	char msg[CORE_MSG_SIZE], said[2048] = "", zeros[4096] = {0};
+	int fds[2], status;
+	struct core *c;
+	size_t len = 0;
+	ssize_t got;
+	pid_t pid;
+
+	cr_assert(!pipe(fds));
+	pid = fork();
+	if (!pid) {
+		struct dev d = dev_of(m.img);
+
+		sim_bdev_poke(d.bdev, (u64)e->offset << 9, zeros, sizeof(zeros));
+		core_open_on(d.env, d.bdev, &o, log_to_fd, &fds[1], &c, msg, sizeof(msg));
+		_exit(0);
+	}
+	close(fds[1]);
+	while ((got = read(fds[0], said + len, sizeof(said) - 1 - len)) > 0)
+		len += got;
+	close(fds[0]);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	cr_assert(strstr(said, "sim: btree inodes level"), "%s", said);
+	cr_assert(strstr(said, "errors=panic"), "%s", said);
 	sim_image_free(m.img);
 }
 
