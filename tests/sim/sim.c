@@ -492,6 +492,8 @@ static void all_ops(struct sim_run *r)
 		if (!filling && !armed && r->cfg.fault != SIM_FAULT_NR)
 			sim_bdev_arm(r->bdev, r->cfg.fault, r->cfg.fault_at, false);
 		armed = !filling;
+		if (!more && r->cfg.tail_ms)
+			env_sleep_ns(r->env, r->cfg.tail_ms * ENV_NSEC_PER_MSEC);
 		mark_window(r, more ? op.mark : 0);
 		if (more)
 			one_op(r, &op);

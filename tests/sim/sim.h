@@ -35,6 +35,7 @@ struct sim_cfg {
 	unsigned ops, prefill;
 	unsigned bulk;	  /* files of no interest, that fill nodes */
 	bool ballast;	  /* a file of no interest, that leaves little space */
+	u32 tail_ms;	  /* how long it goes on behind the last operation */
 	unsigned touches; /* of bulk files, before each operation; 0: 3 */
 	/*
 	 * Where the operations come from; false: no more. NULL: drawn from the seed, prefill + ops
