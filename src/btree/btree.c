@@ -284,6 +284,8 @@ static int walk_level(struct btree_trans *trans, struct node_walk *w, unsigned l
 
 		ret = lockrestart_do(trans,
 				     walk_node(trans, w, level, ptr.k.k.p, bkey_i_to_s_c(&ptr.k)));
+		if (ret == -BCFS_ERR_btree_no_such_level)
+			return 0; /* the tree has shrunk meanwhile */
 		if (ret < 0 && w->bad)
 			ret = w->bad(w->arg, bkey_i_to_s_c(&ptr.k), level, ret);
 		if (ret || bpos_eq(ptr.k.k.p, SPOS_MAX))
@@ -298,14 +300,16 @@ int btree_for_each_node(struct btree_fs *c, enum btree_id id,
 			void *arg)
 {
 	struct node_walk w = {c, id, fn, bad, arg};
-	unsigned depth = btree_depth(c, id);
-	struct btree_trans *trans;
-	int ret;
+	struct btree_trans *trans = btree_trans_get(c);
+	unsigned depth;
+	int ret = 0;
 
-	if (!depth)
-		return 0;
-	trans = btree_trans_get(c);
-	ret = lockrestart_do(trans, walk_node(trans, &w, depth - 1, POS_MIN, bkey_s_c_null));
+	do {
+		depth = btree_depth(c, id);
+		ret = !depth ? 0
+			     : lockrestart_do(trans, walk_node(trans, &w, depth - 1, POS_MIN,
+							       bkey_s_c_null));
+	} while (ret == -BCFS_ERR_btree_no_such_level); /* shrunk before it was locked */
 	for (int level = (int)depth - 2; !ret && level >= 0; level--)
 		ret = walk_level(trans, &w, level);
 	btree_trans_put(trans);

@@ -47,8 +47,8 @@ static void *stack_get(struct env_sim *s)
 	size_t guard = guard_size();
 	char *p;
 
-	if (s->nr_free_stacks)
-		return s->free_stacks[--s->nr_free_stacks];
+	if (s->stacks && s->stacks->nr)
+		return s->stacks->stack[--s->stacks->nr];
 	p = mmap(NULL, FIBER_STACK_SIZE + guard, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
@@ -70,8 +70,8 @@ static void stack_put(struct env_sim *s, void *stack)
 #ifdef ENV_ASAN
 	__asan_unpoison_memory_region(stack, FIBER_STACK_SIZE);
 #endif
-	if (s->nr_free_stacks < s->max_free_stacks)
-		s->free_stacks[s->nr_free_stacks++] = stack;
+	if (s->stacks && s->stacks->nr < SIM_STACKS_MAX)
+		s->stacks->stack[s->stacks->nr++] = stack;
 	else
 		stack_unmap(stack);
 }
@@ -138,19 +138,36 @@ void sim_fiber_root_init(struct env_fiber *root)
 #ifdef ENV_TSAN
 	root->tsan_fiber = __tsan_get_current_fiber();
 #endif
-	root->sim->max_free_stacks = 64;
-	root->sim->free_stacks = calloc(root->sim->max_free_stacks, sizeof(void *));
-	if (!root->sim->free_stacks)
-		root->sim->max_free_stacks = 0;
+	root->sim->stacks = env_sim_stacks_create();
+	root->sim->owns_stacks = true;
 }
 
 void sim_fiber_root_exit(struct env_fiber *root)
 {
-	struct env_sim *s = root->sim;
+	if (root->sim->owns_stacks)
+		env_sim_stacks_destroy(root->sim->stacks);
+}
 
-	while (s->nr_free_stacks)
-		stack_unmap(s->free_stacks[--s->nr_free_stacks]);
-	free(s->free_stacks);
+struct env_sim_stacks *env_sim_stacks_create(void)
+{
+	return calloc(1, sizeof(struct env_sim_stacks));
+}
+
+void env_sim_stacks_destroy(struct env_sim_stacks *pool)
+{
+	while (pool && pool->nr)
+		stack_unmap(pool->stack[--pool->nr]);
+	free(pool);
+}
+
+void env_sim_use_stacks(struct env *env, struct env_sim_stacks *pool)
+{
+	struct env_sim *s = env->sim;
+
+	if (s->owns_stacks)
+		env_sim_stacks_destroy(s->stacks);
+	s->stacks = pool;
+	s->owns_stacks = false;
 }
 
 void sim_fiber_switch(struct env_sim *s, struct env_fiber *to)

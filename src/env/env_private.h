@@ -82,6 +82,13 @@ struct sim_rng {
 	u64 s[4];
 };
 
+/* Of one size. */
+#define SIM_STACKS_MAX 64
+struct env_sim_stacks {
+	u32 nr;
+	void *stack[SIM_STACKS_MAX];
+};
+
 struct env_sim {
 	struct env env;
 	u64 seed;
@@ -101,8 +108,8 @@ struct env_sim {
 	u64 next_id;
 	struct env_fiber **runnable;
 	u32 nr_runnable, max_runnable;
-	void **free_stacks; /* of one size, kept for the next fiber */
-	u32 nr_free_stacks, max_free_stacks;
+	struct env_sim_stacks *stacks; /* kept for the next fiber; NULL: no memory for them */
+	bool owns_stacks;
 
 	struct env_sim_event **heap; /* 1-based binary heap by (when_ns, seq) */
 	u32 nr_events, max_events;

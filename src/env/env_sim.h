@@ -46,6 +46,15 @@ void env_sim_stop(struct env *env, int ret) __attribute__((noreturn));
 /* After a deadlock, the time limit or env_sim_stop(): nothing blocks or runs any more. */
 bool env_sim_is_stopped(const struct env *env);
 
+/*
+ * Stacks of fibers, for one environment after the other: to make and to unmap them costs more than
+ * many a short run. Set before the first fiber; the pool outlives the environments.
+ */
+struct env_sim_stacks;
+struct env_sim_stacks *env_sim_stacks_create(void); /* NULL: no memory */
+void env_sim_stacks_destroy(struct env_sim_stacks *pool);
+void env_sim_use_stacks(struct env *env, struct env_sim_stacks *pool);
+
 u64 env_sim_seed(const struct env *env);
 /* Of 1024 uncontended mutex_lock and yield-like points, how many switch. Default 64. */
 void env_sim_set_preempt(struct env *env, u32 per_1024);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 /* ---- images once, over all processes ---- */
 
@@ -211,6 +212,14 @@ static void recover(struct explore *x, struct sim_image *img, const struct sim_p
 	sim_recovery_free(&rec);
 }
 
+static void note_time(struct sim_totals *t)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	t->cpu_ns = (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
+}
+
 void explore_one(struct explore *x, const struct sim_place *p)
 {
 	struct sim_run *r = x->r;
@@ -220,6 +229,7 @@ void explore_one(struct explore *x, const struct sim_place *p)
 
 	r->crashed = p;
 	x->w->t->images++;
+	note_time(x->w->t);
 	if (r->cfg.report)
 		r->cfg.report->beat++;
 	/* When it is wrong at this place, the recovery says how. */
@@ -240,7 +250,7 @@ static void one_rule(struct explore *x, u64 pos, enum sim_crash_rule rule, u64 s
 }
 
 /* At most this many times are single writes left out, or kept, at one position. */
-#define SINGLES 6
+#define SINGLES 2
 
 static void singles(struct explore *x, u64 pos, enum sim_crash_rule rule, u32 nr, u64 *rng)
 {
@@ -267,7 +277,7 @@ static void every_rule(struct explore *x, u64 pos, u64 *rng)
 }
 
 /* A write has been submitted: what is new are the subsets that have it, and its parts. */
-static void with_newest(struct explore *x, u64 pos, u64 *rng)
+static void with_newest(struct explore *x, u64 pos, enum bdev_op op, u64 *rng)
 {
 	u32 nr = sim_bdev_nr_pending(x->r->bdev, pos);
 
@@ -275,6 +285,8 @@ static void with_newest(struct explore *x, u64 pos, u64 *rng)
 		return;
 	one_rule(x, pos, SIM_CRASH_ALL, 0);
 	one_rule(x, pos, SIM_CRASH_KEEP_ONE, nr - 1);
+	if (op == BDEV_DISCARD)
+		return; /* nobody looks at what was there */
 	singles(x, pos, SIM_CRASH_DROP_ONE, nr - 1, rng);
 	if (nr > 2)
 		one_rule(x, pos, SIM_CRASH_RANDOM, trand_u64(rng));
@@ -293,7 +305,7 @@ void explore_all(struct explore *x, u64 from, u64 to)
 		if (!sim_bdev_log_get(bdev, pos - 1, &e))
 			continue;
 		if (e.kind == SIM_EV_SUBMIT && e.op != BDEV_FLUSH)
-			with_newest(x, pos, &rng);
+			with_newest(x, pos, e.op, &rng);
 		else if (e.kind == SIM_EV_COMPLETE && e.op == BDEV_FLUSH)
 			every_rule(x, pos, &rng);
 		else if (e.kind == SIM_EV_COMPLETE && (e.flags & BDEV_FUA))

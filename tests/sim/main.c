@@ -11,6 +11,7 @@
 #include "../unit/test_rand.h"
 
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -588,6 +589,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Try \"bcfs-sim --help\".\n");
 		return 2;
 	}
+	/* The same sizes come and go by the thousand: what is free stays ours. */
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	d.seen = sim_seen_create(SEEN_BITS);
 	d.s = mmap(NULL, sizeof(*d.s), PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

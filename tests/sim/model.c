@@ -182,7 +182,7 @@ static bool gen_xattr(struct model *m, struct mop *op)
 
 bool model_gen(struct model *m, struct mop *op)
 {
-	static const u8 weights[] = {
+	static const u8 weights[MOP_NR] = {
 		[MOP_CREATE] = 14,  [MOP_MKDIR] = 5,	 [MOP_SYMLINK] = 4,  [MOP_LINK] = 5,
 		[MOP_RENAME] = 12,  [MOP_UNLINK] = 12,	 [MOP_RMDIR] = 6,    [MOP_WRITE] = 22,
 		[MOP_TRUNCATE] = 8, [MOP_FALLOCATE] = 8, [MOP_SETXATTR] = 6, [MOP_REMOVEXATTR] = 2,
@@ -292,6 +292,7 @@ bool model_valid(struct model *m, const struct mop *op)
 	case MOP_FSYNC:
 		return x->used;
 	case MOP_SYNC:
+	case MOP_WAIT:
 		return true;
 	case MOP_NR:
 		break;
@@ -473,6 +474,7 @@ void model_apply(struct model *m, const struct mop *op, u64 cut, u32 state)
 		break;
 	case MOP_FSYNC:
 	case MOP_SYNC:
+	case MOP_WAIT:
 	case MOP_NR:
 		break;
 	}

@@ -43,6 +43,7 @@ enum mop_type {
 	MOP_FORGET, /* from here on nothing changes */
 	MOP_FSYNC,
 	MOP_SYNC,
+	MOP_WAIT, /* time passes */
 	MOP_NR,
 };
 

@@ -158,6 +158,7 @@ int model_exec(struct model *m, struct bcfs *c, const struct mop *op, u64 *ret_c
 		return bcfs_fsync(c, ino, (int)op->flags);
 	case MOP_SYNC:
 		return bcfs_sync(c);
+	case MOP_WAIT:
 	case MOP_NR:
 		break;
 	}
@@ -524,9 +525,9 @@ u64 text_hash(const char *text)
 const char *mop_type_name(enum mop_type type)
 {
 	static const char *const names[MOP_NR] = {
-		"create", "mkdir", "symlink",  "link",	    "rename",	"unlink",
-		"rmdir",  "write", "truncate", "fallocate", "setxattr", "removexattr",
-		"chmod",  "mknod", "tmpfile",  "forget",    "fsync",	"sync"};
+		"create",  "mkdir",    "symlink",   "link",	"rename",      "unlink", "rmdir",
+		"write",   "truncate", "fallocate", "setxattr", "removexattr", "chmod",	 "mknod",
+		"tmpfile", "forget",   "fsync",	    "sync",	"wait"};
 
 	return type < MOP_NR ? names[type] : "?";
 }

@@ -322,6 +322,8 @@ bool sim_recover(struct sim_recovery *rec)
 
 	o.no_log = !rec->keep_log;
 	rec->env = env_sim_create(rec->seed);
+	if (rec->run->stacks)
+		env_sim_use_stacks(rec->env, rec->run->stacks);
 	ret = sim_bdev_create_from(rec->env, "sim", &o, rec->img, &rec->bdev);
 	if (ret)
 		return rec_err(rec, "no device", ret, "");

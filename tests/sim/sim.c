@@ -622,6 +622,7 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 	}
 	model_init(&r->m, cfg->seed, cfg->block, cfg->node);
 	r->env = env_sim_create(cfg->seed);
+	r->stacks = env_sim_stacks_create();
 	ret = sim_bdev_create(r->env, "sim", &o, &r->bdev);
 	check(r, !ret, "no device: %s", err_str(ret));
 	sim_schedule(r->env, &r->cfg);
@@ -635,6 +636,7 @@ void sim_run_free(struct sim_run *r)
 {
 	bdev_close(r->bdev);
 	env_sim_destroy(r->env);
+	env_sim_stacks_destroy(r->stacks);
 	model_free(&r->m);
 	for (unsigned i = 0; i < r->nr_states; i++)
 		free(r->state[i].text);

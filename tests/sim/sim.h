@@ -105,6 +105,7 @@ struct sim_window {
 struct sim_run {
 	struct sim_cfg cfg;
 	struct env *env;
+	struct env_sim_stacks *stacks; /* for the recoveries */
 	struct bdev *bdev;
 	struct model m;
 	struct core *core;
