@@ -71,28 +71,30 @@ static int check_space(struct btree_fs *c, const struct bcfs_extent_ptr *ptr)
 			   c->bdev->name, (unsigned long long)ptr->offset);
 }
 
+/*
+ * All space before any memory: memory comes locked, and may have been a node's that a thread waits
+ * for which holds the allocator's locks.
+ */
 static int op_prepare(struct interior_op *op, unsigned nr)
 {
 	struct btree_fs *c = op->c;
+	unsigned nr_space = 0;
 	int ret = 0;
 
-	while (!ret && op->nr_prepared < nr) {
-		unsigned i = op->nr_prepared;
-
-		ret = c->opts.space->alloc(c->opts.arg, BTREE_SPACE_RESERVE, &op->space[i]);
+	for (; nr_space < nr; nr_space++) {
+		ret = c->opts.space->alloc(c->opts.arg, BTREE_SPACE_RESERVE, &op->space[nr_space])
+			      ?: check_space(c, &op->space[nr_space]);
 		if (ret)
 			break;
-		ret = check_space(c, &op->space[i]);
-		if (ret)
-			break;
-		op->mem[i] = btree_node_mem_alloc(c, true, &ret);
-		if (!op->mem[i]) {
-			c->opts.space->unused(c->opts.arg, &op->space[i], false);
-			break;
-		}
-		op->written[i] = false;
-		op->nr_prepared++;
 	}
+	for (; !ret && op->nr_prepared < nr; op->nr_prepared++) {
+		op->mem[op->nr_prepared] = btree_node_mem_alloc(c, true, &ret);
+		if (!op->mem[op->nr_prepared])
+			break;
+		op->written[op->nr_prepared] = false;
+	}
+	for (unsigned i = op->nr_prepared; i < nr_space; i++)
+		c->opts.space->unused(c->opts.arg, &op->space[i], false);
 	return ret;
 }
 

@@ -24,7 +24,7 @@ static void env_line(void *arg, const char *line)
 {
 	const struct sim_cfg *cfg = arg;
 
-	if (cfg->fault == SIM_FAULT_NR && !cfg->restart_ppm)
+	if (getenv("BCFS_SIM_LOG") || (cfg->fault == SIM_FAULT_NR && !cfg->restart_ppm))
 		fprintf(stderr, "env: %s\n", line);
 }
 
