@@ -183,7 +183,10 @@ static int mark_dirty(struct core *c)
 	sb->sb->flags[0] &= ~BCFS_SB_FLAG_CLEAN;
 	struct bcfs_member m = sb_member_get(sb->sb, 0);
 	m.last_mount = fs_now(&c->fs);
-	ret = sb_member_set(sb, 0, &m) ?: sb_write(sb);
+	ret = sb_member_set(sb, 0, &m);
+	/* With features that only allow reading it is on an overlay, where nobody looks for it. */
+	if (!ret && !sb->read_only)
+		ret = sb_write(sb);
 	sb_unlock(sb);
 	return ret;
 }
