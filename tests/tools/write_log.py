@@ -17,11 +17,14 @@ FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
 
 
 def entries(log):
+    """[(offset, length, flags, where its data are in the log, text of a mark)]"""
+    log.seek(0)
     magic, version, nr, sector = struct.unpack("<QQQI", log.read(28))
     if magic != MAGIC or version != 1:
         sys.exit("not a write log")
     size = os.fstat(log.fileno()).st_size
     at = sector
+    found = []
     for i in range(nr):
         log.seek(at)
         head = log.read(sector)
@@ -29,29 +32,28 @@ def entries(log):
             sys.exit(f"entry {i} is cut off")
         where, count, flags, mark = struct.unpack_from("<QQQQ", head)
         at += sector
-        data = None
-        if flags & MARK:
-            data = head[32 : 32 + mark]
-        elif count and not flags & DISCARD:
-            data = log.read(count * sector)
-            if len(data) != count * sector:
-                sys.exit(f"the data of entry {i} are cut off")
+        text = head[32 : 32 + mark].decode() if flags & MARK else ""
+        found.append((where * sector, count * sector, flags, at, text))
+        if not flags & (DISCARD | MARK):
             at += count * sector
-        yield i, where * sector, count * sector, flags, data
     if at > size:
         sys.exit("the log is shorter than its entries")
+    return found
 
 
-def replay(log, image, limit):
+def replay(log, image, some, without=()):
+    """Applies the entries whose numbers are in the range, but those in without."""
+    every = entries(log)
     with open(image, "r+b") as f:
-        for i, offset, length, flags, data in entries(log):
-            if i >= limit:
+        for i in some:
+            if i >= len(every):
                 break
+            offset, length, flags, at, _ = every[i]
+            if i in without or flags & MARK or not length:
+                continue
+            log.seek(at)
             f.seek(offset)
-            if flags & DISCARD:
-                f.write(b"\0" * length)
-            elif data and not flags & MARK:
-                f.write(data)
+            f.write(b"\0" * length if flags & DISCARD else log.read(length))
 
 
 def main():
@@ -60,18 +62,18 @@ def main():
     with open(sys.argv[1], "rb") as log:
         if sys.argv[2] == "list":
             names = {FLUSH: "flush", FUA: "fua", DISCARD: "discard", MARK: "mark"}
-            for i, offset, length, flags, data in entries(log):
+            for i, (offset, length, flags, _, mark) in enumerate(entries(log)):
                 text = " ".join(n for bit, n in names.items() if flags & bit) or "write"
-                print(i, offset, length, text, data.decode() if flags & MARK else "")
+                print(i, offset, length, text, mark)
         elif sys.argv[2] == "flushes":
-            for i, _, _, flags, _ in entries(log):
+            for i, (_, _, flags, _, _) in enumerate(entries(log)):
                 if flags & (FLUSH | FUA):
                     print(i if flags & FLUSH else i + 1)
         elif sys.argv[2] == "replay":
-            limit = int(sys.argv[4]) if len(sys.argv) > 4 else sys.maxsize
-            replay(log, sys.argv[3], limit)
+            replay(log, sys.argv[3], range(int(sys.argv[4]) if len(sys.argv) > 4 else sys.maxsize))
         else:
             sys.exit(__doc__)
 
 
-main()
+if __name__ == "__main__":
+    main()
