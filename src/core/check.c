@@ -38,10 +38,12 @@ static void report_error(void *arg, const char *text)
 static int pass_superblock(struct check *k)
 {
 	const struct sb_handle *sb = k->c->fs.sb;
+	/* What the opening has written to an overlay says nothing. */
+	u32 valid = k->c->opts.read_only ? k->c->sb_copies_valid : sb->copies_valid;
 	char line[160];
 
 	for (unsigned i = 0; i < sb->sb->layout.nr_copies; i++)
-		if (!(sb->copies_valid & (1U << i))) {
+		if (!(valid & (1U << i))) {
 			snprintf(line, sizeof(line),
 				 "copy %u of the superblock, at sector %llu, is damaged or old", i,
 				 (unsigned long long)sb->sb->layout.offset[i]);
@@ -115,6 +117,8 @@ static int node_check_bad(void *arg, struct bkey_s_c ptr, unsigned level, int er
 {
 	struct node_check *n = arg;
 
+	if (err == -BCFS_ERR_nomem)
+		return err;
 	if (!n->any || level != n->level) {
 		level_end(n);
 		n->level = level;
@@ -273,6 +277,8 @@ int core_check(struct core *c, const struct bcfs_check_opts *opts, struct bcfs_c
 			ret->cancelled = 1;
 			return 0;
 		}
+		if (err == -BCFS_ERR_nomem)
+			return err; /* says nothing about what is on the device */
 		if (err) {
 			/* What kept the pass from its end is an error of its own. */
 			struct printbuf out = PRINTBUF;
@@ -373,6 +379,9 @@ int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs
 		seq = c->sb_seq;
 		core_quiesce(c);
 		err = core_check(c, &o, &r);
+		if (err)
+			core_msg(msg, msg_size, "%s: the check could not be finished: %s", path,
+				 err_str(err));
 		core_close(c);
 	} else if (err_is_damage(err)) {
 		/* A finding, not a failure to check. */

@@ -57,6 +57,7 @@ struct core {
 	struct journal_carried carried; /* at opening; at closing: the last */
 	bool was_clean;
 	u64 sb_seq;			    /* of the superblock as it was found */
+	u32 sb_copies_valid;		    /* ditto */
 	char journal_damage[CORE_MSG_SIZE]; /* opened for reading although the journal has a hole */
 	bool quiet;			    /* core_quiesce() was here */
 	int journal_err;		    /* of the journal, before that */
@@ -95,6 +96,7 @@ typedef void (*core_report_fn)(void *arg, const char *pass, const char *text);
  * counted, end for good. To be followed by core_abort(), or core_close() of what is read-only.
  */
 void core_quiesce(struct core *c);
+/* Not 0: it could not be done, for want of memory; what was reported until then holds. */
 int core_check(struct core *c, const struct bcfs_check_opts *opts, struct bcfs_check_result *ret);
 
 /* recovery.c: roots and counters, journal, replay. */
@@ -114,6 +116,8 @@ struct core *core_new(struct env *env, bcfs_log_fn log, void *log_arg, const str
 int core_alloc_layers(struct core *c);
 int core_start_layers(struct core *c);
 void core_free_layers(struct core *c);
+/* The error that stopped it all, for one that only says that it has stopped. */
+int core_cause(const struct core *c, int err);
 /* Device by path, in an environment of its own: env and bdev. */
 int core_open_device(const char *path, bool read_only, bool unlocked, u8 io, u8 direct,
 		     u32 wait_lock_ms, u32 nr_threads, bcfs_log_fn log, void *log_arg,

@@ -203,8 +203,10 @@ int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts
 	struct sb_params p;
 	char own[CORE_MSG_SIZE] = "";
 
-	if (!c)
+	if (!c) {
+		core_msg(msg, msg_size, "%s: out of memory", bdev->name);
 		return -BCFS_ERR_nomem;
+	}
 	c->real_bdev = c->fs.bdev = bdev;
 	int err = mkfs_params(o, bdev, &p, own, sizeof(own)) ?:
 		  sb_init(env, bdev, &c->log, &p, &c->fs.sb) ?:
@@ -213,6 +215,7 @@ int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts
 		  core_alloc_layers(c) ?:
 		  mkfs_populate(c, o);
 	if (err) {
+		err = core_cause(c, err);
 		if (own[0] || core_last_err(c, own))
 			core_msg(msg, msg_size, "%s", own);
 		else

@@ -283,6 +283,16 @@ int core_start_layers(struct core *c)
 	return snapshots_read(c->fs.snapshots, c->fs.btree, &c->log);
 }
 
+/* Why all was stopped says more than that it was. */
+int core_cause(const struct core *c, int err)
+{
+	int j = c->fs.journal ? journal_error(c->fs.journal) : 0;
+
+	if (err && c->fs.error)
+		return c->fs.error;
+	return err == -BCFS_ERR_journal_shutdown && j ? j : err;
+}
+
 void core_abort(struct core *c)
 {
 	if (c->fs.btree)
@@ -362,8 +372,10 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		      : 0;
 	if (!err)
 		err = sb_read(env, c->fs.bdev, &c->log, &c->fs.sb);
-	if (!err)
+	if (!err) {
 		c->sb_seq = c->fs.sb->sb->seq;
+		c->sb_copies_valid = c->fs.sb->copies_valid;
+	}
 	if (!err && c->fs.sb->read_only && !opts->read_only) {
 		log_err(&c->log,
 			"%s: has features that this program can only read: mount it "
@@ -384,10 +396,8 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		err = core_recovery_settle(c) ?: logged_ops_resume(&c->fs) ?: planted(orphans_not_reaped) ? 0 : deleted_inodes_reap_all(&c->fs);
 	if (!err && c->fs.error && !opts->for_check && !c->journal_damage[0])
 		err = c->fs.error;
-	/* Why all was stopped says more than that it was. */
-	if (err && c->fs.error)
-		err = c->fs.error;
 	if (err) {
+		err = core_cause(c, err);
 		say_failed(c, err, msg, msg_size);
 		core_abort(c);
 		return err;

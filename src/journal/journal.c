@@ -251,7 +251,7 @@ int journal_stop(struct journal *j, struct journal_carried *ret_carried, u64 *re
 		journal_halt(j);
 	join_threads(j);
 	if (!ret && (j->err || j->run != JOURNAL_RUNNING))
-		ret = -BCFS_ERR_journal_shutdown;
+		ret = journal_why_stopped(j);
 	j->run = JOURNAL_HALTED;
 	if (ret)
 		return ret;

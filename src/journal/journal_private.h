@@ -229,6 +229,11 @@ static inline struct journal_buf *journal_buf_at(struct journal *j, u64 seq)
 {
 	return &j->bufs[seq & (JOURNAL_BUFS - 1)];
 }
+/* For who waited for something to be written: the error that ended it, if it was one. */
+static inline int journal_why_stopped(const struct journal *j)
+{
+	return j->err ?: -BCFS_ERR_journal_shutdown;
+}
 static inline u64 jset_bytes(const struct jset *j)
 {
 	return sizeof(*j) + (u64)j->u64s * sizeof(u64);

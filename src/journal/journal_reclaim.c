@@ -300,7 +300,7 @@ int journal_flush_pins(struct journal *j, u64 seq)
 		int ret;
 
 		if (j->err || j->run != JOURNAL_RUNNING)
-			return -BCFS_ERR_journal_shutdown;
+			return journal_why_stopped(j);
 		env_mutex_lock(&j->pin_lock);
 		drops = j->pin_drops;
 		env_mutex_unlock(&j->pin_lock);

@@ -337,7 +337,7 @@ static int flush_wait(struct journal *j, u64 seq)
 
 	while (j->flushed_seq < seq) {
 		if (j->err || j->run != JOURNAL_RUNNING)
-			return -BCFS_ERR_journal_shutdown;
+			return journal_why_stopped(j);
 		if (j->flush_fail_gen != gen && j->flush_fail_seq >= seq)
 			return j->flush_fail_err;
 		journal_request_flush(j, seq);

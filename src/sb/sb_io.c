@@ -374,13 +374,17 @@ static int write_copy(struct sb_handle *h, unsigned i, u32 flags)
 }
 
 /* All copies, the first that succeeds flushed before the next is begun; how many made it. */
-static unsigned write_copies(struct sb_handle *h)
+static unsigned write_copies(struct sb_handle *h, bool *ret_nomem)
 {
 	unsigned good = 0;
+	int ret;
 
 	for (unsigned i = 0; i < h->sb->layout.nr_copies; i++) {
-		if (write_copy(h, i, good ? 0 : BDEV_PREFLUSH))
+		ret = write_copy(h, i, good ? 0 : BDEV_PREFLUSH);
+		if (ret) {
+			*ret_nomem |= ret == -BCFS_ERR_nomem;
 			continue;
+		}
 		if (!good && !planted(sb_copies_at_once) && bdev_flush(h->bdev)) {
 			log_err(h->log, "%s: superblock: flush failed", h->bdev->name);
 			return 0;
@@ -406,6 +410,7 @@ int sb_write(struct sb_handle *h)
 		.skip_csum = true,
 	};
 	struct bcfs_member m;
+	bool nomem = false;
 	int ret;
 
 	if (h->read_only || h->bdev->read_only)
@@ -424,8 +429,8 @@ int sb_write(struct sb_handle *h)
 	m.seq = sb->seq;
 	(void)sb_member_set(h, sb->dev_idx, &m); /* in place: it is there */
 	h->copies_valid = 0;
-	if (write_copies(h) * 2 < sb->layout.nr_copies)
-		return -BCFS_ERR_sb_write;
+	if (write_copies(h, &nomem) * 2 < sb->layout.nr_copies)
+		return nomem ? -BCFS_ERR_nomem : -BCFS_ERR_sb_write;
 	return 0;
 }
 
