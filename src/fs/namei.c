@@ -256,6 +256,7 @@ out:
 static int create(struct bcfs *c, struct create_args *a, struct bcfs_stat *ret)
 {
 	struct bcfs_inode_unpacked inode;
+	struct bcfs_ino ino = {.subvol = a->dir.subvol};
 	struct btree_trans *trans;
 	u64 taken = 0;
 	int err = fs_may_write(c);
@@ -272,9 +273,16 @@ static int create(struct bcfs *c, struct create_args *a, struct bcfs_stat *ret)
 		err = inum_next(c, a->dir.subvol, taken, &a->inum, &a->generation);
 		if (err)
 			break;
+		/* Before the commit: what was made cannot fail any more. */
+		ino.inum = a->inum;
+		err = inode_ref(c, ino);
+		if (err)
+			break;
 		trans = btree_trans_get(c->btree);
 		err = lockrestart_do(trans, create_trans(trans, a, &inode));
 		btree_trans_put(trans);
+		if (err)
+			inode_unref(c, ino, 1);
 		taken = a->inum;
 	} while (err == -BCFS_ERR_inum_taken);
 	env_free(c->env, a->acl);
@@ -283,10 +291,9 @@ static int create(struct bcfs *c, struct create_args *a, struct bcfs_stat *ret)
 
 	inum_committed(c, a->generation);
 	inode_to_stat(c, a->dir.subvol, &inode, ret);
-	err = inode_ref(c, ret->ino);
-	if (!err && !a->name)
+	if (!a->name)
 		inode_unlinked(c, ret->ino);
-	return err;
+	return 0;
 }
 
 static u32 dev_pack(u32 mode, u32 rdev_major, u32 rdev_minor)
@@ -417,15 +424,20 @@ int bcfs_link(struct bcfs *c, struct bcfs_ino ino, struct bcfs_ino dir, const ch
 	if (ino.subvol != dir.subvol)
 		return -BCFS_ERR_cross_subvolume;
 
+	err = inode_ref(c, ino);
+	if (err)
+		return err;
 	trans = btree_trans_get(c->btree);
 	err = lockrestart_do(trans, link_trans(trans, &a, &inode));
 	btree_trans_put(trans);
-	if (err)
+	if (err) {
+		bcfs_forget(c, ino, 1);
 		return err;
+	}
 	if (a.relinked)
 		inode_relinked(c, ino);
 	inode_to_stat(c, ino.subvol, &inode, ret);
-	return inode_ref(c, ino);
+	return 0;
 }
 
 /* ---- unlink, rmdir ---- */

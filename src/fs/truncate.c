@@ -5,7 +5,8 @@
  * Shrinking is one operation, but its extents may take many commits: the first sets
  * the size and writes a logged op; then extents go; then the logged op. After a crash
  * logged_ops_resume() does the rest before anybody can make the file grow over what is left.
- * If that cannot be finished in a running filesystem, it goes read-only for the same reason.
+ * If that cannot be finished in a running filesystem, it goes read-only for the same reason; for
+ * memory it waits.
  */
 #include "fs/io.h"
 #include "fs/keys.h"
@@ -15,6 +16,8 @@
 #include "util/planted.h"
 
 #include <string.h>
+
+#define NOMEM_RETRY_NS (10 * ENV_NSEC_PER_MSEC)
 
 /* One inode has at most one at a time: its lock is held. */
 static struct bpos op_pos(struct bcfs_ino ino)
@@ -64,14 +67,23 @@ static int op_done(struct bcfs *c, struct bcfs_ino ino)
 	return ret;
 }
 
+static int remove_rest(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode,
+		       u64 size)
+{
+	struct data_file f = io_file(ino, inode);
+	struct io_update u = {.c = c, .ino = ino};
+
+	return data_truncate(c->data, &f, size, io_commit, &u, NULL) ?: op_done(c, ino);
+}
+
 /* The extents behind the end, then the logged op. */
 static int truncate_rest(struct bcfs *c, struct bcfs_ino ino,
 			 const struct bcfs_inode_unpacked *inode, u64 size)
 {
-	struct data_file f = io_file(ino, inode);
-	struct io_update u = {.c = c, .ino = ino};
-	int ret = data_truncate(c->data, &f, size, io_commit, &u, NULL) ?: op_done(c, ino);
-	int none = 0;
+	int ret, none = 0;
+
+	while ((ret = remove_rest(c, ino, inode, size)) == -BCFS_ERR_nomem)
+		env_sleep_ns(c->env, NOMEM_RETRY_NS);
 
 	if (ret) {
 		log_err(c->log, "truncate of inode %u:%llu: %s; the filesystem is now read-only",
