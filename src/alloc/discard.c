@@ -392,6 +392,8 @@ void alloc_worker(void *arg)
 			a->rounds++;
 			env_cond_broadcast(&a->freed);
 			env_mutex_unlock(&a->lock);
+			/* It is kicked, by its own attempt if by nobody else. */
+			env_sleep_ns(a->env, ROUND_SHORT_NS);
 		}
 		worker_wait(a, ret || !(freed || need) ? ROUND_IDLE_NS : ROUND_SHORT_NS);
 	}

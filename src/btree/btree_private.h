@@ -369,8 +369,9 @@ struct btree_write {
 	bool io_done; /* c->write_lock */
 	int ret;
 };
-/* The whole node as a fresh first bset; intent locked, not yet reachable. Waits. */
-int btree_node_write_initial(struct btree_fs *c, struct btree *b, u64 *scratch);
+/* The whole node as a fresh first bset; intent locked, not yet reachable. Waits. @buf: a node's
+ * size. */
+int btree_node_write_initial(struct btree_fs *c, struct btree *b, void *buf, u64 *scratch);
 /*
  * Begin appending what is unwritten. Intent locked. 0: under way; 1: nothing to do;
  * -BCFS_ERR_btree_write_in_flight; -BCFS_ERR_btree_need_rewrite.

@@ -40,6 +40,7 @@ struct interior_op {
 	struct bcfs_extent_ptr space[OP_NODES_MAX];
 	struct btree *mem[OP_NODES_MAX];
 	bool written[OP_NODES_MAX];
+	void *buf;	   /* for writing: had before a place is used up */
 	unsigned nr_taken; /* of those */
 	struct interior_swap swap;
 	struct btree *wait_write; /* a write in flight that is in the way */
@@ -81,6 +82,10 @@ static int op_prepare(struct interior_op *op, unsigned nr)
 	unsigned nr_space = 0;
 	int ret = 0;
 
+	if (!op->buf)
+		op->buf = env_malloc_aligned(c->env, 4096, c->opts.node_bytes);
+	if (!op->buf)
+		return -BCFS_ERR_nomem;
 	for (; nr_space < nr; nr_space++) {
 		ret = c->opts.space->alloc(c->opts.arg, BTREE_SPACE_RESERVE, &op->space[nr_space])
 			      ?: check_space(c, &op->space[nr_space]);
@@ -147,7 +152,7 @@ static struct btree *op_new_node(struct interior_op *op, unsigned level, struct 
 static int op_write_node(struct interior_op *op, unsigned i)
 {
 	op->written[i] = true;
-	int ret = btree_node_write_initial(op->c, op->mem[i], op->trans->scratch);
+	int ret = btree_node_write_initial(op->c, op->mem[i], op->buf, op->trans->scratch);
 
 	if (ret)
 		op->write_err = ret;
@@ -758,6 +763,7 @@ static int op_run(struct interior_op *op, unsigned nr_nodes)
 	}
 	exit_all_iters(op->trans);
 	op_release(op);
+	env_free(c->env, op->buf);
 	btree_trans_put(op->trans);
 	return ret;
 }

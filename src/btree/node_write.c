@@ -87,13 +87,11 @@ static u64 node_dev_offset(const struct btree *b)
 	return (u64)ptr.offset << SECTOR_SHIFT;
 }
 
-int btree_node_write_initial(struct btree_fs *c, struct btree *b, u64 *scratch)
+int btree_node_write_initial(struct btree_fs *c, struct btree *b, void *buf, u64 *scratch)
 {
-	struct btree_node *n = env_malloc_aligned(c->env, 4096, c->opts.node_bytes);
+	struct btree_node *n = buf;
 	size_t bytes;
 
-	if (!n)
-		return -BCFS_ERR_nomem;
 	btree_keys_freeze(&b->keys, scratch);
 	u64 seq = journal_cur_seq(c->j);
 
@@ -114,7 +112,6 @@ int btree_node_write_initial(struct btree_fs *c, struct btree *b, u64 *scratch)
 		ret = -BCFS_ERR_btree_halted;
 	if (!ret)
 		ret = bdev_write(c->bdev, node_dev_offset(b), n, bytes, 0);
-	env_free(c->env, n);
 	if (ret)
 		return ret;
 
