@@ -44,7 +44,7 @@ struct sb_handle {
 	const struct log *log;
 	struct env_mutex lock;
 	struct bcfs_sb *sb; /* protected by lock; 512 << layout.max_size_bits bytes */
-	u32 copies_valid;   /* bit i: copy i verified and was the newest when read */
+	u32 copies_valid;   /* bit i: copy i verified and was the newest when read, or written */
 	bool read_only;	    /* unknown ro_compat features: sb_write refuses */
 };
 

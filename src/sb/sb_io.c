@@ -373,16 +373,25 @@ static int write_copy(struct sb_handle *h, unsigned i, u32 flags)
 	return ret;
 }
 
-/* All copies, the first that succeeds flushed before the next is begun; how many made it. */
+/*
+ * All copies, the first that succeeds flushed before the next is begun; how many made it. A write
+ * that fails may leave neither old nor new: if none has made it, the last good one is left alone.
+ */
 static unsigned write_copies(struct sb_handle *h, bool *ret_nomem)
 {
-	unsigned good = 0;
+	unsigned good = 0, failed = 0;
 	int ret;
 
 	for (unsigned i = 0; i < h->sb->layout.nr_copies; i++) {
+		u32 bit = 1U << i;
+
+		if (failed && !good && h->copies_valid == bit)
+			break;
+		h->copies_valid &= ~bit;
 		ret = write_copy(h, i, good ? 0 : BDEV_PREFLUSH);
 		if (ret) {
 			*ret_nomem |= ret == -BCFS_ERR_nomem;
+			failed++;
 			continue;
 		}
 		if (!good && !planted(sb_copies_at_once) && bdev_flush(h->bdev)) {
@@ -390,7 +399,7 @@ static unsigned write_copies(struct sb_handle *h, bool *ret_nomem)
 			return 0;
 		}
 		good++;
-		h->copies_valid |= 1U << i;
+		h->copies_valid |= bit;
 	}
 	if (good > 1 && bdev_flush(h->bdev)) {
 		log_err(h->log, "%s: superblock: flush failed", h->bdev->name);
@@ -428,7 +437,6 @@ int sb_write(struct sb_handle *h)
 	m = sb_member_get(sb, sb->dev_idx);
 	m.seq = sb->seq;
 	(void)sb_member_set(h, sb->dev_idx, &m); /* in place: it is there */
-	h->copies_valid = 0;
 	if (write_copies(h, &nomem) * 2 < sb->layout.nr_copies)
 		return nomem ? -BCFS_ERR_nomem : -BCFS_ERR_sb_write;
 	return 0;

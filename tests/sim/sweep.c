@@ -105,7 +105,7 @@ static void heal(struct env_sim_event *ev)
 {
 	struct sweep *w = container_of(ev, struct sweep, heal);
 
-	if (has_struck(w))
+	if (!w->paused && has_struck(w))
 		sweep_disarm(w);
 	else if (!w->gone)
 		env_sim_event_add(w->r.env, &w->heal, dry_ns(w));
@@ -127,7 +127,7 @@ static void arm(struct sweep *w)
 
 void sweep_pause(struct sweep *w)
 {
-	if (!w->armed || w->gone)
+	if (w->paused++ || !w->armed || w->gone)
 		return;
 	if (has_struck(w)) {
 		w->sh->this_struck = true;
@@ -139,7 +139,7 @@ void sweep_pause(struct sweep *w)
 
 void sweep_unpause(struct sweep *w)
 {
-	if (!w->armed || w->gone)
+	if (--w->paused || !w->armed || w->gone)
 		return;
 	set(w, max(w->at, 1));
 	w->at = hits(w) + max(w->at, 1);

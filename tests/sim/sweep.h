@@ -60,8 +60,9 @@ struct sweep {
 
 	bool forked; /* this is the run, not who makes them */
 	bool armed;
-	u64 at;	   /* the request or allocation that fails, counted from creation */
-	bool gone; /* once, and it was; or it has been healed */
+	unsigned paused; /* depth */
+	u64 at;		 /* the request or allocation that fails, counted from creation */
+	bool gone;	 /* once, and it was; or it has been healed */
 	struct env_sim_event heal;
 	unsigned errors;
 	char *base_text; /* FROM_CRASH: what was recovered */
