@@ -287,11 +287,11 @@ static void with_newest(struct explore *x, u64 pos, enum bdev_op op, u64 *rng)
 	one_rule(x, pos, SIM_CRASH_KEEP_ONE, nr - 1);
 	if (op == BDEV_DISCARD)
 		return; /* nobody looks at what was there */
-	singles(x, pos, SIM_CRASH_DROP_ONE, nr - 1, rng);
+	if (nr > 1)
+		one_rule(x, pos, SIM_CRASH_DROP_ONE, pos % (nr - 1));
 	if (nr > 2)
 		one_rule(x, pos, SIM_CRASH_RANDOM, trand_u64(rng));
-	one_rule(x, pos, SIM_CRASH_TORN_LAST, trand_u64(rng));
-	one_rule(x, pos, SIM_CRASH_TORN, trand_u64(rng));
+	one_rule(x, pos, pos & 1 ? SIM_CRASH_TORN_LAST : SIM_CRASH_TORN, trand_u64(rng));
 }
 
 void explore_all(struct explore *x, u64 from, u64 to)

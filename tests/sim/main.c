@@ -340,10 +340,23 @@ static void keep_case(const struct driver *d, const struct sim_case *c)
 	fprintf(stderr, "kept in %s: bcfs-sim --case %s\n", d->o.keep, d->o.keep);
 }
 
-static void violation(struct driver *d, const struct sim_mode *mode, struct worker *w, int status)
+/* The least of what the report tells that fails. */
+static void shrink(struct driver *d, const struct sim_report *rep)
 {
 	struct sim_case c;
 
+	fprintf(stderr, "looking for the least that fails, for %u s\n", d->o.shrink);
+	if (!sim_shrink(rep, &c, d->o.shrink, &d->s->scratch, d->seen)) {
+		fprintf(stderr, "its operations one by one do not fail\n");
+		return;
+	}
+	fprintf(stderr, "%u of %u operations are left:\n%s", c.nr, rep->nr_ops, d->s->scratch.msg);
+	keep_case(d, &c);
+	sim_case_free(&c);
+}
+
+static void violation(struct driver *d, const struct sim_mode *mode, struct worker *w, int status)
+{
 	end_all(d);
 	note_signal(&w->rep, status);
 	fprintf(stderr, "%sreplay: bcfs-sim --seed %llu %s\n", w->rep.msg,
@@ -352,17 +365,8 @@ static void violation(struct driver *d, const struct sim_mode *mode, struct work
 		return;
 	fprintf(stderr, "%s\n",
 		replays_alike(d, mode, w) ? "it replays alike" : "it does NOT replay alike");
-	if (!d->o.shrink || (mode->run && !mode->depth))
-		return;
-	fprintf(stderr, "looking for the least that fails, for %u s\n", d->o.shrink);
-	if (!sim_shrink(&w->rep, &c, d->o.shrink, &d->s->scratch, d->seen)) {
-		fprintf(stderr, "its operations one by one do not fail\n");
-		return;
-	}
-	fprintf(stderr, "%u of %u operations are left:\n%s", c.nr, w->rep.nr_ops,
-		d->s->scratch.msg);
-	keep_case(d, &c);
-	sim_case_free(&c);
+	if (d->o.shrink && (!mode->run || mode->depth))
+		shrink(d, &w->rep);
 }
 
 /* ---- a mode ---- */
@@ -428,16 +432,31 @@ static int run_mode(struct driver *d, const struct sim_mode *mode, double minute
 static int run_case(struct driver *d)
 {
 	struct worker *w = &d->s->w[0];
-	struct sim_work work = {.t = &w->t, .seen = d->seen};
+	struct sim_work work = {.t = &w->t, .seen = d->seen, .report = &w->rep};
 	struct sim_case c;
+	int status = 0;
+	pid_t pid;
 
 	if (!sim_case_load(&c, d->o.case_file))
 		return 2;
-	sim_case_run(&c, &work);
-	printf("%s: %u operations, %llu states\n", d->o.case_file, c.nr,
-	       (unsigned long long)w->t.states);
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		sim_case_run(&c, &work);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	if (!status)
+		printf("%s: %u operations, %llu states\n", d->o.case_file, c.nr,
+		       (unsigned long long)w->t.states);
 	sim_case_free(&c);
-	return 0;
+	if (!status)
+		return 0;
+	note_signal(&w->rep, status);
+	fprintf(stderr, "%s", w->rep.msg);
+	if (d->o.shrink)
+		shrink(d, &w->rep);
+	return 1;
 }
 
 /* ---- options ---- */

@@ -24,7 +24,9 @@ static void env_line(void *arg, const char *line)
 {
 	const struct sim_cfg *cfg = arg;
 
-	if (getenv("BCFS_SIM_LOG") || (cfg->fault == SIM_FAULT_NR && !cfg->restart_ppm))
+	/* Not of each fault point that struck. */
+	if (getenv("BCFS_SIM_LOG") || !strncmp(line, "simulation:", 11) ||
+	    (cfg->fault == SIM_FAULT_NR && !cfg->restart_ppm))
 		fprintf(stderr, "env: %s\n", line);
 }
 

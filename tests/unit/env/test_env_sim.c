@@ -316,6 +316,42 @@ Test(env_sim, time_limit)
 	env_sim_destroy(env);
 }
 
+/* Gives way all the time, and gets nowhere: no time passes. */
+static void livelock(void *arg)
+{
+	while (true)
+		env_yield(arg);
+}
+
+/* Asks again and again, and says so. */
+static void slow_but_moving(void *arg)
+{
+	for (unsigned i = 0; i < 10000; i++) {
+		env_yield(arg);
+		env_sleep_ns(arg, ENV_NSEC_PER_SEC);
+		if (i % 50 == 0)
+			env_sim_progress(arg);
+	}
+}
+
+static int run_with_limit(void (*fn)(void *), u64 switches, u64 ns)
+{
+	struct env *env = env_sim_create(3);
+	int ret;
+
+	env_sim_set_progress_limit(env, switches, ns);
+	ret = env_sim_run(env, fn, env);
+	env_sim_destroy(env);
+	return ret;
+}
+
+Test(env_sim, no_progress)
+{
+	cr_assert_eq(run_with_limit(livelock, 1000, 0), -BCFS_ERR_sim_no_progress);
+	cr_assert_eq(run_with_limit(forever, 0, 100 * ENV_NSEC_PER_SEC), -BCFS_ERR_sim_no_progress);
+	cr_assert_eq(run_with_limit(slow_but_moving, 1000, 100 * ENV_NSEC_PER_SEC), 0);
+}
+
 /* ---- RCU ---- */
 
 struct rcu_obj {
