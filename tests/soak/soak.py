@@ -25,7 +25,7 @@ import time
 
 root = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PART_WEIGHTS = {"sim": 50, "damage": 5, "unit": 15, "kill": 30}
-HANG_S = 300  # beyond the time that a job was given
+HANG_S = 660  # beyond the time that a job was given: bcfs-sim says so by itself after 600
 
 
 class Part:
@@ -94,7 +94,7 @@ class Unit(Part):
         self.cmd, self.scale = test["cmd"], scale
 
     def least_s(self):
-        return 30
+        return 60
 
     def command(self, seed, seconds, keep):
         return self.cmd, {"BCFS_TEST_SEED": hex(seed & 0xFFFFFFFF), "BCFS_TEST_SCALE": self.scale}
@@ -203,9 +203,11 @@ class Soak:
             out, _ = p.communicate(timeout=seconds + HANG_S)
         except subprocess.TimeoutExpired:
             hung = True
+            state = subprocess.run(["ps", "-o", "pid,ppid,stat,wchan:24,etime,time,args", "-g", str(p.pid)],
+                                   stdout=subprocess.PIPE, text=True, check=False).stdout
             os.killpg(p.pid, signal.SIGTERM)
             out, _ = p.communicate()
-            out += f"\nno end {HANG_S} s after its time was over\n"
+            out += f"\nno end {HANG_S} s after its time was over:\n{state}"
         with self.lock:
             self.processes.discard(p)
             part.running -= 1
