@@ -89,7 +89,8 @@ static bool give_back(struct alloc_fs *a, struct write_point *wp, u32 i)
 
 	assert(idx);
 	if ((wp->ob && wp->ob != idx) ||
-	    p->offset % a->opts.bucket_sectors + a->opts.node_sectors != handed_out)
+	    (p->offset % a->opts.bucket_sectors + a->opts.node_sectors != handed_out &&
+	     !planted(node_place_from_middle)))
 		return false;
 	if (!wp->ob) {
 		wp->ob = idx;

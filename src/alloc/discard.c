@@ -298,7 +298,7 @@ static int lower_mark(struct alloc_fs *a, bool always)
 	btree_trans_put(trans);
 	if (!ret && seq) {
 		env_mutex_lock(&a->lock);
-		if (to < a->unused_cursor)
+		if (to < a->unused_cursor && !planted(cursor_stays))
 			__atomic_store_n(&a->unused_cursor, to, __ATOMIC_RELAXED);
 		env_mutex_unlock(&a->lock);
 	}

@@ -180,7 +180,7 @@ static bool supersede(struct btree_keys *b, struct bset_tree *t, struct bkey_pac
 		return false;
 	}
 	k->needs_whiteout = 0;
-	return nw;
+	return nw && !planted(whiteout_mark_lost);
 }
 
 /* Replace @old_u64s at @where in the set being inserted into by a key and its value. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The node cache: lookup under RCU, clock eviction, reserve and cannibalize lock. */
 #include "btree/btree_private.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -340,9 +341,11 @@ static bool node_try_evict(struct btree_fs *c, struct btree *b, bool second_chan
 	bool busy = b->write_in_flight;
 	env_mutex_unlock(&c->write_lock);
 
-	if (busy || !b->handle || btree_node_dirty(b) ||
+	if (busy || !b->handle ||
 	    btree_node_flag(b, BTREE_NODE_root | BTREE_NODE_fake | BTREE_NODE_new) ||
-	    journal_pin_active(&b->pins[0]) || journal_pin_active(&b->pins[1])) {
+	    (!planted(dirty_node_evicted) &&
+	     (btree_node_dirty(b) || journal_pin_active(&b->pins[0]) ||
+	      journal_pin_active(&b->pins[1])))) {
 		six_unlock(&b->lock, SIX_WRITE);
 		goto unlock;
 	}

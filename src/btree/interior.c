@@ -14,6 +14,7 @@
  */
 #include "btree/btree_private.h"
 #include "util/bits.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -543,7 +544,9 @@ static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct
 		return OP_AGAIN;
 	}
 	struct btree *n = op_new_node(op, op->level, l->min_key, r->max_key, &fmt);
-	int ret = btree_keys_sort_into(&n->keys, &l->keys, l->min_key, l->max_key)
+	int ret = btree_keys_sort_into(&n->keys, &l->keys, l->min_key,
+				       planted(merge_loses_border) ? bpos_predecessor(l->max_key)
+								   : l->max_key)
 			  ?: btree_keys_sort_into(&n->keys, &r->keys, r->min_key, r->max_key);
 	if (ret)
 		return ret;

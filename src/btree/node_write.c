@@ -228,7 +228,8 @@ static int write_done_parent(struct btree_trans *trans, struct btree_write *w, e
 	struct bkey_s_c k = btree_iter_peek_slot(&iter);
 	ret = bkey_err(k);
 	/* If the node was replaced meanwhile, the replacement has it all. */
-	if (!ret && k.k->type == KEY_TYPE_btree_ptr && btree_ptr_hash(k) == w->hash &&
+	if (!ret && k.k->type == KEY_TYPE_btree_ptr &&
+	    (btree_ptr_hash(k) == w->hash || planted(append_done_on_replacement)) &&
 	    ((const struct bcfs_btree_ptr *)k.v)->sectors_written < w->offset + w->sectors) {
 		struct bkey_i *n = btree_trans_copy_key(trans, k, 0);
 

@@ -57,6 +57,8 @@ static void extent_key_cut_front(struct bkey_i *k, u32 sectors)
 		union extent_entry *e = (union extent_entry *)ce;
 
 		if (extent_entry_type(e) == BCFS_EXTENT_ENTRY_crc) {
+			if (planted(trim_front_again))
+				e->crc.live_offset = 0;
 			e->crc.live_offset += sectors - planted(trim_front_off);
 			encoded = true;
 		} else if (extent_entry_type(e) == BCFS_EXTENT_ENTRY_ptr && !encoded) {

@@ -7,6 +7,7 @@
  * updates: taking away works on a full device.
  */
 #include "data/data_private.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -187,7 +188,7 @@ int data_punch(struct data_fs *d, const struct data_file *f, u64 offset, u64 len
 	if (!ret && whole_start < whole_end)
 		ret = punch_sectors(d, f, whole_start >> SECTOR_SHIFT, whole_end >> SECTOR_SHIFT,
 				    max(valid_end, whole_start), commit, arg, &seq);
-	if (!ret && whole_start <= whole_end)
+	if (!ret && whole_start + planted(punch_two_halves) <= whole_end)
 		ret = zero_in_block(d, f, whole_end, zero_end, valid_end, commit, arg, &seq);
 	if (ret_seq)
 		*ret_seq = seq;

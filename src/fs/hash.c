@@ -100,7 +100,8 @@ int hash_delete(struct btree_trans *trans, struct btree_iter *iter, const struct
 	k = btree_iter_peek_slot(&next);
 	ret = bkey_err(k);
 	if (!ret)
-		chain = k.k->type == s->type || k.k->type == KEY_TYPE_hash_whiteout;
+		chain = k.k->type == s->type ||
+			(k.k->type == KEY_TYPE_hash_whiteout && !planted(chain_ends_at_mark));
 	btree_iter_exit(&next);
 	if (ret)
 		return ret;

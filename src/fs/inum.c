@@ -8,6 +8,7 @@
  */
 #include "fs/inode.h"
 #include "fs/table.h"
+#include "util/planted.h"
 
 static u64 inum_limit(struct bcfs *c, u32 subvol)
 {
@@ -63,7 +64,7 @@ static int inum_init(struct bcfs *c, u64 limit)
 	if (ret)
 		return ret;
 	t->inum_next = max_t(u64, last + 1, BCFS_FIRST_INO);
-	t->generation = generation + 1;
+	t->generation = generation + !planted(generation_not_raised);
 	__atomic_store_n(&t->generation_stored, false, __ATOMIC_RELEASE);
 	t->inum_ready = true;
 	return 0;

@@ -210,7 +210,8 @@ static int rename_exchange(struct btree_trans *trans, const struct rename_args *
 
 	s->src.inode.dir = s->dst.dir->inum;
 	s->src.inode.dir_offset = s->dst.d.pos;
-	s->dst.inode.dir = s->src.dir->inum;
+	if (!planted(exchange_keeps_parent))
+		s->dst.inode.dir = s->src.dir->inum;
 	s->dst.inode.dir_offset = s->src.d.pos;
 	return ret;
 }

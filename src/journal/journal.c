@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Opening, starting and stopping the journal; see journal.h. */
 #include "journal/journal_private.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -258,7 +259,7 @@ int journal_stop(struct journal *j, struct journal_carried *ret_carried, u64 *re
 	if (ret_carried)
 		*ret_carried = j->carried;
 	if (ret_seq)
-		*ret_seq = j->cur_seq - 1;
+		*ret_seq = j->cur_seq - 1 - planted(clean_seq_short);
 	return 0;
 }
 

@@ -194,7 +194,7 @@ static void set_resume(const struct reader *r)
 		const struct journal_replay_entry *e = &r->e[i];
 		u32 off = (e->sector << SECTOR_SHIFT) - start;
 
-		if (e->bucket == newest)
+		if (e->bucket == newest && !(planted(resume_on_newest) && i + 1 == r->nr))
 			j->resume_off = max(j->resume_off, off + round_up((u32)jset_bytes(e->j),
 									  j->opts.block_bytes));
 	}

@@ -64,7 +64,9 @@ static void decide(struct journal *j, struct journal_buf *buf)
 		return;
 	j->flush_issued = buf->seq;
 	j->first_unflushed_ns =
-		next < j->cur_seq + journal_is_open(j) ? journal_buf_at(j, next)->opened_ns : 0;
+		next < j->cur_seq + journal_is_open(j) && !planted(flush_deadline_lost)
+			? journal_buf_at(j, next)->opened_ns
+			: 0;
 }
 
 /*
@@ -324,6 +326,8 @@ static void completed(struct journal *j, struct journal_buf *buf)
 	j->seq_ondisk = buf->seq;
 	buf->state = BUF_FREE;
 	journal_pin_put_own(j, buf->seq);
+	if (planted(noflush_acknowledged))
+		j->flushed_seq = buf->seq;
 	if (buf->flush) {
 		j->flushed_seq = buf->seq;
 		j->last_seq_ondisk = max(j->last_seq_ondisk, buf->last_seq);
