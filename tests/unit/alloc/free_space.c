@@ -174,6 +174,67 @@ Test(alloc_free, mark_follows_use_both_ways)
 	tfs_destroy(f);
 }
 
+/* ---- one bucket, again and again ---- */
+
+/* Where the inode's first extent lies. */
+static u64 bucket_of(struct tfs *f, u64 inum, u8 *ret_gen)
+{
+	struct btree_trans *trans = btree_trans_get(f->btree);
+	u64 bucket = 0;
+
+	TFS_OK(for_each_btree_key_max(trans, iter, BTREE_ID_extents, SPOS(inum, 0, 0),
+				      SPOS(inum, UINT64_MAX, UINT32_MAX),
+				      BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS, k, ({
+					      struct extent_ptr_decoded p;
+
+					      for_each_extent_ptr(k, 0, it, p)
+					      {
+						      bucket = p.ptr.offset / f->g.bucket_sectors;
+						      *ret_gen = p.ptr.gen;
+					      }
+					      0;
+				      })));
+	btree_trans_put(trans);
+	return bucket;
+}
+
+/* Generations have 8 bits: each is one more than the last, round and round, for ever. */
+Test(alloc_free, reused_10000_times)
+{
+	/* A small device that is nearly full, so that few buckets take turns. */
+	static const struct tfs_geometry g = {1, 16, 16, 96, 40, 0};
+	u64 r = trand_seed(0xa110d7), uses[96] = {0}, most = 0, fixed = 0;
+	struct tfs fs, *f = &fs;
+	u8 last[96] = {0};
+
+	tfs_mkfs(f, r, &g);
+	while (!tfs_write(f, 7, fixed * g.bucket_sectors, g.bucket_sectors, 0))
+		fixed++;
+	TFS_OK(tfs_delete(f, 7, 0, 6 * g.bucket_sectors));
+	for (u64 n = 0; most < 10000; n++) {
+		u64 bucket;
+		u8 gen = 0;
+
+		cr_assert_lt(n, 96 * 10000);
+		TFS_OK(alloc_do_discards(f->alloc));
+		TFS_OK(tfs_write(f, 9, 0, g.bucket_sectors, 0));
+		bucket = bucket_of(f, 9, &gen);
+		cr_assert(bucket && bucket < 96);
+		/* Nodes may have had it in between. */
+		if (uses[bucket])
+			cr_assert_neq(gen, last[bucket], "bucket %llu", (unsigned long long)bucket);
+		last[bucket] = gen;
+		most = max(most, ++uses[bucket]);
+		TFS_OK(tfs_delete(f, 9, 0, g.bucket_sectors));
+		if (n % 8192 == 0)
+			tfs_check(f, "on the way");
+	}
+	tfs_umount(f);
+	tfs_mount(f);
+	tfs_check(f, "mounted");
+	tfs_destroy(f);
+}
+
 /* ---- generations ---- */
 
 static int gen_of(struct tfs *f, u64 bucket)
