@@ -206,7 +206,8 @@ static int backpointer_mod(struct btree_trans *trans, struct bkey_s_c k, enum bt
 			goto out;
 		o = (const void *)old.v;
 		if (old.k->type != KEY_TYPE_backpointer || o->btree_id != bp.btree_id ||
-		    o->level != bp.level || !bpos_eq(o->pos, bp.pos))
+		    o->level != bp.level ||
+		    (!bpos_eq(o->pos, bp.pos) && !planted(backpointer_lost_by_trim)))
 			goto out;
 		new = btree_trans_alloc_key(trans, KEY_TYPE_deleted, pos, 0);
 	}
@@ -298,7 +299,7 @@ int alloc_trigger_pointers(struct btree_trans *trans, enum btree_id btree, unsig
 			q.ptr.offset == p.ptr.offset && q.ptr.dev == p.ptr.dev &&
 			q.live_offset == p.live_offset;
 		ret = ptr_mod(trans, a, old, btree, level, &p, false);
-		if (!ret && replaced && !planted(backpointer_lost_by_trim))
+		if (!ret && replaced)
 			for_each_extent_ptr(new, node_sectors, it3,
 					    q) if (q.ptr.offset == p.ptr.offset &&
 						   q.ptr.dev == p.ptr.dev &&

@@ -241,7 +241,7 @@ static int lock_writes(struct btree_trans *trans)
 	for (unsigned i = 0; s && i < s->nr_old; i++)
 		btree_trans_lock_write(trans, s->old[i]);
 
-	int ret = planted(reads_unchecked) ? 0 : check_reads(trans);
+	int ret = check_reads(trans);
 	if (ret)
 		unlock_writes(trans, trans->updates.nr, s ? s->nr_old : 0);
 	return ret;

@@ -254,7 +254,7 @@ static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 	u64 end = journal_blacklist_end(&last, c->bl, nr);
 
 	rec->cur_seq = max(end, rec->r.max_seen) + 1;
-	rec->suspect = rec->cur_seq - 1;
+	rec->suspect = planted(suspect_too_old) ? last.seq : rec->cur_seq - 1;
 	if (rec->replay)
 		c->carried = rec->r.carried;
 	if (rec->replay)

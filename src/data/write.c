@@ -99,7 +99,8 @@ static void write_reservation_used(struct data_writer *w, u64 sectors)
 		return;
 	part.sectors = min(w->res.sectors, sectors);
 	w->res.sectors -= part.sectors;
-	disk_reservation_put(w->d->alloc, &part);
+	if (!planted(reservation_leak))
+		disk_reservation_put(w->d->alloc, &part);
 }
 
 /* Space for at most @sectors at @start; encode; submit. *e is to be waited for if this succeeds. */
@@ -359,8 +360,7 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 		if (!ret)
 			ret = write_batch(&w, pos, to, (const u8 *)buf + (from_bytes - offset),
 					  from_bytes, to_bytes, valid_end);
-		if (!ret || !planted(reservation_leak))
-			disk_reservation_put(d->alloc, &w.res);
+		disk_reservation_put(d->alloc, &w.res);
 		pos = to;
 	}
 	env_free(d->env, w.extents);

@@ -415,5 +415,5 @@ u64 journal_blacklist_end(const struct journal_replay *r, const struct journal_b
 				moved = true;
 			}
 	}
-	return max(end + (planted(blacklist_too_short) ? 1 : JOURNAL_SEQ_AHEAD), r->max_seen);
+	return max(end + JOURNAL_SEQ_AHEAD, r->max_seen);
 }

@@ -275,7 +275,8 @@ void journal_writer_thread(void *arg)
 
 		if (!j->err && j->run == JOURNAL_RUNNING) {
 			if (buf->state == BUF_CLOSED &&
-			    !st_count(j->state, seq & (JOURNAL_BUFS - 1))) {
+			    (!st_count(j->state, seq & (JOURNAL_BUFS - 1)) ||
+			     planted(entry_not_whole))) {
 				write_one(j, buf);
 				continue;
 			}

@@ -153,7 +153,10 @@ static void again(const struct sim_mode *mode, u64 seed, struct sim_work *w)
 	for (unsigned turn = 0; turn < AGAIN_CRASHES; turn++) {
 		struct sim_recovery *rec = calloc(1, sizeof(*rec));
 		struct bdev *bdev = last ? last->bdev : r->bdev;
-		u64 from = last ? last->synced_pos : r->first_pos, end = sim_bdev_log_len(bdev);
+		/* Or in the recovery itself: then all is as it was found. */
+		bool opening = last && !trand_below(&rng, 3);
+		u64 from = opening ? 0 : last ? last->synced_pos : r->first_pos;
+		u64 end = opening ? last->opened_pos : sim_bdev_log_len(bdev);
 		struct sim_place p = {.pos = from + trand_below(&rng, end - from + 1)};
 
 		p.how.rule = trand_below(&rng, SIM_CRASH_SUBSET);
@@ -176,14 +179,18 @@ static void again(const struct sim_mode *mode, u64 seed, struct sim_work *w)
 			sim_fail(r, "turn %u, at %llu, %s (%llu): %s", turn,
 				 (unsigned long long)p.pos, sim_crash_rule_name(p.how.rule),
 				 (unsigned long long)p.how.seed, rec->msg);
-		if (last ? strcmp(rec->text, last->then[0]) && strcmp(rec->text, last->then[1])
-			 : !sim_run_find(r, p.pos, text_hash(rec->text)))
+		if (opening ? strcmp(rec->text, last->text)
+		    : last  ? strcmp(rec->text, last->then[0]) && strcmp(rec->text, last->then[1])
+			    : !sim_run_find(r, p.pos, text_hash(rec->text)))
 			sim_fail(r,
 				 "turn %u, at %llu, %s (%llu): not what was "
 				 "there:\n%s\nwas:\n%s\nor:\n%s",
 				 turn, (unsigned long long)p.pos, sim_crash_rule_name(p.how.rule),
 				 (unsigned long long)p.how.seed, rec->text,
-				 last ? last->then[0] : "", last ? last->then[1] : "");
+				 opening ? last->text
+				 : last	 ? last->then[0]
+					 : "",
+				 last ? last->then[1] : "");
 		sim_image_free((struct sim_image *)rec->img);
 		if (last)
 			sim_recovery_free(last);

@@ -2,16 +2,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs every planted bug against the suites, and says which suite finds which, and when.
 
-usage: bugs.py BUILD_DIR [--jobs N] [--write FILE] [--first] [--suite TEST]... [NAME...]
+usage: bugs.py BUILD_DIR [--jobs N] [--write FILE] [--all] [--suite TEST]... [NAME...]
 
 BUILD_DIR is configured with meson's option planted_bugs; the bugs are the rows of
-src/util/planted.def. Each is run against two chains of tests of that build, the unit tests and the
-crash suite, cheapest first, each to the first that finds it; where neither does, against what is
-left. A test finds a bug when it fails, or takes far longer than without. Before that all of them
-are run with no bug planted, and must pass.
+src/util/planted.def. Each is run against the tests of SUITES, in their order, up to the first that
+finds it: that fails, or takes far longer than without the bug. Before that all of them are run
+with no bug planted, and must pass.
 
---jobs: bugs tried at once. --write: the table, into FILE. --first: the first test that finds a bug
-ends it. --suite: these tests alone.
+--jobs: bugs tried at once. --write: the table, into FILE. --all: every test is tried, and all that
+find a bug are named. --suite: these tests alone. --no-control: not without a bug.
 
 The output of each run is kept in BUILD_DIR/bugs/. Exit status: 1 if a bug is not found, or a test
 fails without one.
@@ -27,24 +26,23 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-# Tests by meson's name, with the seconds of processor time that each takes without a bug. Many
-# times that is allowed, so that a machine with other work to do does not count as a bug.
-UNIT = {
-    "fs-names": 1, "fs-inode": 1, "fs-crash": 1, "core-names": 1, "core-crash": 1,
-    "snapshot-filter": 1, "jset": 1, "journal": 1, "journal-crash": 1, "sb_copies": 1,
-    "alloc-entries": 1, "alloc-fs": 1, "data-encode": 1, "data-model": 2, "btree-snapshots": 1,
-    "btree-model": 2, "btree-bset_fuzz": 1, "btree-walk": 2, "btree-faults": 3, "alloc-free": 2,
-    "sb_fuzz": 2, "core-threads": 2, "journal-threads": 2, "btree-threads": 4,
-    "journal-reserve": 5, "btree-bkey_pack": 7, "btree-bset_model": 9,
+# Tests by meson's name in the order in which they are tried, what finds much in little time first,
+# with the seconds of processor time that each takes without a bug. Many times that is allowed, so
+# that a machine with other work to do does not count as a bug.
+SUITES = {
+    "crash-short": 6,
+    "fs-names": 1, "core-names": 1, "journal": 1, "journal-crash": 1, "jset": 1, "sb_copies": 1,
+    "btree-model": 2, "btree-snapshots": 1, "snapshot-filter": 1, "alloc-fs": 1, "alloc-free": 2,
+    "alloc-entries": 1, "data-model": 2, "data-encode": 1, "fs-inode": 1, "fs-crash": 1,
+    "core-crash": 1, "btree-bset_fuzz": 1, "btree-walk": 2, "btree-faults": 3, "sb_fuzz": 2,
+    "core-threads": 2, "journal-threads": 2,
+    "crash-restarts": 3, "crash-again": 4, "crash-evict-faults": 6, "crash-evict": 8,
+    "crash-flips": 5, "crash-damage": 6, "crash-full": 10, "crash-faults": 10, "crash-long": 20,
+    "btree-threads": 4, "journal-reserve": 5, "btree-bkey_pack": 7, "btree-bset_model": 9,
+    "crash-ace1": 10, "sweep-io": 30, "sweep-nomem": 30, "crash-ace2": 60,
 }
-CRASH = {
-    "crash-short": 6, "crash-restarts": 3, "crash-again": 4, "crash-long": 20, "crash-full": 10, "crash-evict": 8,
-    "crash-evict-faults": 6, "crash-faults": 10, "crash-damage": 6,
-}
-MORE = {}
-TIMES = 8           # so many times as long is too long
-WALL = 600          # seconds: for what waits for ever without using the processor
-INVARIANTS = {0: "POSIX"}
+TIMES = 8   # so many times as long is too long
+WALL = 600  # seconds: for what waits for ever without using the processor
 
 
 class Bug:
@@ -89,7 +87,6 @@ class Runner:
         limit = cpu * TIMES + 10
 
         def prepare():
-            os.nice(5)
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -109,14 +106,16 @@ class Runner:
             p.wait()
             log.seek(0)
             text = log.read().decode("utf-8", "replace")
+        if "BCFS_PLANTED: no bug" in text:
+            sys.exit(f"{name}: built without {bug}")
         met = bug is not None and f"planted bug {bug}: met" in text
         return self.judge(test, p.returncode, late, text, met)
 
     @staticmethod
     def judge(test, status, late, text, met):
-        seed = re.findall(r"BCFS_TEST_SEED=(0x[0-9a-f]+|\d+)", text)
+        seed = re.findall(r"(?:BCFS_TEST_SEED=|replay: bcfs-sim --seed )(0x[0-9a-f]+|\d+)", text)
         case = re.search(r"^not ok - (\S+)", text, re.M)
-        slow = late or status == -signal.SIGXCPU or "SIGXCPU" in text
+        slow = late or status == -signal.SIGXCPU or "died of signal 24" in text
         if case and test["protocol"] == "tap":
             return Result(True, case.group(1).split("::")[-1] + (", no end" if slow else ""), met)
         if status in (0, 77) and not late:
@@ -131,88 +130,66 @@ class Runner:
 
 class Outcome:
     def __init__(self, bug):
-        self.bug, self.met = bug, False
-        self.by = {}  # chain: (test, how)
-
-    @staticmethod
-    def cell(by):
-        return f"{by[0]} ({by[1]})" if by[1] else by[0]
+        self.bug, self.met, self.by = bug, False, []  # by: "test (how)"
 
 
-def try_bug(runner, bug, chains, first, say):
+def try_bug(runner, bug, suites, try_all, say):
     o = Outcome(bug)
-    for chain, suites in chains.items():
-        if o.by and (first or chain == "more"):
-            break
-        for name, cpu in suites.items():
-            r = runner.run(name, bug.name, cpu)
-            o.met |= r.met
-            if r.found:
-                o.by[chain] = (name, r.how)
+    for name, cpu in suites.items():
+        r = runner.run(name, bug.name, cpu)
+        o.met |= r.met
+        if r.found:
+            o.by.append(f"{name} ({r.how})" if r.how else name)
+            if not try_all:
                 break
     if o.by:
-        say(f"{bug.name}: " + "; ".join(map(Outcome.cell, o.by.values())))
+        say(f"{bug.name}: " + ", ".join(o.by))
     else:
         say(f"{bug.name}: NOT FOUND" + ("" if o.met else ", and nothing came by it"))
     return o
 
 
-def table(outcomes, control):
-    lines = [
-        "# Planted bugs",
-        "",
-        "Written by `./dev bugs` (`tests/tools/bugs.py`): not to be edited. Each row is a mistake "
-        "that a build with meson's",
-        "option `planted_bugs` can make on purpose (`src/util/planted.h`), the invariant of "
-        "[design.md](design.md) that it breaks first",
-        "(0: what POSIX says of an operation), and the first unit test and the first mode of the "
-        "crash suite that find it, tried in",
-        "the order of `bugs.py`. \"run 7\" is the seventh run of that mode, seed 7, in which a few "
-        "dozen to a few hundred crash states",
-        "are looked at; \"no end\": far more time than without the bug. Of a bug that only one of "
-        "the two finds the other finds nothing.",
-        "",
-        "| bug | layer | inv. | what it does | unit tests | crash suite |",
-        "|---|---|---|---|---|---|",
-        f"| (none) | | | | {control['unit']} tests pass | {control['crash']} modes pass |",
-    ]
-    for o in outcomes:
-        b = o.bug
-        more = o.by.get("more")
-        unit = Outcome.cell(o.by["unit"]) if "unit" in o.by else "-"
-        crash = Outcome.cell(o.by["crash"]) if "crash" in o.by else "-"
-        if more:
-            crash = Outcome.cell(more)
-        lines.append(f"| `{b.name}` | {b.layer} | {b.invariant} | {b.what} | {unit} | {crash} |")
-    found = [o for o in outcomes if o.by]
-    both = sum("unit" in o.by and ("crash" in o.by or "more" in o.by) for o in found)
-    lines += ["", f"{len(found)} of {len(outcomes)} are found, {both} of them by both.", ""]
-    return "\n".join(lines)
+HEAD = """# Planted bugs
+
+Written by `./dev bugs` (`tests/tools/bugs.py`): not to be edited. Each row is a mistake that a build with
+meson's option `planted_bugs` makes on purpose (`src/util/planted.h`), the invariant of
+[design.md](design.md#invariants) that it breaks first (0: what POSIX says of an operation), and the first
+test that finds it, in the order in which `bugs.py` tries them. "run 7" is the seventh run of that mode of
+the crash suite, seed 7; in each run a few dozen to a few hundred crash states are looked at. In a unit test
+it is the name of the case. "no end": far more time than without the bug.
+
+| bug | layer | inv. | what it does | found by |
+|---|---|---|---|---|
+"""
+
+
+def table(outcomes, nr_suites):
+    rows = [f"| (none) | | | | nothing: {nr_suites} tests pass |"]
+    rows += [f"| `{o.bug.name}` | {o.bug.layer} | {o.bug.invariant} | {o.bug.what} | "
+             f"{', '.join(o.by) or '**not found**'} |" for o in outcomes]
+    nr = sum(bool(o.by) for o in outcomes)
+    return HEAD + "\n".join(rows) + f"\n\n{nr} of {len(outcomes)} are found.\n"
 
 
 def main():
     p = argparse.ArgumentParser(prog="./dev bugs")
     p.add_argument("build")
     p.add_argument("--jobs", type=int, default=os.cpu_count())
-    p.add_argument("--write", metavar="FILE")
-    p.add_argument("--first", action="store_true", help="stop at the first test that finds a bug")
+    p.add_argument("--write", metavar="FILE", help="the table; only with all bugs and suites")
+    p.add_argument("--all", action="store_true", help="do not stop at the first test that finds it")
     p.add_argument("--suite", action="append", metavar="TEST", help="only this test")
     p.add_argument("--targets", action="store_true", help="print what is to be built, and end")
     p.add_argument("--no-control", action="store_true", help="do not run the tests without a bug")
     p.add_argument("name", nargs="*", help="a planted bug; none: all")
-    args = p.parse_args()
+    args = p.parse_intermixed_args()
 
     runner = Runner(args.build)
-    chains = {"unit": UNIT, "crash": CRASH, "more": MORE}
-    if args.suite:
-        chains = {c: {n: s for n, s in suites.items() if n in args.suite}
-                  for c, suites in chains.items()}
-    names = [n for suites in chains.values() for n in suites]
-    unknown = [n for n in names + (args.suite or []) if n not in runner.tests]
-    if unknown or not names:
-        sys.exit("no such test: " + (", ".join(unknown) or ", ".join(args.suite)))
+    suites = {n: SUITES.get(n, 60) for n in args.suite or SUITES}
+    unknown = [n for n in suites if n not in runner.tests]
+    if unknown:
+        sys.exit("no such test: " + ", ".join(unknown))
     if args.targets:
-        print("\n".join(runner.targets(names)))
+        print("\n".join(runner.targets(suites)))
         return 0
 
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
@@ -233,19 +210,18 @@ def main():
 
     with ThreadPoolExecutor(max(args.jobs, 1)) as pool:
         if not args.no_control:
-            suites = {n: s for c in chains.values() for n, s in c.items()}
             ran = pool.map(lambda n: runner.run(n, None, suites[n]), suites)
             bad = [f"{n} ({r.how})" for n, r in zip(suites, ran) if r.found]
             if bad:
                 print("fail with no bug planted: " + ", ".join(bad))
                 return 1
             print(f"no bug planted: {len(suites)} tests pass", flush=True)
-        outcomes = list(pool.map(lambda b: try_bug(runner, b, chains, args.first, say), bugs))
+        outcomes = list(pool.map(lambda b: try_bug(runner, b, suites, args.all, say), bugs))
 
     missed = [o.bug.name for o in outcomes if not o.by]
     if args.write and not args.name and not args.suite:
         with open(args.write, "w", encoding="utf-8") as f:
-            f.write(table(outcomes, {c: len(s) for c, s in chains.items()}))
+            f.write(table(outcomes, len(suites)))
     print(f"{len(outcomes) - len(missed)} of {len(outcomes)} bugs found" +
           (f"; not found: {', '.join(missed)}" if missed else ""))
     return 1 if missed else 0
