@@ -515,7 +515,7 @@ static void ace_run(const struct sim_mode *mode, u64 unit, struct sim_work *w)
 			.t = w->t,
 			.rng = unit ^ 0xace,
 			.next_seq = (unit - 1) * SEQUENCES,
-			.end_seq = min(unit * SEQUENCES, nr_sequences(mode->depth))};
+			.end_seq = unit * SEQUENCES};
 	struct sim_run *r = calloc(1, sizeof(*r));
 	struct sim_cfg cfg = make_cfg(unit);
 	struct explore *x;

@@ -371,17 +371,20 @@ static void violation(struct driver *d, const struct sim_mode *mode, struct work
 
 /* ---- a mode ---- */
 
+/* Behind the last unit of a tier they come again, from other seeds. */
 static void set_bounds(const struct driver *d, const struct sim_mode *mode)
 {
 	const struct opts *o = &d->o;
-	u64 nr = mode->nr_units ? mode->nr_units(mode) : UINT64_MAX / 2, first = o->seed ?: 1;
+	u64 nr = UINT64_MAX / 2, first = o->seed ?: 1;
 
+	if (o->all && mode->nr_units)
+		nr = mode->nr_units(mode);
 	if (o->runs)
 		nr = min(nr, o->runs);
-	else if (o->seed && !o->minutes && !o->states)
+	else if (o->seed && !o->minutes && !o->states && !o->all)
 		nr = 1;
 	else if (!o->minutes && !o->states && !o->all)
-		nr = min_t(u64, nr, max_t(u64, 1, (u64)(mode->runs * scale() + 0.5)));
+		nr = max_t(u64, 1, (u64)(mode->runs * scale() + 0.5));
 	d->s->next = first;
 	d->s->end = first + nr;
 	d->s->stop = false;
