@@ -244,6 +244,8 @@ static bool resolve(const struct model *m, const struct ace_op *o, struct mop *o
 	default:
 		return false;
 	}
+	if (o->more == LINKED && at(m, o->to) >= 0)
+		return false; /* the name is taken */
 	return ok && op->ino >= 0 && model_valid((struct model *)m, op);
 }
 
