@@ -445,6 +445,9 @@ static void run_universe(enum universe u)
 		(unsigned long long)met.sets3, (unsigned long long)met.writes,
 		(unsigned long long)met.floats, (unsigned long long)met.failed,
 		(unsigned long long)met.grown);
+	/* With a seed that is given all runs begin with it, and need not meet everything. */
+	if (getenv("BCFS_TEST_SEED"))
+		return;
 	cr_assert(met.whiteouts && met.rewrites && met.sets3 && met.writes && met.floats &&
 		  met.grown);
 }
