@@ -80,8 +80,10 @@
  */
 #define JOURNAL_SLACK_PINS 16U
 /* What a ring of the least size lets others have. */
-#define JOURNAL_USER_PINS      8U
-#define JOURNAL_WRITE_TRIES    5
+#define JOURNAL_USER_PINS   8U
+#define JOURNAL_WRITE_TRIES 5
+/* Rounds of reclaim in a row, up to a second apart, in which no node could be written anywhere. */
+#define JOURNAL_RECLAIM_TRIES  16
 #define JOURNAL_NOMEM_RETRY_NS (10 * ENV_NSEC_PER_MSEC)
 #define JOURNAL_DIRTY_AGE_NS   (30 * ENV_NSEC_PER_SEC)
 /* Widest span of seqs that a start accepts: more is a crafted image. */

@@ -402,10 +402,22 @@ static void reclaim_back_off(struct journal *j, u64 ms)
 	}
 }
 
+/*
+ * A device that takes no writes: each round uses up places of nodes, until there are none, and
+ * those who wait for room in the ring would wait for ever.
+ */
+static bool device_is_dead(unsigned *rounds, int ret)
+{
+	if (ret == -BCFS_ERR_dev_write || (*rounds && ret == -BCFS_ERR_nospc))
+		++*rounds;
+	return *rounds >= JOURNAL_RECLAIM_TRIES;
+}
+
 void journal_reclaim_thread(void *arg)
 {
 	struct journal *j = arg;
 	u32 backoff_ms = 0;
+	unsigned dead = 0;
 
 	env_mutex_lock(&j->lock);
 	while (!reclaim_ends(j)) {
@@ -427,10 +439,13 @@ void journal_reclaim_thread(void *arg)
 				j->log, &j->rl_reclaim,
 				"journal: reclaim up to seq %llu makes no progress: %s",
 				(unsigned long long)target, err_str(ret));
+		if (nr && !gone && device_is_dead(&dead, ret))
+			journal_set_error(j, -BCFS_ERR_dev_write);
 
 		env_mutex_lock(&j->lock);
 		if (gone) {
 			backoff_ms = 0;
+			dead = 0;
 		} else if (nr) {
 			backoff_ms = min(backoff_ms + j->opts.reclaim_delay_ms, 1000U);
 			reclaim_back_off(j, backoff_ms);

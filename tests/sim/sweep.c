@@ -174,7 +174,9 @@ void sweep_failed(struct sweep *w, const char *what, int ret)
 	w->errors++;
 	if (getenv("BCFS_SIM_LOG"))
 		fprintf(stderr, "failed: %s: %s\n", what, err_str(ret));
-	if (e == ENOSPC && w->r.cfg.ballast)
+	/* A place that could not be written is not used again: there are not many. */
+	if (e == ENOSPC &&
+	    (w->r.cfg.ballast || (w->sticky && (w->kind == SWEEP_WRITE || w->kind == SWEEP_TORN))))
 		return;
 	if (w->kind == SWEEP_ALLOC)
 		ok = want_of_memory(ret);
@@ -248,7 +250,8 @@ void sweep_close(struct sweep *w)
 
 	if (!c)
 		return;
-	bool ro = stopped(w), quiet = !w->armed || w->gone;
+	/* A flush that failed may still be on its way back. */
+	bool ro = stopped(w), quiet = !w->armed || (w->gone && w->kind != SWEEP_FLUSH);
 
 	w->r.core = NULL;
 	w->ret = core_close(c);
@@ -409,11 +412,11 @@ static void level_main(void *arg)
 	if (!ret)
 		core_abort(c);
 	else
+		/* What the crash tore and what cannot be read now: together it is damage. */
 		sweep_check(l->w,
-			    l->kind == SWEEP_ALLOC ? want_of_memory(ret)
-						   : err_to_errno(ret) == EIO ||
-							     (l->kind == SWEEP_READ &&
-							      ret == -BCFS_ERR_journal_damaged),
+			    l->kind == SWEEP_ALLOC  ? want_of_memory(ret)
+			    : l->kind == SWEEP_READ ? err_is_damage(ret)
+						    : err_to_errno(ret) == EIO,
 			    "an opening that meets a failing %s (%llu, %s): %s: %s",
 			    kind_names[l->kind], (unsigned long long)l->k,
 			    l->sticky ? "sticky" : "once", err_str(ret), msg);
@@ -878,7 +881,10 @@ int main(int argc, char **argv)
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (const struct scenario *sc = sweep_scenarios; sc->name; sc++) {
-		if (argc > 2 && strcmp(argv[2], sc->name))
+		const char *only = getenv("BCFS_SWEEP") ?: argv[2];
+		size_t len = only ? strcspn(only, " ") : 0;
+
+		if (only && (strlen(sc->name) != len || strncmp(only, sc->name, len)))
 			continue;
 		memset(sh->total, 0, sizeof(sh->total));
 		sweep_run(sc, trand_seed(1), sh);
