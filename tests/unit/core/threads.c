@@ -11,6 +11,7 @@
 #include "core/core.h"
 #include "dev/bdev.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +257,21 @@ static void run(struct bcfs *fs, unsigned ops)
 	pthread_join(watcher.thread, NULL);
 }
 
+/*
+ * A device that is completely full may be too full to be closed (doc/design.md, known gaps): then
+ * the next opening replays the journal, and after that it must close.
+ */
+static int close_again(const char *path, const struct bcfs_open_opts *oo)
+{
+	char msg[256] = "";
+	struct bcfs *fs;
+	int ret = bcfs_open(path, oo, &fs, msg, sizeof(msg));
+
+	if (ret)
+		fprintf(stderr, "%s\n", msg);
+	return ret ?: bcfs_close(fs);
+}
+
 static int run_on(const char *path, const struct bcfs_mkfs_opts *mo, uint64_t cache_bytes, u64 left,
 		  unsigned ops)
 {
@@ -280,6 +296,8 @@ static int run_on(const char *path, const struct bcfs_mkfs_opts *mo, uint64_t ca
 	ret = bcfs_close(fs);
 	if (ret)
 		fprintf(stderr, "close: %s\n", bcfs_strerror(ret));
+	if (left && bcfs_errno(ret) == ENOSPC)
+		ret = close_again(path, &oo);
 	if (!ret)
 		ret = bcfs_check(path, &co, &r, msg, sizeof(msg));
 	printf("%llu inodes, %llu errors\n", (unsigned long long)r.inodes,
