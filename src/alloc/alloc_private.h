@@ -83,8 +83,8 @@ enum alloc_watermark {
 	ALLOC_WATERMARK_user,
 	ALLOC_WATERMARK_btree,
 	ALLOC_WATERMARK_reserve, /* interior updates */
-	ALLOC_WATERMARK_last,	 /* what discards need to make progress; interior updates that
-				    waited in vain */
+	ALLOC_WATERMARK_last,	 /* interior updates that waited in vain */
+	ALLOC_WATERMARK_discard, /* discards alone: without them nothing becomes free any more */
 	ALLOC_WATERMARK_NR,
 };
 

@@ -35,7 +35,7 @@ int alloc_btree_node_alloc(struct alloc_fs *a, unsigned flags, struct bcfs_exten
 
 	/* What frees space is never kept from it. */
 	if (__atomic_load_n(&a->discard_owner, __ATOMIC_RELAXED) == env_thread_self_id(a->env) + 1)
-		watermark = ALLOC_WATERMARK_last;
+		watermark = ALLOC_WATERMARK_discard;
 	for (;;) {
 		enum alloc_take t = ALLOC_TAKE_OK;
 		u32 found = 0;
@@ -61,7 +61,7 @@ int alloc_btree_node_alloc(struct alloc_fs *a, unsigned flags, struct bcfs_exten
 		}
 		if (alloc_wait_for_space(a, false))
 			continue;
-		if (!reserve || watermark == ALLOC_WATERMARK_last)
+		if (!reserve || watermark >= ALLOC_WATERMARK_last)
 			break;
 		watermark = ALLOC_WATERMARK_last;
 	}

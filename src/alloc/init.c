@@ -25,7 +25,8 @@ static void set_watermarks(struct alloc_fs *a)
 	a->watermark[ALLOC_WATERMARK_user] = reserve * 3 / 4;
 	a->watermark[ALLOC_WATERMARK_btree] = reserve / 2;
 	a->watermark[ALLOC_WATERMARK_reserve] = reserve / 4;
-	a->watermark[ALLOC_WATERMARK_last] = 0;
+	a->watermark[ALLOC_WATERMARK_last] = reserve / 8;
+	a->watermark[ALLOC_WATERMARK_discard] = 0;
 	a->nr_write_points = max_t(u64, min_t(u64, nr / 64, ALLOC_WP_MAX), 1);
 	a->ready_batch = max_t(u64, min_t(u64, nr / 32, ALLOC_READY_MAX / 2), 2);
 }

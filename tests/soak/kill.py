@@ -230,9 +230,12 @@ class Soak:
         """killed_ns: when (0: by itself, None: not at all)."""
         for w in self.wids:
             said = tail(f"{self.top}/writer.{w}")
-            _, _, error = oracle.read_log(self.logs[w])
+            calls, _, error = oracle.read_log(self.logs[w])
             status = self.writers[w].returncode
             if status == 0:
+                continue
+            # A page of a mapped file that the dead daemon can no longer give: in the midst of a call.
+            if status == -signal.SIGBUS and killed_ns is not None and calls and calls[-1][1] is None:
                 continue
             if status != 1 or not error:
                 raise Failure(f"writer {w}: status {status}: {said}")
