@@ -369,8 +369,10 @@ struct btree_write {
 	bool io_done; /* c->write_lock */
 	int ret;
 };
-/* The whole node as a fresh first bset; intent locked, not yet reachable. Waits. @buf: a node's
- * size. */
+/*
+ * The whole node as a fresh first bset; intent locked, not yet reachable. Waits. @buf: the
+ * caller's, of a node's size, aligned to 4096.
+ */
 int btree_node_write_initial(struct btree_fs *c, struct btree *b, void *buf, u64 *scratch);
 /*
  * Begin appending what is unwritten. Intent locked. 0: under way; 1: nothing to do;

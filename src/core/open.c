@@ -393,7 +393,9 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		c->doing = "finishing what a crash interrupted";
 	/* Unfinished business of a crash. */
 	if (!err && !opts->read_only)
-		err = core_recovery_settle(c) ?: logged_ops_resume(&c->fs) ?: planted(orphans_not_reaped) ? 0 : deleted_inodes_reap_all(&c->fs);
+		err = core_recovery_settle(c) ?: logged_ops_resume(&c->fs);
+	if (!err && !opts->read_only && !planted(orphans_not_reaped))
+		err = deleted_inodes_reap_all(&c->fs);
 	if (!err && c->fs.error && !opts->for_check && !c->journal_damage[0])
 		err = c->fs.error;
 	if (err) {

@@ -250,8 +250,7 @@ int bcfs_fsync(struct bcfs *c, struct bcfs_ino ino, int datasync)
 		return ret;
 	if (c->fs_opts.read_only)
 		return 0;
-	/* Not only what changed this file: what is there after a crash is not older than any fsync.
-	 */
+	/* Not what changed this file alone: no crash leaves what is older than an fsync. */
 	return journal_flush_seq(c->journal, planted(fsync_one_short)
 						     ? journal_cur_seq(c->journal) - 1
 						     : UINT64_MAX);

@@ -276,8 +276,10 @@ void journal_add_usage(struct journal *j, struct journal_res *res, enum bcfs_acc
 u64 journal_cur_seq(const struct journal *j);	  /* of the open entry (or the next to be opened) */
 u64 journal_last_seq(const struct journal *j);	  /* oldest pinned */
 u64 journal_flushed_seq(const struct journal *j); /* durable up to here */
-/* Wait until @seq is durable. Group-commits: waiters share an entry. 0 or the error that stopped
- * the journal. */
+/*
+ * Wait until @seq is durable. Group-commits: waiters share an entry. 0 or the error that stopped
+ * the journal.
+ */
 int journal_flush_seq(struct journal *j, u64 seq);
 /* Make everything reserved so far durable. Writes an empty entry if it is the session's first. */
 int journal_flush(struct journal *j);
