@@ -454,9 +454,14 @@ static void fs_walk(struct bcfs *c, struct text *t, const char *path, struct bcf
 		fprintf(t->f, "%s: getattr: %s\n", path, err_str(ret));
 		return;
 	}
-	if (!*path && !bcfs_lookup(c, ino, M_BULK_DIR, &bulk)) {
-		bcfs_forget(c, bulk.ino, 1);
-		st.nlink--;
+	if (!*path) {
+		ret = bcfs_lookup(c, ino, M_BULK_DIR, &bulk);
+		if (!ret) {
+			bcfs_forget(c, bulk.ino, 1);
+			st.nlink--;
+		} else if (ret != -BCFS_ERR_no_such_name) {
+			note_err(err, ret);
+		}
 	}
 	if (!text_head(t, path, st.mode, st.nlink, st.size, ino.inum))
 		return;
