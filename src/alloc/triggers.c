@@ -413,5 +413,9 @@ void alloc_commit_hook(struct btree_trans *trans, enum btree_id btree, unsigned 
 		alloc_count(&a->counters.buckets_emptied);
 	} else if (o.gen != n->gen) {
 		n->journal_seq_empty = seq;
+	} else {
+		return;
 	}
+	bdev_end_life(a->bdev, new->k.p.offset * a->opts.bucket_sectors *SECTOR_SIZE,
+		      (u64)a->opts.bucket_sectors * SECTOR_SIZE, false);
 }

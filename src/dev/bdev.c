@@ -228,6 +228,12 @@ void bdev_new_life(struct bdev *bdev, u64 offset, u64 len)
 		bdev->ops->new_life(bdev, offset, len);
 }
 
+void bdev_end_life(struct bdev *bdev, u64 offset, u64 len, bool durable)
+{
+	if (bdev->ops->end_life)
+		bdev->ops->end_life(bdev, offset, len, durable);
+}
+
 void bdev_get_stats(struct bdev *bdev, struct bdev_stats *ret)
 {
 	for (int i = 0; i < BDEV_OP_NR; i++) {

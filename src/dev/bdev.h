@@ -51,6 +51,8 @@ struct bdev_ops {
 	void (*submit)(struct bdev *bdev, struct bdev_io *io);
 	/* A range begins a new life (generation): may be written once from now on. May be NULL. */
 	void (*new_life)(struct bdev *bdev, u64 offset, u64 len);
+	/* See bdev_end_life(). May be NULL. */
+	void (*end_life)(struct bdev *bdev, u64 offset, u64 len, bool durable);
 	void (*close)(struct bdev *bdev);
 };
 
@@ -188,6 +190,11 @@ int bdev_discard(struct bdev *bdev, u64 offset, u64 len);
 
 /* The allocator says that a range begins a new life: see bdev_ops. */
 void bdev_new_life(struct bdev *bdev, u64 offset, u64 len);
+/*
+ * Nobody will want what is in the range once what the caller is about to write is durable, or
+ * already (@durable). Changes nothing on the device: for one that watches, see sim_bdev.h.
+ */
+void bdev_end_life(struct bdev *bdev, u64 offset, u64 len, bool durable);
 
 void bdev_get_stats(struct bdev *bdev, struct bdev_stats *ret);
 

@@ -24,6 +24,7 @@ struct sim_inflight {
 	bool preflush;	     /* this turn is the flush before the write */
 	bool flip;	     /* READ_FLIP */
 	int ret;	     /* what the turn will end in */
+	u64 submitted;	     /* sim_watch_submit() */
 	struct sim_inflight *prev, *next;
 };
 
@@ -117,15 +118,18 @@ static void start_turn(struct sim_inflight *fl)
 	case BDEV_WRITE:
 		fl->req = req_new(d, op, io->flags & BDEV_FUA, io->offset, io->len, io->buf);
 		sim_watch_write(d, io->offset, io->len);
+		fl->submitted = sim_watch_submit(d);
 		decide_write(fl);
 		break;
 	case BDEV_FLUSH:
 		fl->req = req_new(d, op, 0, 0, 0, NULL);
+		fl->submitted = sim_watch_submit(d);
 		if (sim_fault_strikes(d, SIM_FAULT_FLUSH_ERROR))
 			fl->ret = -BCFS_ERR_dev_flush;
 		break;
 	case BDEV_DISCARD:
 		fl->req = req_new(d, op, 0, io->offset, io->len_discard, NULL);
+		sim_watch_discard(d, io->offset, io->len_discard);
 		decide_discard(fl);
 		break;
 	case BDEV_OP_NR:
@@ -199,6 +203,10 @@ static void do_change(struct sim_inflight *fl)
 		if (req->op == BDEV_WRITE)
 			sim_bdev_set_bad(&d->b, req->offset, req->len, false);
 	}
+	if (!fl->ret && req->op == BDEV_WRITE)
+		sim_watch_written(d, fl->submitted, fl->io->flags & BDEV_FUA);
+	else if (!fl->ret && req->op == BDEV_FLUSH)
+		sim_watch_flushed(d, fl->submitted);
 	sim_log_event(d, SIM_EV_COMPLETE, req);
 }
 
@@ -303,19 +311,16 @@ static void sim_close(struct bdev *bdev)
 	env_mutex_destroy(&d->done_lock);
 	sim_log_exit(d);
 	sim_watch_exit(d);
+	free(d->bad);
 	sim_image_free(d->current);
 	bdev_exit(bdev);
 	free(d);
 }
 
-static void sim_new_life(struct bdev *bdev, u64 offset, u64 len)
-{
-	sim_bdev_watch_life(bdev, offset, len);
-}
-
 static const struct bdev_ops sim_ops = {
 	.submit = sim_submit,
-	.new_life = sim_new_life,
+	.new_life = sim_bdev_watch_life,
+	.end_life = sim_bdev_end_life,
 	.close = sim_close,
 };
 

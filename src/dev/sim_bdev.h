@@ -164,20 +164,24 @@ void sim_bdev_set_gone(struct bdev *bdev, bool gone, bool lose_cache);
 /* Flushes and FUA writes succeed and make nothing durable. */
 void sim_bdev_set_flush_lies(struct bdev *bdev, bool lies);
 
-/* ---- the watcher: written once, buffers unchanged ---- */
+/* ---- the watcher: written once, no early reuse, buffers unchanged ---- */
 
 /*
  * [offset, offset + len) begins a new life and is watched from now on: a sector
- * written twice in one life is a violation (a write that failed counts). The
- * same call as bdev_new_life(). Ranges never announced are not watched.
+ * written twice in one life is a violation (a write that failed counts), and so
+ * is a new life, or a discard, of what was written on this device and whose old
+ * life has not ended, durably. The same call as bdev_new_life(). Ranges never
+ * announced are not watched.
  */
 void sim_bdev_watch_life(struct bdev *bdev, u64 offset, u64 len);
+/* The same call as bdev_end_life(). */
+void sim_bdev_end_life(struct bdev *bdev, u64 offset, u64 len, bool durable);
 /*
  * @to began with @from's image of a crash at @pos: what was written there in the lives that went on
  * then, and survived, counts as written. False when pos was forgotten.
  */
 bool sim_bdev_inherit_lives(struct bdev *to, struct bdev *from, u64 pos);
-/* Violations so far: sectors written twice, buffers that changed in flight. */
+/* Violations so far: sectors written twice, early reuse, buffers that changed in flight. */
 u64 sim_bdev_violations(struct bdev *bdev);
 /* The first violation in words; "" if none. */
 const char *sim_bdev_first_violation(struct bdev *bdev);

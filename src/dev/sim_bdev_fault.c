@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Faults of the simulated device, and the watcher for sectors that are written
- * twice in one life.
- */
+/* Faults of the simulated device. */
 #include "dev/sim_bdev_private.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 static enum bdev_op fault_op(enum sim_fault fault)
@@ -130,113 +125,4 @@ void sim_bdev_set_gone(struct bdev *bdev, bool gone, bool lose_cache)
 void sim_bdev_set_flush_lies(struct bdev *bdev, bool lies)
 {
 	to_sim(bdev)->flush_lies = lies;
-}
-
-/* ---- the watcher ---- */
-
-void sim_violation(struct sim_bdev *d, const char *fmt, ...)
-{
-	char text[sizeof(d->first_violation)];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	if (!d->nr_violations++)
-		memcpy(d->first_violation, text, sizeof(text));
-	env_log(d->b.env, "%s: %s", d->b.name, text);
-}
-
-void sim_bdev_watch_life(struct bdev *bdev, u64 offset, u64 len)
-{
-	struct sim_bdev *d = to_sim(bdev);
-	u64 sector = DIV_ROUND_UP(offset, SECTOR_SIZE), end = (offset + len) >> SECTOR_SHIFT;
-	u64 words = (bdev->size_bytes >> SECTOR_SHIFT) / 32 + 1;
-
-	assert(offset <= bdev->size_bytes && len <= bdev->size_bytes - offset);
-	if (!d->watched) {
-		d->watched = sim_xalloc(words * sizeof(u32));
-		d->written = sim_xalloc(words * sizeof(u32));
-	}
-	if (len && !d->opts.no_log) {
-		if (d->nr_lives == d->max_lives) {
-			d->max_lives = max(64U, d->max_lives * 2);
-			d->lives = realloc(d->lives, d->max_lives * sizeof(d->lives[0]));
-			if (!d->lives)
-				abort();
-		}
-		d->lives[d->nr_lives++] = (struct sim_life){d->log_len, offset, len};
-	}
-	while (sector < end) {
-		u64 word = sector / 32;
-		u32 mask = ~0U << (sector % 32);
-
-		if (end - word * 32 < 32)
-			mask &= (1U << (end % 32)) - 1;
-		d->watched[word] |= mask;
-		d->written[word] &= ~mask;
-		sector = (word + 1) * 32;
-	}
-}
-
-u64 sim_watch_mark(struct sim_bdev *d, u64 offset, u64 len)
-{
-	u64 sector = offset >> SECTOR_SHIFT, end = (offset + len) >> SECTOR_SHIFT, twice = 0;
-
-	if (!d->watched)
-		return 0;
-	for (u64 s = sector; s < end; s++) {
-		u32 bit = 1U << (s % 32);
-
-		if (!(d->watched[s / 32] & bit))
-			continue;
-		twice += !!(d->written[s / 32] & bit);
-		d->written[s / 32] |= bit;
-	}
-	return twice;
-}
-
-void sim_watch_write(struct sim_bdev *d, u64 offset, u64 len)
-{
-	u64 twice = sim_watch_mark(d, offset, len);
-
-	if (twice)
-		sim_violation(d, "%llu sectors of [%llu, %llu) were written twice in one life",
-			      (unsigned long long)twice, (unsigned long long)offset,
-			      (unsigned long long)(offset + len));
-}
-
-static u32 *copy_bits(const struct sim_bdev *d, const u32 *bits)
-{
-	u64 bytes = ((d->b.size_bytes >> SECTOR_SHIFT) / 32 + 1) * sizeof(u32);
-
-	return bits ? memcpy(sim_xalloc(bytes), bits, bytes) : NULL;
-}
-
-void sim_watch_reset(struct sim_bdev *d)
-{
-	free(d->base_watched);
-	free(d->base_written);
-	d->base_watched = copy_bits(d, d->watched);
-	d->base_written = copy_bits(d, d->written);
-	d->nr_lives = 0;
-}
-
-void sim_watch_exit(struct sim_bdev *d)
-{
-	free(d->base_watched);
-	free(d->base_written);
-	free(d->lives);
-	free(d->watched);
-	free(d->written);
-	free(d->bad);
-}
-
-u64 sim_bdev_violations(struct bdev *bdev)
-{
-	return to_sim(bdev)->nr_violations;
-}
-const char *sim_bdev_first_violation(struct bdev *bdev)
-{
-	return to_sim(bdev)->first_violation;
 }

@@ -514,8 +514,9 @@ bool sim_bdev_inherit_lives(struct bdev *to_bdev, struct bdev *from_bdev, u64 po
 		return false;
 	free(to->watched);
 	free(to->written);
-	to->watched = to->written = NULL;
-	sim_bdev_watch_life(to_bdev, 0, 0);
+	free(to->ended);
+	to->watched = to->written = to->ended = NULL;
+	sim_watch_begin(to, 0, 0);
 	if (from->base_watched) {
 		u64 bytes = ((from_bdev->size_bytes >> SECTOR_SHIFT) / 32 + 1) * sizeof(u32);
 
@@ -526,14 +527,16 @@ bool sim_bdev_inherit_lives(struct bdev *to_bdev, struct bdev *from_bdev, u64 po
 		const struct sim_event *ev = &from->events[p - from->log_start];
 
 		for (; life < from->nr_lives && from->lives[life].pos <= p; life++)
-			sim_bdev_watch_life(to_bdev, from->lives[life].offset,
-					    from->lives[life].len);
+			sim_watch_begin(to, from->lives[life].offset, from->lives[life].len);
 		if (ev->kind == SIM_EV_SUBMIT && ev->req->data && !ev->req->lost)
 			sim_watch_mark(to, ev->req->offset, ev->req->len);
 	}
 	for (u32 i = 0; i < from->cursor.nr; i++)
 		if (from->cursor.pending[i].req->data)
 			unwrite_lost(to, from->cursor.pending[i].req);
+	/* What of it was in use the image's own session finds out. */
+	to->nr_ends = 0;
+	sim_bdev_end_life(to_bdev, 0, to_bdev->size_bytes, true);
 	to->nr_lives = 0;
 	sim_watch_reset(to);
 	return true;

@@ -69,6 +69,13 @@ struct sim_life {
 	u64 pos, offset, len;
 };
 
+/* The life of a range ends with something that is not durable yet. Times: watch_clock. */
+struct sim_end {
+	u64 offset, len;
+	u64 announced;
+	u64 written; /* when the first write of later than that was complete; 0: none yet */
+};
+
 struct sim_inflight;
 
 struct sim_bdev {
@@ -98,10 +105,13 @@ struct sim_bdev {
 	bool gone, flush_lies;
 
 	/* A bit per sector, a word per 32 of them; from calloc, so untouched parts cost nothing. */
-	u32 *watched, *written;
+	u32 *watched, *written, *ended;
 	u32 *base_watched, *base_written; /* as of log_start; NULL: nothing was watched */
 	struct sim_life *lives;		  /* since then */
 	u32 nr_lives, max_lives;
+	struct sim_end *ends;
+	u32 nr_ends, max_ends;
+	u64 watch_clock;
 	u64 nr_violations;
 	char first_violation[160];
 };
@@ -136,9 +146,19 @@ void sim_req_apply(struct sim_image *img, const struct sim_req *req);
 /* Counts a request; afterwards sim_fault_strikes() answers for it. */
 bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault);
 bool sim_is_bad(const struct sim_bdev *d, u64 offset, u64 len);
+
+/* ---- the watcher (sim_bdev_watch.c) ---- */
+
+/* A life begins, whatever was there. */
+void sim_watch_begin(struct sim_bdev *d, u64 offset, u64 len);
 void sim_watch_write(struct sim_bdev *d, u64 offset, u64 len);
 /* The same, but only takes note: how many sectors had been written in this life. */
 u64 sim_watch_mark(struct sim_bdev *d, u64 offset, u64 len);
+void sim_watch_discard(struct sim_bdev *d, u64 offset, u64 len);
+/* A write or a flush is submitted: the time to give when it is complete without an error. */
+u64 sim_watch_submit(struct sim_bdev *d);
+void sim_watch_written(struct sim_bdev *d, u64 submitted, bool fua);
+void sim_watch_flushed(struct sim_bdev *d, u64 submitted);
 void sim_watch_exit(struct sim_bdev *d);
 /* The log begins anew. */
 void sim_watch_reset(struct sim_bdev *d);

@@ -270,6 +270,11 @@ static void log_bdev_new_life(struct bdev *bdev, u64 offset, u64 len)
 	bdev_new_life(container_of(bdev, struct log_bdev, b)->lower, offset, len);
 }
 
+static void log_bdev_end_life(struct bdev *bdev, u64 offset, u64 len, bool durable)
+{
+	bdev_end_life(container_of(bdev, struct log_bdev, b)->lower, offset, len, durable);
+}
+
 static void log_bdev_close(struct bdev *bdev)
 {
 	struct log_bdev *d = container_of(bdev, struct log_bdev, b);
@@ -285,7 +290,11 @@ static void log_bdev_close(struct bdev *bdev)
 }
 
 static const struct bdev_ops log_bdev_ops = {
-	.submit = log_bdev_submit, .new_life = log_bdev_new_life, .close = log_bdev_close};
+	.submit = log_bdev_submit,
+	.new_life = log_bdev_new_life,
+	.end_life = log_bdev_end_life,
+	.close = log_bdev_close,
+};
 
 int write_log_bdev_create(struct bdev *lower, const char *path, struct bdev **ret)
 {

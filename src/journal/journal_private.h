@@ -184,8 +184,9 @@ struct journal {
 	bool threads_started;
 	struct journal_bucket *buckets;
 	u32 cur_bucket;
-	u32 cur_off;	/* bytes used in it */
-	u32 free_ahead; /* free buckets behind cur_bucket, in order */
+	u32 cur_off;	 /* bytes used in it */
+	u32 free_ahead;	 /* free buckets behind cur_bucket, in order */
+	u32 ended_ahead; /* those, and those that will be free with a flush under way */
 	struct journal_counters counters;
 	struct ratelimit rl_write, rl_reclaim;
 
@@ -285,6 +286,7 @@ u32 journal_keep_buckets(const struct journal *j, enum journal_dig dig);
 void journal_set_slack(struct journal *j);
 /* After last_seq_ondisk or the pins moved. */
 void journal_space_update(struct journal *j);
+void journal_space_end(struct journal *j, u64 last_seq);
 /* How many buckets a flush entry closed now would free. */
 u32 journal_freeable(const struct journal *j);
 /* Entries up to here have to go so that half of the ring is free; 0: it is. */

@@ -113,6 +113,7 @@ static bool next_bucket(struct journal *j)
 	if (!j->free_ahead)
 		return false;
 	j->free_ahead--;
+	j->ended_ahead -= !!j->ended_ahead;
 	j->cur_bucket++;
 	if (j->cur_bucket == j->nr_buckets) {
 		j->cur_bucket = 0;
@@ -142,6 +143,19 @@ bool journal_place(struct journal *j, struct journal_buf *buf, bool new_bucket)
 static struct journal_bucket *bucket_ahead(const struct journal *j, u32 n)
 {
 	return &j->buckets[(j->cur_bucket + n) % j->nr_buckets];
+}
+
+/* With a flush entry of @last_seq, about to be written. */
+void journal_space_end(struct journal *j, u64 last_seq)
+{
+	while (j->ended_ahead + 1 < j->nr_buckets &&
+	       bucket_ahead(j, j->ended_ahead + 1)->seq < last_seq) {
+		j->ended_ahead++;
+		bdev_end_life(
+			j->bdev,
+			journal_bucket_offset(j, (j->cur_bucket + j->ended_ahead) % j->nr_buckets),
+			j->bucket_bytes, false);
+	}
 }
 
 void journal_space_update(struct journal *j)
@@ -214,9 +228,12 @@ void journal_space_init(struct journal *j, u64 newest_seq)
 	}
 	j->cur_bucket = newest;
 	j->cur_off = j->reading_done ? j->resume_off : j->bucket_bytes;
+	/* What is left from former sessions is as the keys and the journal say. */
+	bdev_end_life(j->bdev, 0, j->bdev->size_bytes, true);
 	if (j->cur_off < j->bucket_bytes)
 		bdev_new_life(j->bdev, journal_bucket_offset(j, newest) + j->cur_off,
 			      j->bucket_bytes - j->cur_off);
-	j->free_ahead = 0;
+	j->free_ahead = j->ended_ahead = 0;
 	journal_space_update(j);
+	j->ended_ahead = j->free_ahead;
 }

@@ -216,6 +216,8 @@ static void write_one(struct journal *j, struct journal_buf *buf)
 		env_mutex_lock(&j->lock);
 		return;
 	}
+	if (buf->flush)
+		journal_space_end(j, buf->last_seq);
 	env_mutex_unlock(&j->lock);
 	submit(j, buf);
 	env_mutex_lock(&j->lock);

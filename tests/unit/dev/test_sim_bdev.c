@@ -440,6 +440,7 @@ Test(sim_bdev, written_once)
 	cr_assert_eq(bdev_write(f.b, 0, buf, 65536, 0), 0);
 	cr_assert_eq(bdev_write(f.b, 131072, buf, 65536, 0), 0);
 	cr_assert_eq(sim_bdev_violations(f.b), 0);
+	bdev_end_life(f.b, 65536, 65536, true);
 	bdev_new_life(f.b, 65536, 65536);
 	sim_bdev_arm(f.b, SIM_FAULT_WRITE_ERROR, 1, false);
 	cr_assert_eq(bdev_write(f.b, 65536, buf, 512, 0), -BCFS_ERR_dev_write);
@@ -451,6 +452,74 @@ Test(sim_bdev, written_once)
 	cr_assert_eq(bdev_write(f.b, 65536 + 512, buf, 65536 - 512, 0), 0);
 	cr_assert_eq(bdev_write(f.b, 131072 - 512, buf, 1024, 0), 0);
 	cr_assert_eq(sim_bdev_violations(f.b), 2);
+	teardown(&f);
+}
+
+/* A life that is watched, written, and ends with what is written after this. */
+static struct fixture setup_ending(u8 *buf)
+{
+	struct fixture f = setup(1, NULL);
+
+	bdev_new_life(f.b, 65536, 65536);
+	cr_assert_eq(bdev_write(f.b, 65536, buf, 512, 0), 0);
+	bdev_end_life(f.b, 65536, 65536, false);
+	return f;
+}
+
+static void assert_reuse(struct fixture *f, bool allowed, const char *why)
+{
+	bdev_new_life(f->b, 65536, 65536);
+	cr_assert_eq(sim_bdev_violations(f->b), !allowed, "%s: %s", why,
+		     sim_bdev_first_violation(f->b));
+	teardown(f);
+}
+
+Test(sim_bdev, no_early_reuse)
+{
+	u8 buf[512] = {0};
+	struct fixture f = setup(1, NULL);
+
+	bdev_new_life(f.b, 65536, 65536);
+	assert_reuse(&f, true, "nothing was written there");
+	f = setup(1, NULL);
+	bdev_new_life(f.b, 65536, 65536);
+	cr_assert_eq(bdev_write(f.b, 131072 - 512, buf, 512, BDEV_FUA), 0);
+	cr_assert_eq(bdev_flush(f.b), 0);
+	assert_reuse(&f, false, "in use");
+
+	f = setup_ending(buf);
+	assert_reuse(&f, false, "nothing written since");
+	f = setup_ending(buf);
+	cr_assert_eq(bdev_flush(f.b), 0);
+	assert_reuse(&f, false, "only a flush since");
+	f = setup_ending(buf);
+	cr_assert_eq(bdev_write(f.b, 0, buf, 512, 0), 0);
+	assert_reuse(&f, false, "written, but not flushed");
+	f = setup_ending(buf);
+	cr_assert_eq(bdev_write(f.b, 0, buf, 512, BDEV_PREFLUSH), 0);
+	assert_reuse(&f, false, "flushed before, not behind");
+	f = setup_ending(buf);
+	cr_assert_eq(bdev_write(f.b, 0, buf, 512, 0), 0);
+	sim_bdev_arm(f.b, SIM_FAULT_FLUSH_ERROR, 1, false);
+	cr_assert_eq(bdev_flush(f.b), -BCFS_ERR_dev_flush);
+	assert_reuse(&f, false, "the flush failed");
+	f = setup_ending(buf);
+	cr_assert_eq(bdev_write(f.b, 0, buf, 512, 0), 0);
+	cr_assert_eq(bdev_flush(f.b), 0);
+	assert_reuse(&f, true, "written, then flushed");
+	f = setup_ending(buf);
+	cr_assert_eq(bdev_write(f.b, 0, buf, 512, BDEV_FUA), 0);
+	assert_reuse(&f, true, "written with FUA");
+}
+
+Test(sim_bdev, early_discard)
+{
+	u8 buf[512] = {0};
+	struct fixture f = setup_ending(buf);
+
+	cr_assert_eq(bdev_discard(f.b, 65536, 65536), 0);
+	cr_assert_eq(sim_bdev_violations(f.b), 1);
+	cr_assert(strstr(sim_bdev_first_violation(f.b), "[65536, 131072) is discarded before"));
 	teardown(&f);
 }
 
