@@ -72,13 +72,29 @@ static int pass_journal(struct check *k)
 
 /* ---- btree nodes and keys: read and validated; here they must join without gaps ---- */
 
+/*
+ * On a filesystem that is at work nodes split and merge while they are walked: what does not join
+ * is said only of a btree that did not change its shape during the walk, and not at the first time.
+ */
+#define SHAPE_TRIES 20
+
 struct node_check {
 	struct check *k;
 	enum btree_id id;
 	unsigned level;
 	struct bpos next; /* where the next node of this level must begin */
-	bool any;
+	u64 shape;	  /* shape_of() when the walk began */
+	unsigned tries;
+	bool any, again;
 };
+
+static u64 shape_of(const struct check *k)
+{
+	struct btree_counters n;
+
+	btree_counters(k->c->fs.btree, &n);
+	return n.splits + n.merges + n.root_grow + n.root_shrink;
+}
 
 static void node_report(struct node_check *n, unsigned level, struct bpos pos, const char *what)
 {
@@ -91,11 +107,22 @@ static void node_report(struct node_check *n, unsigned level, struct bpos pos, c
 	printbuf_exit(&out);
 }
 
-static void level_end(struct node_check *n)
+/* True: the walk is to begin anew. */
+static bool does_not_join(struct node_check *n, unsigned level, struct bpos pos, const char *what)
 {
-	if (n->any && !bpos_eq(n->next, POS_MIN))
-		node_report(n, n->level, n->next, "the level ends before the last position");
+	n->again = n->tries < SHAPE_TRIES && (!n->tries || n->shape != shape_of(n->k));
+	if (!n->again)
+		node_report(n, level, pos, what);
+	return n->again;
 }
+
+static bool level_end(struct node_check *n)
+{
+	return n->any && !bpos_eq(n->next, POS_MIN) &&
+	       does_not_join(n, n->level, n->next, "the level ends before the last position");
+}
+
+#define WALK_AGAIN 1
 
 static int node_check_one(void *arg, const struct btree_node_info *i)
 {
@@ -103,13 +130,15 @@ static int node_check_one(void *arg, const struct btree_node_info *i)
 	struct printbuf err = PRINTBUF;
 
 	if (!n->any || i->level != n->level) {
-		level_end(n);
+		if (level_end(n))
+			return WALK_AGAIN;
 		n->level = i->level;
 		n->next = POS_MIN;
 		n->any = true;
 	}
-	if (!bpos_eq(i->min_key, n->next))
-		node_report(n, i->level, i->max_key, "does not begin where the one before ends");
+	if (!bpos_eq(i->min_key, n->next) &&
+	    does_not_join(n, i->level, i->max_key, "does not begin where the one before ends"))
+		return WALK_AGAIN;
 	n->next = bpos_eq(i->max_key, SPOS_MAX) ? POS_MIN : bpos_successor(i->max_key);
 	if (btree_keys_verify(i->keys, &err))
 		node_report(n, i->level, i->max_key, printbuf_str(&err));
@@ -125,7 +154,8 @@ static int node_check_bad(void *arg, struct bkey_s_c ptr, unsigned level, int er
 	if (err == -BCFS_ERR_nomem)
 		return err;
 	if (!n->any || level != n->level) {
-		level_end(n);
+		if (level_end(n))
+			return WALK_AGAIN;
 		n->level = level;
 		n->any = true;
 	}
@@ -140,10 +170,19 @@ static int pass_btrees(struct check *k)
 {
 	for (unsigned id = 0; id < BTREE_ID_NR; id++) {
 		struct node_check n = {.k = k, .id = id};
-		int ret =
-			btree_for_each_node(k->c->fs.btree, id, node_check_one, node_check_bad, &n);
+		u64 nodes = k->ret->btree_nodes;
+		int ret;
 
-		level_end(&n);
+		do {
+			n.any = n.again = false;
+			n.shape = shape_of(k);
+			k->ret->btree_nodes = nodes;
+			ret = btree_for_each_node(k->c->fs.btree, id, node_check_one,
+						  node_check_bad, &n);
+			if (!ret)
+				level_end(&n);
+			n.tries++;
+		} while (n.again);
 		if (ret)
 			return ret;
 		ret = progress(k, id + 1, BTREE_ID_NR);
