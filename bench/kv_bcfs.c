@@ -59,9 +59,10 @@ static void check(int ret, const char *what)
 
 /* ---- space for nodes ---- */
 
-static int space_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret)
+static void space_free(struct bc *b, const struct bcfs_extent_ptr *ptr, u64 seq);
+
+static int space_alloc_one(struct bc *b, struct bcfs_extent_ptr *ret)
 {
-	struct bc *b = arg;
 	u64 at = 0, durable = journal_flushed_seq(b->j);
 
 	env_mutex_lock(&b->lock);
@@ -78,6 +79,18 @@ static int space_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret)
 	*ret = (struct bcfs_extent_ptr){.type = BCFS_EXTENT_ENTRY_ptr, .offset = at >> 9};
 	bdev_new_life(b->bdev, at, NODE_BYTES);
 	return 0;
+}
+
+static int space_alloc(void *arg, unsigned flags, unsigned nr, struct bcfs_extent_ptr *ret)
+{
+	int err = 0;
+
+	for (unsigned n = 0; n < nr && !err; n++) {
+		err = space_alloc_one(arg, &ret[n]);
+		while (err && n)
+			space_free(arg, &ret[--n], 0);
+	}
+	return err;
 }
 
 static void space_free(struct bc *b, const struct bcfs_extent_ptr *ptr, u64 seq)

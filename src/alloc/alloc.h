@@ -76,7 +76,8 @@ struct alloc_ops_arg {
 
 /* For struct btree_fs_opts.space, and the functions behind it. */
 extern const struct btree_space_ops alloc_btree_space_ops; /* arg: struct alloc_ops_arg */
-int alloc_btree_node_alloc(struct alloc_fs *a, unsigned flags, struct bcfs_extent_ptr *ret);
+int alloc_btree_nodes_alloc(struct alloc_fs *a, unsigned flags, unsigned nr,
+			    struct bcfs_extent_ptr *ret);
 void alloc_btree_node_used(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr);
 void alloc_btree_node_unused(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr, bool written);
 

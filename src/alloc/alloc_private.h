@@ -98,7 +98,8 @@ struct alloc_fs {
 	u32 bucket_usable; /* sectors: whole blocks */
 	u32 nr_write_points;
 	u32 ready_batch;
-	u64 reserve_buckets;		   /* that reservations never count on */
+	u32 discard_worth;   /* empty buckets: more than a round's own nodes make empty */
+	u64 reserve_buckets; /* that reservations never count on */
 	u64 watermark[ALLOC_WATERMARK_NR]; /* buckets that stay free */
 	struct btree_fs *btree;
 	struct journal *journal;
@@ -107,6 +108,7 @@ struct alloc_fs {
 
 	s64 usage[BCFS_ACCOUNTING_NR];	/* atomic: as committed */
 	u64 reserved;			/* atomic: promised, in flight, sectors */
+	u64 empty_seq;			/* atomic: newest in which a bucket became empty */
 	struct alloc_counters counters; /* atomic, relaxed */
 
 	/*
@@ -251,7 +253,7 @@ u64 ob_first_uncounted(struct alloc_fs *a, u64 from);
 
 /* Buckets that could be opened now. */
 s64 alloc_free_buckets(struct alloc_fs *a);
-/* Few are free, and some could be. */
+/* Few are free, and so many could be that it is worth a round: or one, when there are very few. */
 bool alloc_short_of_space(struct alloc_fs *a);
 /* Make free buckets READY: *ret_found. No locks held. */
 int alloc_fill_ready(struct alloc_fs *a, u32 *ret_found);

@@ -27,38 +27,50 @@ static bool node_take(struct alloc_fs *a, struct write_point *wp, struct bcfs_ex
 	return ok;
 }
 
-int alloc_btree_node_alloc(struct alloc_fs *a, unsigned flags, struct bcfs_extent_ptr *ret)
+/* Up to @nr places; *n of them are had. What is missing for the others. */
+static enum alloc_take nodes_take(struct alloc_fs *a, enum alloc_watermark watermark, unsigned nr,
+				  struct bcfs_extent_ptr *ret, unsigned *n)
+{
+	struct write_point *wp = &a->btree_wp;
+	enum alloc_take t = ALLOC_TAKE_OK;
+
+	env_mutex_lock(&wp->lock);
+	while (*n < nr && !t) {
+		if (node_take(a, wp, &ret[*n]))
+			++*n;
+		else
+			t = alloc_wp_open(a, wp, BCFS_DATA_btree, watermark);
+	}
+	env_mutex_unlock(&wp->lock);
+	return t;
+}
+
+int alloc_btree_nodes_alloc(struct alloc_fs *a, unsigned flags, unsigned nr,
+			    struct bcfs_extent_ptr *ret)
 {
 	bool reserve = flags & BTREE_SPACE_RESERVE;
 	enum alloc_watermark watermark = reserve ? ALLOC_WATERMARK_reserve : ALLOC_WATERMARK_btree;
-	struct write_point *wp = &a->btree_wp;
+	unsigned n = 0;
+	int err = 0;
 
 	/* What frees space is never kept from it. */
 	if (__atomic_load_n(&a->discard_owner, __ATOMIC_RELAXED) == env_thread_self_id(a->env) + 1)
 		watermark = ALLOC_WATERMARK_discard;
 	for (;;) {
-		enum alloc_take t = ALLOC_TAKE_OK;
+		enum alloc_take t = nodes_take(a, watermark, nr, ret, &n);
 		u32 found = 0;
-		bool ok;
-		int err;
 
-		env_mutex_lock(&wp->lock);
-		ok = node_take(a, wp, ret);
-		if (!ok) {
-			t = alloc_wp_open(a, wp, BCFS_DATA_btree, watermark);
-			if (!t)
-				ok = node_take(a, wp, ret);
-		}
-		env_mutex_unlock(&wp->lock);
-		if (ok)
+		if (!t)
 			return 0;
-		if (t == ALLOC_TAKE_FILL) {
+		if (t == ALLOC_TAKE_FILL)
 			err = alloc_fill_ready(a, &found);
-			if (err)
-				return err;
-			if (found)
-				continue;
-		}
+		if (found && !err)
+			continue;
+		/* Who waits with places in hand keeps them from others who wait. */
+		while (n)
+			alloc_btree_node_unused(a, &ret[--n], false);
+		if (err)
+			return err;
 		if (alloc_wait_for_space(a, false))
 			continue;
 		if (!reserve || watermark >= ALLOC_WATERMARK_last)
@@ -125,9 +137,9 @@ void alloc_btree_node_unused(struct alloc_fs *a, const struct bcfs_extent_ptr *p
 	env_mutex_unlock(&wp->lock);
 }
 
-static int op_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret)
+static int op_alloc(void *arg, unsigned flags, unsigned nr, struct bcfs_extent_ptr *ret)
 {
-	return alloc_btree_node_alloc(((struct alloc_ops_arg *)arg)->alloc, flags, ret);
+	return alloc_btree_nodes_alloc(((struct alloc_ops_arg *)arg)->alloc, flags, nr, ret);
 }
 
 static void op_used(void *arg, const struct bcfs_extent_ptr *ptr)

@@ -22,6 +22,18 @@
 #define DISCARD_BATCH  16
 #define ROUND_IDLE_NS  (250 * ENV_NSEC_PER_MSEC)
 #define ROUND_SHORT_NS (2 * ENV_NSEC_PER_MSEC)
+#define ROUNDS_IN_VAIN 8
+
+/*
+ * Where interior updates find no place any more, leaves take what is discarded into their slack in
+ * memory, without being rewritten for it.
+ */
+static unsigned commit_flags(struct alloc_fs *a)
+{
+	bool tight = alloc_free_buckets(a) <= (s64)a->watermark[ALLOC_WATERMARK_reserve];
+
+	return BTREE_COMMIT_RECLAIM | (tight ? BTREE_COMMIT_SLACK : 0);
+}
 
 bool alloc_discards_pending(struct alloc_fs *a)
 {
@@ -64,8 +76,7 @@ static int retire_all(struct alloc_fs *a, struct btree_trans *trans)
 		env_mutex_unlock(&a->lock);
 		if (!idx)
 			return 0;
-		ret = commit_do(trans, NULL, BTREE_COMMIT_RECLAIM,
-				retire_in_trans(trans, dev, bucket));
+		ret = commit_do(trans, NULL, commit_flags(a), retire_in_trans(trans, dev, bucket));
 		if (ret)
 			return ret;
 		env_mutex_lock(&a->lock);
@@ -212,7 +223,7 @@ static int discard_all(struct alloc_fs *a, struct btree_trans *trans, u64 *freed
 		if (ret || !b.nr)
 			continue;
 		discard_on_device(a, &b);
-		ret = commit_do(trans, &seq, BTREE_COMMIT_RECLAIM, update_batch(trans, &b));
+		ret = commit_do(trans, &seq, commit_flags(a), update_batch(trans, &b));
 		if (ret)
 			break;
 		for (u32 i = 0; i < b.nr; i++) {
@@ -247,7 +258,8 @@ int alloc_discard_round(struct alloc_fs *a, u64 *ret_freed, u64 *ret_need_seq)
 	env_mutex_unlock(&a->discard_lock);
 
 	env_mutex_lock(&a->lock);
-	a->rounds++;
+	/* One that found no place for its own nodes is had again, when others gave theirs back. */
+	a->rounds += ret != -BCFS_ERR_nospc;
 	a->rounds_freed += freed;
 	env_cond_broadcast(&a->freed);
 	env_mutex_unlock(&a->lock);
@@ -347,9 +359,17 @@ static void worker_wait(struct alloc_fs *a, u64 ns)
 	env_mutex_unlock(&a->lock);
 }
 
-/* When space is short: ask for a flush and give it time, without waiting for it for ever. */
-static void worker_wait_flushed(struct alloc_fs *a, u64 seq)
+/*
+ * When space is short: ask for a flush and give it time, without waiting for it for ever. A round
+ * that frees but a few of many may take more places, for nodes that it has to rewrite, than it
+ * gives.
+ */
+static void worker_wait_flushed(struct alloc_fs *a)
 {
+	u64 seq = __atomic_load_n(&a->empty_seq, __ATOMIC_RELAXED);
+
+	if (journal_flushed_seq(a->journal) >= seq)
+		return;
 	journal_flush_async(a->journal, seq);
 	for (unsigned i = 0; i < 500 && !worker_stopping(a) && !journal_error(a->journal) &&
 			     journal_flushed_seq(a->journal) < seq;
@@ -360,40 +380,45 @@ static void worker_wait_flushed(struct alloc_fs *a, u64 seq)
 void alloc_worker(void *arg)
 {
 	struct alloc_fs *a = arg;
+	unsigned in_vain = 0;
 	u64 flushed_before = 0;
 	u32 found;
 
 	while (!worker_stopping(a)) {
-		u64 flushed = journal_flushed_seq(a->journal), freed = 0, need = 0;
+		u64 flushed, freed = 0, need = 0;
 		bool waiting = __atomic_load_n(&a->nr_waiting, __ATOMIC_RELAXED) ||
 			       alloc_short_of_space(a);
 		bool may = waiting || !journal_is_low(a->journal);
 		int ret = journal_error(a->journal);
 
+		if (!ret && waiting)
+			worker_wait_flushed(a);
+		flushed = journal_flushed_seq(a->journal);
 		if (!ret && may &&
 		    (waiting || __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED) ||
 		     (alloc_discards_pending(a) && flushed != flushed_before))) {
 			ret = alloc_discard_round(a, &freed, &need);
 			flushed_before = flushed;
-			if (!ret && waiting && need)
-				worker_wait_flushed(a, need);
 		}
 		if (!ret && may)
 			ret = alloc_move_mark(a, false);
 		if (!ret && __atomic_load_n(&a->nr_ready, __ATOMIC_RELAXED) <= a->ready_batch / 2)
 			ret = alloc_fill_ready(a, &found);
 		if (ret) {
-			/* That all has stopped is said by who stopped it. */
-			if (ret != -BCFS_ERR_btree_halted && !journal_error(a->journal))
+			/* That all has stopped is said by who stopped it; and places come back. */
+			if (ret != -BCFS_ERR_btree_halted && !journal_error(a->journal) &&
+			    (ret != -BCFS_ERR_nospc || ++in_vain >= ROUNDS_IN_VAIN))
 				log_err_ratelimited(a->log, &a->log_limit,
 						    "freeing empty buckets: %s", err_str(ret));
 			/* Those who wait must not wait for ever. */
 			env_mutex_lock(&a->lock);
-			a->rounds++;
+			a->rounds += ret != -BCFS_ERR_nospc;
 			env_cond_broadcast(&a->freed);
 			env_mutex_unlock(&a->lock);
 			/* It is kicked, by its own attempt if by nobody else. */
 			env_sleep_ns(a->env, ROUND_SHORT_NS);
+		} else {
+			in_vain = 0;
 		}
 		worker_wait(a, ret || !(freed || need) ? ROUND_IDLE_NS : ROUND_SHORT_NS);
 	}

@@ -35,7 +35,13 @@ s64 alloc_free_buckets(struct alloc_fs *a)
 
 bool alloc_short_of_space(struct alloc_fs *a)
 {
-	return alloc_discards_pending(a) && alloc_free_buckets(a) <= (s64)a->reserve_buckets;
+	s64 empty = alloc_usage_get(a, BCFS_ACCOUNTING_buckets_need_discard) +
+		    __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED);
+	s64 free = alloc_free_buckets(a);
+
+	if (free <= (s64)a->watermark[ALLOC_WATERMARK_reserve])
+		return empty > 0;
+	return free <= (s64)a->reserve_buckets && empty >= (s64)a->discard_worth;
 }
 
 /* ---- filling ---- */

@@ -13,20 +13,26 @@
  * for RESERVE_NODES nodes, or 1/32 of a large device; but never more than a quarter of a small one.
  */
 #define RESERVE_NODES 64
+/* And for discards alone: what one commit of theirs may have to rewrite (doc/adr/0020). */
+#define DISCARD_NODES 10
+/* Freeing fewer than this would go on for ever, each round with what the last one rewrote. */
+#define DISCARD_WORTH_NODES 8
 
 static void set_watermarks(struct alloc_fs *a)
 {
 	u64 nr = a->opts.nr_buckets - a->opts.first_bucket;
 	u64 reserve = DIV_ROUND_UP(RESERVE_NODES, a->nodes_per_bucket);
+	u64 discard = DIV_ROUND_UP(DISCARD_NODES, a->nodes_per_bucket);
 
 	reserve = max(reserve, nr / 32);
 	reserve = min(reserve, nr / 4);
 	a->reserve_buckets = reserve;
 	a->watermark[ALLOC_WATERMARK_user] = reserve * 3 / 4;
 	a->watermark[ALLOC_WATERMARK_btree] = reserve / 2;
-	a->watermark[ALLOC_WATERMARK_reserve] = reserve / 4;
-	a->watermark[ALLOC_WATERMARK_last] = reserve / 8;
+	a->watermark[ALLOC_WATERMARK_last] = max(reserve / 8, min(discard, reserve / 4));
+	a->watermark[ALLOC_WATERMARK_reserve] = a->watermark[ALLOC_WATERMARK_last] + reserve / 8;
 	a->watermark[ALLOC_WATERMARK_discard] = 0;
+	a->discard_worth = DIV_ROUND_UP(DISCARD_WORTH_NODES, a->nodes_per_bucket);
 	a->nr_write_points = max_t(u64, min_t(u64, nr / 64, ALLOC_WP_MAX), 1);
 	a->ready_batch = max_t(u64, min_t(u64, nr / 32, ALLOC_READY_MAX / 2), 2);
 }

@@ -418,4 +418,7 @@ void alloc_commit_hook(struct btree_trans *trans, enum btree_id btree, unsigned 
 	}
 	bdev_end_life(a->bdev, new->k.p.offset * a->opts.bucket_sectors *SECTOR_SIZE,
 		      (u64)a->opts.bucket_sectors * SECTOR_SIZE, false);
+	/* Commits that run at the same time: a little too old does no harm. */
+	if (n->journal_seq_empty > __atomic_load_n(&a->empty_seq, __ATOMIC_RELAXED))
+		__atomic_store_n(&a->empty_seq, n->journal_seq_empty, __ATOMIC_RELAXED);
 }

@@ -133,7 +133,7 @@ static int check_room(struct btree_trans *trans, unsigned flags)
 			u64s += btree_keys_insert_u64s(trans->updates.data[i]->k);
 			reserve &= trans->updates.data[i]->reserve;
 		}
-		reserve |= !!trans->swap;
+		reserve |= trans->swap || flags & BTREE_COMMIT_SLACK;
 		if (likely(u64s <= btree_node_room(b, trans_room(trans, reserve))))
 			continue;
 		if (trans->swap) {

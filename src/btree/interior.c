@@ -67,7 +67,6 @@ static int check_space(struct btree_fs *c, const struct bcfs_extent_ptr *ptr)
 	memcpy(&hash, ptr, sizeof(hash));
 	if (likely(!btree_cache_has(c, hash)))
 		return 0;
-	c->opts.space->unused(c->opts.arg, ptr, false);
 	return btree_error(c, -BCFS_ERR_btree_space_in_use,
 			   "%s: sector %llu was given out as free, but a btree node lies there",
 			   c->bdev->name, (unsigned long long)ptr->offset);
@@ -80,26 +79,25 @@ static int check_space(struct btree_fs *c, const struct bcfs_extent_ptr *ptr)
 static int op_prepare(struct interior_op *op, unsigned nr)
 {
 	struct btree_fs *c = op->c;
-	unsigned nr_space = 0;
 	int ret = 0;
 
 	if (!op->buf)
 		op->buf = env_malloc_aligned(c->env, 4096, c->opts.node_bytes);
 	if (!op->buf)
 		return -BCFS_ERR_nomem;
-	for (; nr_space < nr; nr_space++) {
-		ret = c->opts.space->alloc(c->opts.arg, BTREE_SPACE_RESERVE, &op->space[nr_space])
-			      ?: check_space(c, &op->space[nr_space]);
-		if (ret)
-			break;
-	}
+	if (nr)
+		ret = c->opts.space->alloc(c->opts.arg, BTREE_SPACE_RESERVE, nr, op->space);
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < nr && !ret; i++)
+		ret = check_space(c, &op->space[i]);
 	for (; !ret && op->nr_prepared < nr; op->nr_prepared++) {
 		op->mem[op->nr_prepared] = btree_node_mem_alloc(c, true, &ret);
 		if (!op->mem[op->nr_prepared])
 			break;
 		op->written[op->nr_prepared] = false;
 	}
-	for (unsigned i = op->nr_prepared; i < nr_space; i++)
+	for (unsigned i = op->nr_prepared; i < nr; i++)
 		c->opts.space->unused(c->opts.arg, &op->space[i], false);
 	return ret;
 }

@@ -86,6 +86,7 @@ struct btree_iter {
 #define BTREE_COMMIT_RECLAIM	   (1U << 0) /* journal watermark reclaim */
 #define BTREE_COMMIT_RESERVE	   (1U << 1) /* splits may dig into the space reserve */
 #define BTREE_COMMIT_NO_SPLIT_WAIT (1U << 2) /* reserved */
+#define BTREE_COMMIT_SLACK	   (1U << 3) /* all updates may use the leaves' slack */
 
 /* Transactions */
 

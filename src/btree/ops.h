@@ -79,11 +79,12 @@ void bkey_val_to_text(const struct bkey_ops_table *t, struct printbuf *out, stru
 
 struct btree_space_ops {
 	/*
-	 * Place for one node (node_sectors long, inside one bucket, a life of its own). Called with
-	 * no btree locks held; may block and read btrees, never commits. The place counts as used
-	 * (kept out of reach of other allocations) until one of the two calls below.
+	 * Places for @nr nodes (node_sectors long, each inside one bucket, a life of its own): all
+	 * of them, or an error and none; who waits for space holds none. Called with no btree locks
+	 * held; may block and read btrees, never commits. A place counts as used (kept out of reach
+	 * of other allocations) until one of the two calls below.
 	 */
-	int (*alloc)(void *arg, unsigned flags, struct bcfs_extent_ptr *ret);
+	int (*alloc)(void *arg, unsigned flags, unsigned nr, struct bcfs_extent_ptr *ret);
 	/* A committed key points at it now (its trigger has counted it). Must not block. */
 	void (*used)(void *arg, const struct bcfs_extent_ptr *ptr);
 	/* Not needed after all; @written: something was written there, so it is not to be given out

@@ -38,8 +38,7 @@ static const struct sim_mode modes[] = {
 	{"full", 16, 200, 300, 150, false, false, 0, true,
 	 RECOVERS
 	 "nospc recovery.alloc.waits alloc.buckets_reused alloc.buckets_discarded journal.wraps",
-	 .about = "little space: every bucket is used again and again, and writes meet ENOSPC",
-	 .meets_gap = 5},
+	 .about = "little space: every bucket is used again and again, and writes meet ENOSPC"},
 	{"restarts", 16, 60, 120, 200, true, false, 0, false,
 	 RECOVERS "restarts.iter restarts.commit btree.restarts btree.splits journal.wraps",
 	 .about = "transactions restart where they may"},

@@ -52,8 +52,6 @@ struct sim_mode {
 	void (*run)(const struct sim_mode *mode, u64 unit,
 		    struct sim_work *w); /* NULL: crash_run */
 	const char *about;
-	/* A run that meets a known gap (doc/design.md): made only when asked for by its seed. */
-	u64 meets_gap;
 	unsigned depth;				      /* of a tier: operations in a sequence */
 	u64 (*nr_units)(const struct sim_mode *mode); /* NULL: no end */
 };

@@ -236,11 +236,6 @@ static void work_on(const struct driver *d, const struct sim_mode *mode, struct 
 
 		if (d->s->stop || unit >= d->s->end)
 			return;
-		if (unit == mode->meets_gap && unit != d->o.seed) {
-			fprintf(stderr, "%s: run %llu left out: it meets a known gap\n", mode->name,
-				(unsigned long long)unit);
-			continue;
-		}
 		run_unit(d, mode, w, unit);
 	}
 }
@@ -423,8 +418,7 @@ static int run_mode(struct driver *d, const struct sim_mode *mode, double minute
 		if (!running) {
 			print_line(mode, t, wall);
 			print_totals(mode, t);
-			if (!d->o.seed && t->runs + !!mode->meets_gap >= mode->runs &&
-			    !all_moved(mode, t))
+			if (!d->o.seed && t->runs >= mode->runs && !all_moved(mode, t))
 				ret = 1;
 			free(t);
 			return ret;

@@ -31,9 +31,8 @@ u64 fx_seed(u64 dflt)
 	return s ? strtoull(s, NULL, 0) : dflt;
 }
 
-static int fx_space_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret)
+static int fx_space_one(struct fx *fx, struct bcfs_extent_ptr *ret)
 {
-	struct fx *fx = arg;
 	u64 at;
 
 	env_mutex_lock(&fx->space_lock);
@@ -63,6 +62,18 @@ static void fx_space_unused(void *arg, const struct bcfs_extent_ptr *ptr, bool w
 	if (!written && fx->nr_free < 4096)
 		fx->free_nodes[fx->nr_free++] = (u64)ptr->offset << 9;
 	env_mutex_unlock(&fx->space_lock);
+}
+
+static int fx_space_alloc(void *arg, unsigned flags, unsigned nr, struct bcfs_extent_ptr *ret)
+{
+	int err = 0;
+
+	for (unsigned n = 0; n < nr && !err; n++) {
+		err = fx_space_one(arg, &ret[n]);
+		while (err && n)
+			fx_space_unused(arg, &ret[--n], false);
+	}
+	return err;
 }
 
 static const struct btree_space_ops fx_space = {fx_space_alloc, fx_space_used, fx_space_unused};

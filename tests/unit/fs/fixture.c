@@ -50,16 +50,19 @@ static bool fsx_is_ancestor(void *arg, u32 id, u32 ancestor)
 }
 static const struct btree_snapshot_ops fsx_snapshots = {fsx_is_ancestor};
 
-static int space_alloc(void *arg, unsigned flags, struct bcfs_extent_ptr *ret)
+static int space_alloc(void *arg, unsigned flags, unsigned nr, struct bcfs_extent_ptr *ret)
 {
 	struct fsx *fx = container_of((struct bcfs *)arg, struct fsx, own);
-	u64 at = fx->next_node;
 
-	if (at + fx->node_bytes > DEV_BYTES)
+	if (fx->next_node + nr * fx->node_bytes > DEV_BYTES)
 		return -BCFS_ERR_nospc;
-	fx->next_node += fx->node_bytes;
-	*ret = (struct bcfs_extent_ptr){.type = BCFS_EXTENT_ENTRY_ptr, .offset = at >> 9};
-	bdev_new_life(fx->bdev, at, fx->node_bytes);
+	for (unsigned i = 0; i < nr; i++) {
+		u64 at = fx->next_node;
+
+		fx->next_node += fx->node_bytes;
+		ret[i] = (struct bcfs_extent_ptr){.type = BCFS_EXTENT_ENTRY_ptr, .offset = at >> 9};
+		bdev_new_life(fx->bdev, at, fx->node_bytes);
+	}
 	return 0;
 }
 
