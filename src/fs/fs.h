@@ -23,8 +23,9 @@
  *     to the one that deletes the inode key;
  *  3. an inode number is given out once in an epoch (the time from one reset of the cursor to
  *     the next: a mount, or a turn of the number space), and every inode of an epoch has the
- *     epoch's generation, which is stored (KEY_TYPE_inode_generation at inum 0) no later than
- *     its first inode: so {inum, generation} is never reused, without a key per deleted inode;
+ *     epoch's generation, which is durable (KEY_TYPE_inode_generation at inum 0) before its
+ *     first inode is made: so {inum, generation} is never reused, whatever a crash loses,
+ *     and without a key per deleted inode;
  *  4. nothing read from the device is trusted: bounds are checked by validate before fs/ sees
  *     a key, and every relation between keys (a dirent to its inode) may be broken: an error.
  */

@@ -98,18 +98,15 @@ static inline u8 inode_d_type(const struct bcfs_inode_unpacked *inode)
 
 /*
  * A number for a new inode, never given out before in this epoch; outside of any transaction (it
- * may read). *ret_generation is the epoch's. @taken: 0, or the number for which inode_create() said
+ * may read, and the first one of an epoch waits for a journal flush). *ret_generation is the
+ * epoch's. @taken: 0, or the number for which inode_create() said
  * -BCFS_ERR_inum_taken.
  */
 int inum_next(struct bcfs *c, u32 subvol, u64 taken, u64 *ret_inum, u32 *ret_generation);
-/*
- * Inside the creating transaction: -BCFS_ERR_inum_taken if a key lies at the number; queues the
- * epoch's generation if it is not stored yet. @iter as inode_peek.
- */
+/* Inside the creating transaction: -BCFS_ERR_inum_taken if a key lies at the number. @iter as
+ * inode_peek. */
 int inode_create(struct btree_trans *trans, struct btree_iter *iter,
 		 const struct bcfs_inode_unpacked *inode);
-/* After the commit of an inode_create(): the epoch's generation is stored now. */
-void inum_committed(struct bcfs *c, u32 generation);
 
 /* deleted_inodes, inside a transaction. */
 int deleted_inode_mark(struct btree_trans *trans, struct bcfs_ino ino, bool set);

@@ -18,21 +18,51 @@ static u64 inum_limit(struct bcfs *c, u32 subvol)
 /* Where the stored generation lies. */
 #define GENERATION_POS SPOS(0, 0, BCFS_SNAPSHOT_ROOT)
 
-static int read_generation(struct btree_trans *trans, u32 *ret)
+/* The stored one and @add more, stored again. */
+static int raise_generation(struct btree_trans *trans, u32 add, u32 *ret)
 {
 	struct btree_iter iter;
 	struct bkey_s_c k;
+	struct bkey_i *new;
+	u32 generation;
 	int err;
 
-	btree_iter_init(trans, &iter, BTREE_ID_inodes, GENERATION_POS, BTREE_ITER_ALL_SNAPSHOTS);
+	btree_iter_init(trans, &iter, BTREE_ID_inodes, GENERATION_POS,
+			BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_INTENT);
 	k = btree_iter_peek_slot(&iter);
 	err = bkey_err(k);
+	if (err)
+		goto out;
+	generation = add + (k.k->type == KEY_TYPE_inode_generation
+				    ? bkey_s_c_to_inode_generation(k).v->generation
+				    : 0);
+	new = btree_trans_alloc_key(trans, KEY_TYPE_inode_generation, GENERATION_POS,
+				    sizeof(struct bcfs_inode_generation));
+	bkey_i_to_inode_generation(new)->v.generation = generation;
+	err = btree_trans_update(trans, &iter, new, 0) ?: btree_trans_commit(trans, 0, NULL);
 	if (!err)
-		*ret = k.k->type == KEY_TYPE_inode_generation
-			       ? bkey_s_c_to_inode_generation(k).v->generation
-			       : 0;
+		*ret = generation;
+out:
 	btree_iter_exit(&iter);
 	return err;
+}
+
+/*
+ * An epoch begins: its generation is durable before anybody hears of an inode in it, so that no
+ * crash makes way for another epoch of the same. Once in a mount. inum_lock is held.
+ */
+static int new_epoch(struct bcfs *c)
+{
+	struct btree_trans *trans = btree_trans_get(c->btree);
+	u32 generation = 0;
+	int ret = lockrestart_do(
+		trans, raise_generation(trans, !planted(generation_not_raised), &generation));
+
+	btree_trans_put(trans);
+	ret = ret ?: journal_flush_seq(c->journal, UINT64_MAX);
+	if (!ret)
+		c->ino->generation = generation;
+	return ret;
 }
 
 static int read_last(struct btree_trans *trans, u64 limit, u64 *ret)
@@ -56,16 +86,13 @@ static int inum_init(struct bcfs *c, u64 limit)
 	struct fs_inodes *t = c->ino;
 	struct btree_trans *trans = btree_trans_get(c->btree);
 	u64 last = 0;
-	u32 generation = 0;
-	int ret = lockrestart_do(trans, read_last(trans, limit, &last)
-						?: read_generation(trans, &generation));
+	int ret = lockrestart_do(trans, read_last(trans, limit, &last));
 
 	btree_trans_put(trans);
+	ret = ret ?: new_epoch(c);
 	if (ret)
 		return ret;
 	t->inum_next = max_t(u64, last + 1, BCFS_FIRST_INO);
-	t->generation = generation + !planted(generation_not_raised);
-	__atomic_store_n(&t->generation_stored, false, __ATOMIC_RELEASE);
 	t->inum_ready = true;
 	return 0;
 }
@@ -105,11 +132,9 @@ static int inum_alloc(struct bcfs *c, u32 subvol, u64 *ret_inum, u32 *ret_genera
 		ret = find_gap(c, BCFS_FIRST_INO, limit, &gap);
 		if (!ret && !gap)
 			ret = -BCFS_ERR_no_inums;
-		if (!ret) {
+		ret = ret ?: new_epoch(c);
+		if (!ret)
 			t->inum_next = gap;
-			t->generation++;
-			__atomic_store_n(&t->generation_stored, false, __ATOMIC_RELEASE);
-		}
 	}
 	if (!ret) {
 		*ret_inum = t->inum_next++;
@@ -139,45 +164,9 @@ int inum_next(struct bcfs *c, u32 subvol, u64 taken, u64 *ret_inum, u32 *ret_gen
 	return (taken ? inum_skip(c, taken) : 0) ?: inum_alloc(c, subvol, ret_inum, ret_generation);
 }
 
-static int store_generation(struct btree_trans *trans, u32 generation)
-{
-	struct btree_iter iter;
-	struct bkey_s_c k;
-	struct bkey_i *new;
-	int ret;
-
-	btree_iter_init(trans, &iter, BTREE_ID_inodes, GENERATION_POS,
-			BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_INTENT);
-	k = btree_iter_peek_slot(&iter);
-	ret = bkey_err(k);
-	/* Somebody may be in the next epoch already. */
-	if (!ret && (k.k->type != KEY_TYPE_inode_generation ||
-		     bkey_s_c_to_inode_generation(k).v->generation < generation)) {
-		new = btree_trans_alloc_key(trans, KEY_TYPE_inode_generation, GENERATION_POS,
-					    sizeof(struct bcfs_inode_generation));
-		bkey_i_to_inode_generation(new)->v.generation = generation;
-		ret = btree_trans_update(trans, &iter, new, 0);
-	}
-	btree_iter_exit(&iter);
-	return ret;
-}
-
-void inum_committed(struct bcfs *c, u32 generation)
-{
-	struct fs_inodes *t = c->ino;
-
-	if (__atomic_load_n(&t->generation_stored, __ATOMIC_ACQUIRE))
-		return;
-	env_mutex_lock(&t->inum_lock);
-	if (t->generation == generation)
-		__atomic_store_n(&t->generation_stored, true, __ATOMIC_RELEASE);
-	env_mutex_unlock(&t->inum_lock);
-}
-
 int inode_create(struct btree_trans *trans, struct btree_iter *iter,
 		 const struct bcfs_inode_unpacked *inode)
 {
-	struct bcfs *c = btree_trans_ops_arg(trans);
 	struct bpos pos = SPOS(0, inode->inum, inode->snapshot);
 	struct bkey_s_c k;
 	int err;
@@ -192,10 +181,5 @@ int inode_create(struct btree_trans *trans, struct btree_iter *iter,
 		return -BCFS_ERR_inum_taken;
 
 	btree_iter_set_pos(iter, pos);
-	if (!__atomic_load_n(&c->ino->generation_stored, __ATOMIC_ACQUIRE)) {
-		err = store_generation(trans, inode->generation);
-		if (err)
-			return err;
-	}
 	return inode_write(trans, iter, inode);
 }

@@ -289,7 +289,6 @@ static int create(struct bcfs *c, struct create_args *a, struct bcfs_stat *ret)
 	if (err)
 		return err;
 
-	inum_committed(c, a->generation);
 	inode_to_stat(c, a->dir.subvol, &inode, ret);
 	if (!a->name)
 		inode_unlinked(c, ret->ino);

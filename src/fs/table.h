@@ -55,7 +55,6 @@ struct fs_inodes {
 	bool inum_ready;
 	u64 inum_next;
 	u32 generation;
-	bool generation_stored; /* also read without the lock: atomic */
 };
 
 int fs_table_alloc(struct bcfs *c);

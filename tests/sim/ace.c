@@ -258,7 +258,7 @@ struct ace {
 	const struct sim_mode *mode;
 	struct sim_totals *t;
 	u64 rng, next_seq, end_seq;
-	u32 flush_delay_ms;
+	u64 clock_ns;  /* the bound */
 	u64 settle_ns; /* before a sequence: what was to be written is */
 	/* Being done. */
 	enum { CLEAR, BUILD, OPERATE } phase;
@@ -435,7 +435,7 @@ static bool operate_all(struct ace *a, const struct model *m, struct mop *op)
 	*op = (struct mop){.type = MOP_WAIT,
 			   .ino = -1,
 			   .mark = SIM_MARK_WINDOW,
-			   .sleep_ns = (a->flush_delay_ms + 200) * ENV_NSEC_PER_MSEC};
+			   .sleep_ns = a->clock_ns + 100 * ENV_NSEC_PER_MSEC};
 	return true;
 }
 
@@ -522,7 +522,7 @@ static void ace_run(const struct sim_mode *mode, u64 unit, struct sim_work *w)
 	struct sim_cfg cfg = make_cfg(unit);
 	struct explore *x;
 
-	a.flush_delay_ms = cfg.flush_delay_ms;
+	a.clock_ns = sim_clock_bound_ns(&cfg);
 	a.settle_ns = unit % 4 ? ENV_NSEC_PER_SEC : 0;
 	cfg.report = w->report;
 	cfg.next = ace_next;

@@ -145,6 +145,7 @@ static void again(const struct sim_mode *mode, u64 seed, struct sim_work *w)
 	struct sim_run *r = calloc(1, sizeof(*r));
 	struct sim_recovery *last = NULL;
 	u64 rng = seed ^ 0xa6a1;
+	unsigned told = 0; /* handles before the last turn */
 
 	cfg.stall_ppm = 0;
 	cfg.report = w->report;
@@ -168,7 +169,10 @@ static void again(const struct sim_mode *mode, u64 seed, struct sim_work *w)
 					     .seed = seed + turn,
 					     .keep_log = true,
 					     .again = true,
+					     .handles = &r->handles,
 					     .turn = turn};
+		sim_handles_crash(&r->handles, told, p.pos);
+		told = r->handles.nr;
 		r->crashed = &p;
 		if (cfg.report)
 			cfg.report->beat++;

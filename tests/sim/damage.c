@@ -273,6 +273,7 @@ static struct sim_cfg make_cfg(u64 seed)
 {
 	u64 rng = seed * 0x9e3779b97f4a7c15ULL;
 	struct sim_cfg c = {.seed = seed,
+			    .plain = true, /* much of the journal is needed */
 			    .fault = SIM_FAULT_NR,
 			    .block = 512,
 			    .node = 4096,

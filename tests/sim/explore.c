@@ -150,6 +150,14 @@ static void second_level(struct explore *x, struct sim_recovery *first, const st
 	}
 }
 
+static bool by_clock(const struct sim_run *r, u64 pos, u32 state)
+{
+	for (unsigned i = 0; i < r->nr_floors && r->floor[i].pos <= pos; i++)
+		if (r->floor[i].state == state)
+			return r->floor[i].by_clock;
+	return false;
+}
+
 /* Not one of the states it may be: which, then? */
 static void explain(struct sim_run *r, struct sim_recovery *rec, const struct sim_place *p)
 {
@@ -166,8 +174,9 @@ static void explain(struct sim_run *r, struct sim_recovery *rec, const struct si
 			old = i;
 	}
 	if (old != UINT32_MAX)
-		sim_fail(r, "%s: state %u (operation %u), but durable were %u (operation %u)",
-			 where(p), old, r->state[old].op, least, r->state[least].op);
+		sim_fail(r, "%s: state %u (operation %u), but durable were %u (operation %u)%s",
+			 where(p), old, r->state[old].op, least, r->state[least].op,
+			 by_clock(r, p->pos, least) ? ", for it is old enough" : "");
 	sim_fail(r, "%s: no prefix from state %u (operation %u) on:\n%s\nthe last it could be:\n%s",
 		 where(p), least, r->state[least].op, rec->text, r->state[last].text);
 }
@@ -294,6 +303,20 @@ static void with_newest(struct explore *x, u64 pos, enum bdev_op op, u64 *rng)
 	one_rule(x, pos, pos & 1 ? SIM_CRASH_TORN_LAST : SIM_CRASH_TORN, trand_u64(rng));
 }
 
+/* Where something has just become durable, nothing more than that survives. At most so many. */
+static void at_floors(struct explore *x, u64 from, u64 to, unsigned max_nr, u64 *rng)
+{
+	const struct sim_run *r = x->r;
+	unsigned nr = 0;
+
+	for (unsigned i = 0; i < r->nr_floors; i++)
+		nr += r->floor[i].pos >= from && r->floor[i].pos <= to;
+	for (unsigned i = 0; i < r->nr_floors; i++)
+		if (r->floor[i].pos >= from && r->floor[i].pos <= to &&
+		    trand_below(rng, max(nr, 1U)) < max_nr)
+			one_rule(x, r->floor[i].pos, SIM_CRASH_NONE, 0);
+}
+
 void explore_all(struct explore *x, u64 from, u64 to)
 {
 	struct bdev *bdev = x->r->bdev;
@@ -311,7 +334,10 @@ void explore_all(struct explore *x, u64 from, u64 to)
 		else if (e.kind == SIM_EV_COMPLETE && (e.flags & BDEV_FUA))
 			one_rule(x, pos, SIM_CRASH_NONE, 0);
 	}
+	at_floors(x, from, to, UINT32_MAX, &rng);
 }
+
+#define FLOORS_SOME 8
 
 void explore_some(struct explore *x, u64 from, u64 to, unsigned states)
 {
@@ -329,6 +355,7 @@ void explore_some(struct explore *x, u64 from, u64 to, unsigned states)
 			one_rule(x, pos, rule, trand_u64(&rng));
 		}
 	}
+	at_floors(x, from, to, FLOORS_SOME, &rng);
 }
 
 void explore_count_run(struct sim_run *r, struct sim_totals *t)

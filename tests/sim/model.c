@@ -293,6 +293,7 @@ bool model_valid(struct model *m, const struct mop *op)
 		return x->used;
 	case MOP_SYNC:
 	case MOP_WAIT:
+	case MOP_REMOUNT:
 		return true;
 	case MOP_NR:
 		break;
@@ -303,6 +304,12 @@ bool model_valid(struct model *m, const struct mop *op)
 bool mop_changes(const struct mop *op)
 {
 	return op->type < MOP_FORGET;
+}
+
+bool mop_is_new(const struct mop *op)
+{
+	return op->type == MOP_CREATE || op->type == MOP_MKDIR || op->type == MOP_SYMLINK ||
+	       op->type == MOP_MKNOD || op->type == MOP_TMPFILE;
 }
 
 bool mop_has_steps(const struct mop *op)
@@ -471,6 +478,13 @@ void model_apply(struct model *m, const struct mop *op, u64 cut, u32 state)
 	case MOP_FORGET:
 		x->refs = 0;
 		drop_if_gone(x);
+		break;
+	case MOP_REMOUNT:
+		for (unsigned i = 1; i < M_INOS; i++) {
+			m->n[i].refs = 0;
+			if (m->n[i].used)
+				drop_if_gone(&m->n[i]);
+		}
 		break;
 	case MOP_FSYNC:
 	case MOP_SYNC:

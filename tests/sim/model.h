@@ -7,9 +7,9 @@
  * types, modes, link counts and identity, sizes, a hash of the data, xattrs, targets), of the
  * model (model_text) and of an open filesystem (fs_text): equal trees have equal texts.
  *
- * Times and blocks are not in the text but in a hash beside it. The model does not foretell them:
- * it reads them from the filesystem after each operation (model_stat), sees that those moved which
- * must and no others, and what a crash leaves must then be the same to the nanosecond.
+ * Times, blocks, inode number and generation are not in the text but in a hash beside it. The model
+ * does not foretell them: it reads them from the filesystem after each operation (model_stat), sees
+ * that those moved which must and no others, and what a crash leaves must then be the same.
  *
  * A write, a punched or a zeroed range may be several transactions in ascending offset: `cut` of
  * model_apply() says how far (bytes from the offset) it got.
@@ -43,7 +43,8 @@ enum mop_type {
 	MOP_FORGET, /* from here on nothing changes */
 	MOP_FSYNC,
 	MOP_SYNC,
-	MOP_WAIT, /* time passes */
+	MOP_WAIT,    /* time passes */
+	MOP_REMOUNT, /* closed cleanly, and opened again; not by model_exec */
 	MOP_NR,
 };
 
@@ -57,9 +58,11 @@ struct mop {
 	u8 mark;	       /* what its maker likes */
 };
 
-/* As the filesystem shows them. */
+/* As the filesystem shows them: times, blocks, and what a handle of the file is made of. */
 struct mtimes {
 	bool known;
+	u64 inum;
+	u32 generation;
 	u64 atime, mtime, ctime, btime; /* ns since 1970 */
 	u64 blocks;
 };
@@ -93,6 +96,7 @@ void model_free(struct model *m);
 /* False when the operation drawn is not possible now: draw again. */
 bool model_gen(struct model *m, struct mop *op);
 bool mop_changes(const struct mop *op);
+bool mop_is_new(const struct mop *op); /* it makes a file */
 /* Whether it can be done now: after others were left out of a sequence. */
 bool model_valid(struct model *m, const struct mop *op);
 /* Whether it may be seen half done, in steps of a block. */

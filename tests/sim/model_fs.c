@@ -159,6 +159,7 @@ int model_exec(struct model *m, struct bcfs *c, const struct mop *op, u64 *ret_c
 	case MOP_SYNC:
 		return bcfs_sync(c);
 	case MOP_WAIT:
+	case MOP_REMOUNT:
 	case MOP_NR:
 		break;
 	}
@@ -175,6 +176,8 @@ static u64 time_ns(struct bcfs_time t)
 static struct mtimes times_of(const struct bcfs_stat *st)
 {
 	return (struct mtimes){.known = true,
+			       .inum = st->ino.inum,
+			       .generation = st->generation,
 			       .atime = time_ns(st->atime),
 			       .mtime = time_ns(st->mtime),
 			       .ctime = time_ns(st->ctime),
@@ -192,17 +195,11 @@ static bool time_ok(u64 was, u64 is, enum moves moves, u64 since, u64 now)
 	return is == was && moves != MUST;
 }
 
-static bool is_new(const struct mop *op)
-{
-	return op->type == MOP_CREATE || op->type == MOP_MKDIR || op->type == MOP_SYMLINK ||
-	       op->type == MOP_MKNOD || op->type == MOP_TMPFILE;
-}
-
 static const char *wrong_time(struct model *m, const struct mop *op, int n, const struct mtimes *is,
 			      u64 since, u64 now)
 {
 	const struct mtimes *was = &m->n[n].times;
-	bool born = is_new(op) && n == op->ino;
+	bool born = mop_is_new(op) && n == op->ino;
 	bool data = op->type == MOP_WRITE || op->type == MOP_TRUNCATE || op->type == MOP_FALLOCATE;
 	bool names = !data && n != op->ino;
 	enum moves mtime = MUST_NOT, ctime = MUST;
@@ -218,6 +215,8 @@ static const char *wrong_time(struct model *m, const struct mop *op, int n, cons
 		mtime = ctime = MAY;
 	if (!was->known && !born)
 		return NULL;
+	if (!born && (was->inum != is->inum || was->generation != is->generation))
+		return "number or generation";
 	if (!time_ok(was->atime, is->atime, born ? MUST : MUST_NOT, since, now))
 		return "atime";
 	if (!time_ok(was->mtime, is->mtime, born ? MUST : mtime, since, now))
@@ -303,7 +302,8 @@ static bool text_head(struct text *t, const char *path, u32 mode, u32 nlink, u64
 
 static void text_times(struct text *t, const struct mtimes *times)
 {
-	u64 v[] = {t->times, times->atime, times->mtime, times->ctime, times->btime, times->blocks};
+	u64 v[] = {t->times,	 times->atime,	times->mtime, times->ctime,
+		   times->btime, times->blocks, times->inum,  times->generation};
 
 	if (t->times)
 		t->times = times->known ? XXH3_64bits(v, sizeof(v)) : 0;
@@ -532,7 +532,7 @@ const char *mop_type_name(enum mop_type type)
 	static const char *const names[MOP_NR] = {
 		"create",  "mkdir",    "symlink",   "link",	"rename",      "unlink", "rmdir",
 		"write",   "truncate", "fallocate", "setxattr", "removexattr", "chmod",	 "mknod",
-		"tmpfile", "forget",   "fsync",	    "sync",	"wait"};
+		"tmpfile", "forget",   "fsync",	    "sync",	"wait",	       "remount"};
 
 	return type < MOP_NR ? names[type] : "?";
 }

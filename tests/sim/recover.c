@@ -150,6 +150,61 @@ static bool rec_grow_all(struct sim_recovery *rec, struct bcfs *c)
 	return ok;
 }
 
+/* ---- handles ---- */
+
+/* What a handle from before leads to: its file, or nothing. */
+static bool handle_alive(struct bcfs *c, const struct sim_handle *h)
+{
+	struct bcfs_stat st;
+
+	return !bcfs_getattr(c, (struct bcfs_ino){BCFS_ROOT_SUBVOL, h->inum}, &st) &&
+	       st.generation == h->generation && st.nlink;
+}
+
+static bool *handles_alive(struct bcfs *c, const struct sim_handles *t)
+{
+	bool *ret = calloc(max(t->nr, 1U), sizeof(*ret));
+
+	for (unsigned i = 0; i < t->nr; i++)
+		ret[i] = handle_alive(c, &t->h[i]);
+	return ret;
+}
+
+/* What was gone or lost stays so, what was there is there, whatever was made since. */
+static bool rec_handles(struct sim_recovery *rec, struct bcfs *c, const struct sim_handles *t,
+			const bool *alive)
+{
+	char msg[128];
+
+	for (unsigned i = 0; i < t->nr; i++) {
+		/* What was told behind the crash, nobody knows. */
+		if (t->h[i].pos > rec->crash_pos || handle_alive(c, &t->h[i]) == alive[i])
+			continue;
+		snprintf(msg, sizeof(msg), "number %llu, generation %u, %s",
+			 (unsigned long long)t->h[i].inum, t->h[i].generation,
+			 alive[i] ? "is gone" : "names another file now");
+		return rec_err(rec, "a handle from before the crash", -BCFS_ERR_check_cancelled,
+			       msg);
+	}
+	return true;
+}
+
+/* A file that comes, and goes again: its number is the highest, so the next mount gives it out. */
+static bool rec_passing(struct sim_recovery *rec, struct bcfs *c, struct sim_handle *ret)
+{
+	const struct bcfs_cred cred = {0};
+	struct bcfs_stat st;
+
+	if (!rec_err(rec, "create",
+		     bcfs_mknod(c, bcfs_root(c), "zy", S_IFREG | 0644, 0, 0, &cred, &st), ""))
+		return false;
+	*ret = (struct sim_handle){.inum = st.ino.inum, .generation = st.generation};
+	if (!rec_err(rec, "unlink", bcfs_unlink(c, bcfs_root(c), "zy"), ""))
+		return false;
+	bcfs_forget(c, st.ino, 1);
+	return true;
+}
+
 /* A few operations more than survived the crash. */
 static bool rec_more_ops(struct sim_recovery *rec, struct bcfs *c)
 {
@@ -171,7 +226,7 @@ static bool rec_more_ops(struct sim_recovery *rec, struct bcfs *c)
 }
 
 /* Make a file, or take it away again. */
-static int toggle_file(struct bcfs *c, const char *name, bool dir)
+static int toggle_file(struct sim_recovery *rec, struct bcfs *c, const char *name, bool dir)
 {
 	const struct bcfs_cred cred = {0};
 	struct bcfs_stat st;
@@ -190,6 +245,10 @@ static int toggle_file(struct bcfs *c, const char *name, bool dir)
 	s64 n = dir ? 0 : bcfs_write(c, st.ino, 0, buf, sizeof(buf), 0);
 
 	bcfs_forget(c, st.ino, 1);
+	struct sim_handle h = {st.ino.inum, st.generation, sim_bdev_log_len(rec->bdev)};
+
+	if (!sim_handles_add(rec->handles, &h))
+		return -BCFS_ERR_inum_taken;
 	return (int)min_t(s64, n, 0);
 }
 
@@ -199,14 +258,14 @@ static bool rec_again(struct sim_recovery *rec, struct bcfs *c)
 	int err;
 
 	snprintf(name, sizeof(name), "turn-%u", rec->turn % 7);
-	if (!rec_err(rec, "a change", toggle_file(c, name, false), "") ||
+	if (!rec_err(rec, "a change", toggle_file(rec, c, name, false), "") ||
 	    !rec_err(rec, "sync", bcfs_sync(c), ""))
 		return false;
 	rec->synced_pos = sim_bdev_log_len(rec->bdev);
 	rec->then[0] = fs_text(c, &err);
 	if (!rec_err(rec, "reading the tree", err, ""))
 		return false;
-	if (!rec_err(rec, "a second change", toggle_file(c, "dir", true), ""))
+	if (!rec_err(rec, "a second change", toggle_file(rec, c, "dir", true), ""))
 		return false;
 	env_sleep_ns(rec->env, rec->turn % 3 * ENV_NSEC_PER_SEC);
 	rec->then[1] = fs_text(c, &err);
@@ -258,10 +317,50 @@ static bool rec_offline(struct sim_recovery *rec)
 	return true;
 }
 
+/* Used, closed, opened, and used again: what is in it and what its files are known by stay. */
+static bool rec_more(struct sim_recovery *rec, struct core **core)
+{
+	const struct sim_handles *old = &rec->run->handles;
+	bool *alive = handles_alive(&(*core)->fs, old), ok = false;
+	char *text = NULL, *again = NULL;
+	struct sim_handle a, b;
+	int err;
+
+	if (!rec_more_ops(rec, &(*core)->fs) || !rec_passing(rec, &(*core)->fs, &a) ||
+	    !rec_handles(rec, &(*core)->fs, old, alive))
+		goto out;
+	text = fs_text(&(*core)->fs, &err);
+	if (!rec_err(rec, "reading the tree after more operations", err, text))
+		goto out;
+	err = core_close(*core);
+	*core = NULL;
+	if (!rec_err(rec, "close", err, "") || !rec_open(rec, core))
+		goto out;
+	again = fs_text(&(*core)->fs, &err);
+	if (!rec_err(rec, "reading the tree after a clean close", err, again))
+		goto out;
+	ok = !strcmp(text, again) || rec_err(rec, "a clean close and opening",
+					     -BCFS_ERR_check_cancelled, "the tree changed");
+	ok = ok && rec_passing(rec, &(*core)->fs, &b) && rec_handles(rec, &(*core)->fs, old, alive);
+	if (ok && a.inum == b.inum && a.generation == b.generation)
+		ok = rec_err(rec, "a new file", -BCFS_ERR_check_cancelled,
+			     "has the number and generation of one in the last mount");
+	ok = ok && rec_check(rec, *core);
+	if (ok && rec->offline) {
+		err = core_close(*core);
+		*core = NULL;
+		ok = rec_err(rec, "close", err, "") && rec_offline(rec);
+	}
+out:
+	free(text);
+	free(again);
+	free(alive);
+	return ok;
+}
+
 static bool rec_steps(struct sim_recovery *rec)
 {
 	struct core *core = NULL;
-	char *text = NULL, *again = NULL;
 	bool ok = false;
 	int err;
 
@@ -274,36 +373,8 @@ static bool rec_steps(struct sim_recovery *rec)
 		goto out;
 	if (rec->counters)
 		bcfs_counters(&core->fs, add_recovery_counter, rec->counters);
-	if (!rec->more) {
-		ok = !rec->again || rec_again(rec, &core->fs);
-		goto out;
-	}
-	if (!rec_more_ops(rec, &core->fs))
-		goto out;
-	text = fs_text(&core->fs, &err);
-	if (!rec_err(rec, "reading the tree after more operations", err, text))
-		goto out;
-	err = core_close(core);
-	core = NULL;
-	if (!rec_err(rec, "close", err, "") || !rec_open(rec, &core))
-		goto out;
-	again = fs_text(&core->fs, &err);
-	if (!rec_err(rec, "reading the tree after a clean close", err, again))
-		goto out;
-	if (strcmp(text, again)) {
-		rec_err(rec, "a clean close and opening", -BCFS_ERR_check_cancelled,
-			"the tree changed");
-		goto out;
-	}
-	ok = rec_check(rec, core);
-	if (ok && rec->offline) {
-		err = core_close(core);
-		core = NULL;
-		ok = rec_err(rec, "close", err, "") && rec_offline(rec);
-	}
+	ok = rec->more ? rec_more(rec, &core) : !rec->again || rec_again(rec, &core->fs);
 out:
-	free(text);
-	free(again);
 	if (core)
 		core_abort(core);
 	return ok;

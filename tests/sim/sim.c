@@ -125,6 +125,15 @@ static void add_counter(void *arg, const char *name, uint64_t value)
 
 /* ---- states ---- */
 
+/*
+ * With eager events (env_sim.h) the clock jumps, as far as it likes, while threads have work to do:
+ * then only what the client slept counts, which it does in short pieces.
+ */
+static u64 clock_ns(const struct sim_run *r)
+{
+	return r->cfg.eager ? r->slept_ns : env_mono_ns(r->env);
+}
+
 static void state_add(struct sim_run *r, u64 hash, u64 times, char *text, u64 begin_pos)
 {
 	const struct sim_state *last = r->nr_states ? &r->state[r->nr_states - 1] : NULL;
@@ -136,7 +145,8 @@ static void state_add(struct sim_run *r, u64 hash, u64 times, char *text, u64 be
 						      .times = times,
 						      .text = text,
 						      .op = r->nr_ops,
-						      .begin_pos = begin_pos};
+						      .begin_pos = begin_pos,
+						      .done_ns = clock_ns(r)};
 }
 
 void sim_run_add_state(struct sim_run *r, u64 begin_pos)
@@ -147,10 +157,44 @@ void sim_run_add_state(struct sim_run *r, u64 begin_pos)
 	state_add(r, text_hash(text), times, text, begin_pos);
 }
 
-void sim_run_add_floor(struct sim_run *r, u32 state)
+static void floor_add(struct sim_run *r, u32 state, bool by_clock)
 {
 	r->floor = grow(r->floor, r->nr_floors, &r->max_floors, sizeof(r->floor[0]));
-	r->floor[r->nr_floors++] = (struct sim_floor){sim_bdev_log_len(r->bdev), state};
+	r->floor[r->nr_floors++] = (struct sim_floor){sim_bdev_log_len(r->bdev), state, by_clock};
+}
+
+void sim_run_add_part(struct sim_run *r, u64 hash, u64 begin_pos)
+{
+	state_add(r, hash, 0, NULL, begin_pos);
+}
+
+void sim_run_add_floor(struct sim_run *r, u32 state)
+{
+	floor_add(r, state, false);
+}
+
+u64 sim_clock_bound_ns(const struct sim_cfg *cfg)
+{
+	/* A flush is one in front of the entry, its write, and one behind it. */
+	u64 us = 4ULL * (cfg->latency_us + 2ULL * cfg->flush_latency_us);
+	u64 ms = cfg->flush_delay_ms + 100 + (cfg->stall_ppm ? 4ULL * cfg->stall_ms : 0) +
+		 (cfg->eager ? 200 : 0);
+
+	return us * 1000 + ms * ENV_NSEC_PER_MSEC;
+}
+
+/* Time has passed: what is old enough is durable. Not with faults, which may delay it. */
+static void clock_floor(struct sim_run *r)
+{
+	u64 now = clock_ns(r), bound = sim_clock_bound_ns(&r->cfg);
+	u32 i = r->nr_states;
+
+	if (r->cfg.fault != SIM_FAULT_NR)
+		return;
+	while (i && r->state[i - 1].done_ns + bound > now)
+		i--;
+	if (i && i - 1 > (r->nr_floors ? r->floor[r->nr_floors - 1].state : 0))
+		floor_add(r, i - 1, true);
 }
 
 u32 sim_run_floor(const struct sim_run *r, u64 pos)
@@ -266,14 +310,44 @@ void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int r
 	      err_str(ret), r->state[r->nr_states - 1].text);
 }
 
+bool sim_handles_add(struct sim_handles *t, const struct sim_handle *h)
+{
+	for (unsigned i = 0; i < t->nr; i++)
+		if (t->h[i].inum == h->inum && t->h[i].generation == h->generation)
+			return false;
+	t->h = grow(t->h, t->nr, &t->max, sizeof(t->h[0]));
+	t->h[t->nr++] = *h;
+	return true;
+}
+
+void sim_handles_crash(struct sim_handles *t, unsigned first, u64 pos)
+{
+	while (t->nr > first && t->h[t->nr - 1].pos > pos)
+		t->nr--;
+}
+
+static void note_handle(struct sim_run *r, const struct mop *op)
+{
+	const struct mtimes *t = op->ino >= 0 ? &r->m.n[op->ino].times : NULL;
+	struct sim_handle h;
+
+	if (!mop_is_new(op) || !t->known)
+		return;
+	h = (struct sim_handle){t->inum, t->generation, sim_bdev_log_len(r->bdev)};
+	check(r, sim_handles_add(&r->handles, &h),
+	      "operation %u: number %llu with generation %u has named another file before",
+	      r->nr_ops, (unsigned long long)h.inum, h.generation);
+}
+
 void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin)
 {
 	add_steps(r, op, begin);
 	apply(r, op, UINT64_MAX, r->op_since);
+	note_handle(r, op);
 	if (mop_changes(op))
 		sim_run_add_state(r, begin);
 	/* An fsync is one of everything, whatever has changed its file. */
-	if (op->type == MOP_SYNC || op->type == MOP_FSYNC)
+	if (op->type == MOP_SYNC || op->type == MOP_FSYNC || op->type == MOP_REMOUNT)
 		sim_run_add_floor(r, r->nr_states - 1);
 }
 
@@ -407,14 +481,28 @@ static void mark_window(struct sim_run *r, u8 mark)
 
 /* ---- one by one ---- */
 
+/* Not where the opening may fail: with a fault, or at the end of space (doc/design.md, known gaps).
+ */
+static bool may_remount(const struct sim_cfg *cfg)
+{
+	return cfg->fault == SIM_FAULT_NR && !cfg->ballast && !cfg->plain;
+}
+
 static bool next_drawn(struct sim_run *r, struct mop *op)
 {
 	if (r->nr_ops == r->cfg.prefill + r->cfg.ops)
 		return false;
-	while (!model_gen(&r->m, op))
-		;
+	if (may_remount(&r->cfg) && trand_below(&r->idle_rng, 30) == 0)
+		*op = (struct mop){.type = MOP_REMOUNT, .ino = -1};
+	else
+		while (!model_gen(&r->m, op))
+			;
 	if (trand_below(&r->rng, 5) == 0)
 		op->sleep_ns = trand_below(&r->rng, 400) * ENV_NSEC_PER_MSEC;
+	/* Now and then nothing is asked for so long that the clock alone makes all durable. */
+	if (!r->cfg.plain && trand_below(&r->idle_rng, 16) == 0)
+		op->sleep_ns = sim_clock_bound_ns(&r->cfg) +
+			       trand_below(&r->idle_rng, 1000) * ENV_NSEC_PER_MSEC;
 	op->mark = r->nr_ops < r->cfg.prefill ? SIM_MARK_PREFILL : 0;
 	return true;
 }
@@ -438,6 +526,24 @@ static void note_op(struct sim_run *r, const struct mop *op)
 		rep->beat++;
 }
 
+/* The counters of what is closed are gone with it. */
+static int remount(struct sim_run *r)
+{
+	struct core_opts co = sim_core_opts(&r->cfg);
+	char msg[CORE_MSG_SIZE] = "";
+	int ret;
+
+	bcfs_counters(&r->core->fs, add_counter, r->counters);
+	ret = core_close(r->core);
+	check(r, !ret, "operation %u, close: %s", r->nr_ops, err_str(ret));
+	ret = core_open_on(r->env, r->bdev, &co, sim_log_line, &r->cfg, &r->core, msg, sizeof(msg));
+	check(r, !ret, "operation %u, open: %s (%s)", r->nr_ops, err_str(ret), msg);
+	return 0;
+}
+
+/* The clock may jump to the end of a sleep though there is work to do: not so far at once. */
+#define SLEEP_SLICE_NS (20ULL * ENV_NSEC_PER_MSEC)
+
 static void one_op(struct sim_run *r, const struct mop *op)
 {
 	u64 begin, cut;
@@ -449,7 +555,8 @@ static void one_op(struct sim_run *r, const struct mop *op)
 	begin = sim_bdev_log_len(r->bdev);
 	note_op(r, op);
 	r->op_since = r->cfg.fault == SIM_FAULT_NR ? env_real_ns(r->env) : 0;
-	ret = model_exec(&r->m, &r->core->fs, op, &cut);
+	cut = UINT64_MAX;
+	ret = op->type == MOP_REMOUNT ? remount(r) : model_exec(&r->m, &r->core->fs, op, &cut);
 	mop_print(op, what, sizeof(what));
 	if (getenv("BCFS_SIM_LOG"))
 		fprintf(stderr, "op %u at %llu: %s: %s\n", r->nr_ops, (unsigned long long)begin,
@@ -464,8 +571,12 @@ static void one_op(struct sim_run *r, const struct mop *op)
 	r->op_since = 0;
 	r->nr_ops++;
 	env_sim_progress(r->env);
-	if (op->sleep_ns)
-		env_sleep_ns(r->env, op->sleep_ns);
+	for (u64 left = op->sleep_ns, slice; left; left -= slice) {
+		slice = min(left, SLEEP_SLICE_NS);
+		env_sleep_ns(r->env, slice);
+		r->slept_ns += slice;
+	}
+	clock_floor(r);
 }
 
 /* What came before is durable, and the log begins here. */
@@ -618,6 +729,7 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 	r->counters = counters;
 	r->rng = cfg->seed ^ 0x5bd1e995;
 	r->bulk_rng = r->rng + 1;
+	r->idle_rng = r->rng + 2;
 	if (cfg->report) {
 		cfg->report->cfg = *cfg;
 		cfg->report->nr_ops = 0;
@@ -644,6 +756,7 @@ void sim_run_free(struct sim_run *r)
 		free(r->state[i].text);
 	free(r->state);
 	free(r->floor);
+	free(r->handles.h);
 	free(r->window);
 	free(r->bulk);
 	free(r->op);

@@ -32,6 +32,7 @@ struct sim_cfg {
 	u32 latency_us, flush_latency_us; /* at most; 0: the device's own */
 	u32 flush_delay_ms;
 	bool discard;
+	bool plain; /* no long pauses, no remounts */
 	unsigned ops, prefill;
 	unsigned bulk;	  /* files of no interest, that fill nodes */
 	bool ballast;	  /* a file of no interest, that leaves little space */
@@ -54,14 +55,16 @@ struct sim_state {
 	u64 hash;
 	u64 times;     /* a hash of times and blocks; 0: not known */
 	u64 begin_pos; /* of the log, when the operation that led here began */
+	u64 done_ns;   /* by the clock of the oracle, when it had been */
 	u32 op;
 	char *text; /* NULL for a part */
 };
 
-/* At a position of the log, a state was known durable. */
+/* At a position of the log, a state was known durable: it was synced, or it is old enough. */
 struct sim_floor {
 	u64 pos;
 	u32 state;
+	bool by_clock;
 };
 
 #define SIM_COUNTERS_MAX 512
@@ -76,6 +79,26 @@ struct sim_counters {
 
 void sim_counters_add(struct sim_counters *t, const char *name, u64 value);
 u64 sim_counter(const struct sim_counters *t, const char *name);
+
+/*
+ * What NFS and others know files by: a pair that has named a file never names another, whatever
+ * was removed, closed or lost in a crash meanwhile.
+ */
+struct sim_handle {
+	u64 inum;
+	u32 generation;
+	u64 pos; /* of the log, when it was told */
+};
+
+struct sim_handles {
+	struct sim_handle *h;
+	unsigned nr, max;
+};
+
+/* False: it is there already. */
+bool sim_handles_add(struct sim_handles *t, const struct sim_handle *h);
+/* Of those from @first on, what was not told yet at pos never was. */
+void sim_handles_crash(struct sim_handles *t, unsigned first, u64 pos);
 
 /* A crash: where, and what survives it. */
 struct sim_place {
@@ -110,7 +133,7 @@ struct sim_run {
 	struct model m;
 	struct core *core;
 	u64 first_pos; /* after mkfs */
-	u64 rng, bulk_rng;
+	u64 rng, bulk_rng, idle_rng;
 	u64 run_hash; /* of every scheduling decision and of all that was asked of the device */
 	struct mop *op;
 	unsigned nr_ops, max_ops;
@@ -118,8 +141,10 @@ struct sim_run {
 	unsigned nr_states, max_states;
 	struct sim_floor *floor;
 	unsigned nr_floors, max_floors;
-	struct sim_window *window; /* the whole run, if none was marked */
+	struct sim_handles handles; /* of all files that were ever made in the tree */
+	struct sim_window *window;  /* the whole run, if none was marked */
 	unsigned nr_windows, max_windows;
+	u64 slept_ns; /* between operations */
 	u64 op_since; /* ns since 1970, when the operation under way began; 0: not known */
 	u64 *bulk;    /* inode numbers */
 	unsigned nr_bulk;
@@ -140,10 +165,19 @@ const struct sim_state *sim_run_find_times(struct sim_run *r, u64 pos, u64 hash,
 u32 sim_run_floor(const struct sim_run *r, u64 pos);
 
 /*
+ * The promise of the clock: what was done so long ago (ns) is durable, though nobody asked for it.
+ * It is the flush delay and, since the journal writes one flush after the other, the time that the
+ * device and stalled threads may take for the one under way and for the one that is due.
+ */
+u64 sim_clock_bound_ns(const struct sim_cfg *cfg);
+
+/*
  * For who makes a run by himself: the tree of the model is a state now; a state is durable now; an
  * operation that began at that position was done (the model takes it over), or failed with ret.
  */
 void sim_run_add_state(struct sim_run *r, u64 begin_pos);
+/* Only by the hash of its text: on the way of an operation, or of several at once. */
+void sim_run_add_part(struct sim_run *r, u64 hash, u64 begin_pos);
 void sim_run_add_floor(struct sim_run *r, u32 state);
 void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin);
 void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int ret);
@@ -166,7 +200,8 @@ struct sim_recovery {
 	 * kept.
 	 */
 	bool again;
-	unsigned turn; /* which */
+	unsigned turn;		     /* which */
+	struct sim_handles *handles; /* of the history so far, with again: it goes on */
 	u64 synced_pos;
 	char *then[2]; /* the tree when synced, and at the end */
 	/* Found. */

@@ -350,9 +350,9 @@ static void writes_main(struct fsx *fx, void *arg)
 
 	make(fx);
 	core = reopen(fx, BCFS_ON_ERROR_RO, &h);
-	sim_bdev_arm(fx->bdev, SIM_FAULT_FLUSH_ERROR, 1, true);
 	ret = bcfs_mknod(&core->fs, bcfs_root(&core->fs), "lost", S_IFREG, 0, 0, &root_cred, &st);
 	fsx_assert(!ret, "%s", err_str(ret));
+	sim_bdev_arm(fx->bdev, SIM_FAULT_FLUSH_ERROR, 1, true);
 	fsx_assert(bcfs_sync(&core->fs), "sync");
 	fsx_assert(strstr(h.all, "the journal cannot be written"), "\"%s\"", h.all);
 	fsx_assert(bcfs_is_read_only(&core->fs), "not read-only");
