@@ -61,7 +61,8 @@ const struct sim_mode *crash_modes(unsigned *nr);
 void crash_run(const struct sim_mode *mode, u64 unit, struct sim_work *w);
 /* The hash of a run, without any crash. */
 u64 crash_run_hash(const struct sim_mode *mode, u64 unit, struct sim_work *w);
-const struct sim_mode *ace_modes(unsigned *nr); /* ace.c */
+const struct sim_mode *ace_modes(unsigned *nr);	    /* ace.c */
+const struct sim_mode *clients_modes(unsigned *nr); /* clients.c */
 
 struct explore;
 

@@ -76,7 +76,8 @@ static double scale(void)
 
 static const struct sim_mode *find_mode(const char *name)
 {
-	const struct sim_mode *(*const tables[])(unsigned *) = {crash_modes, ace_modes};
+	const struct sim_mode *(*const tables[])(unsigned *) = {crash_modes, ace_modes,
+								clients_modes};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
 		unsigned nr;
@@ -91,7 +92,8 @@ static const struct sim_mode *find_mode(const char *name)
 
 static void print_modes(FILE *f)
 {
-	const struct sim_mode *(*const tables[])(unsigned *) = {crash_modes, ace_modes};
+	const struct sim_mode *(*const tables[])(unsigned *) = {crash_modes, ace_modes,
+								clients_modes};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
 		unsigned nr;
