@@ -176,6 +176,8 @@ void sim_bdev_set_flush_lies(struct bdev *bdev, bool lies);
 void sim_bdev_watch_life(struct bdev *bdev, u64 offset, u64 len);
 /* The same call as bdev_end_life(). */
 void sim_bdev_end_life(struct bdev *bdev, u64 offset, u64 len, bool durable);
+/* All lives are forgotten, and the log is reset: the device is for somebody else to fill. */
+void sim_bdev_forget_lives(struct bdev *bdev);
 /*
  * @to began with @from's image of a crash at @pos: what was written there in the lives that went on
  * then, and survived, counts as written. False when pos was forgotten.

@@ -219,6 +219,18 @@ void sim_watch_exit(struct sim_bdev *d)
 	free(d->ended);
 }
 
+void sim_bdev_forget_lives(struct bdev *bdev)
+{
+	struct sim_bdev *d = to_sim(bdev);
+
+	free(d->watched);
+	free(d->written);
+	free(d->ended);
+	d->watched = d->written = d->ended = NULL;
+	d->nr_ends = 0;
+	sim_bdev_log_reset(bdev);
+}
+
 u64 sim_bdev_violations(struct bdev *bdev)
 {
 	return to_sim(bdev)->nr_violations;

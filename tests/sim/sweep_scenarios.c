@@ -413,9 +413,8 @@ static void mkfs_verify(struct sweep *w)
 	sweep_check(w, !w->ret || w->sh->this_struck, "mkfs failed with no fault");
 	sim_run_add_state(&w->r, 0);
 	sim_run_add_floor(&w->r, 0);
-	sim_bdev_log_reset(w->r.bdev);
+	sim_bdev_forget_lives(w->r.bdev); /* the second mkfs writes over the first */
 	w->r.first_pos = sim_bdev_log_len(w->r.bdev);
-	env_set_log(w->r.env, NULL, NULL); /* the second mkfs writes over the first */
 	int ret = env_sim_run(w->r.env, mkfs_again, w);
 	sweep_check(w, !ret, "the simulation ended with %s", err_str(ret));
 	sweep_check(w, !w->ret, "after all it cannot be closed: %s", err_str(w->ret));
