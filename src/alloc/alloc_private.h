@@ -133,6 +133,7 @@ struct alloc_fs {
 	u64 unused_cursor;	  /* invariant 2; read without */
 	u64 rounds, rounds_freed; /* rounds of discards; buckets they freed */
 	u32 nr_waiting;		  /* allocations that wait for a round; read without */
+	int rounds_err;		  /* why the last attempt failed, unless for want of space */
 	bool worker_stop;	  /* read without */
 	bool worker_runs;	  /* atomic: there is a thread for it */
 	bool worker_kick;
@@ -259,6 +260,9 @@ bool alloc_short_of_space(struct alloc_fs *a);
 int alloc_fill_ready(struct alloc_fs *a, u32 *ret_found);
 /* Wait for discards; false: nothing to be hoped for. No locks held. */
 bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush);
+/* There is no hope: the error for it. Of the device's, if nothing can be made free because of it.
+ */
+int alloc_no_space(struct alloc_fs *a);
 /* An OPEN row for the write point (its lock held): 0, or what is missing. */
 enum alloc_take {
 	ALLOC_TAKE_OK,

@@ -77,8 +77,7 @@ int alloc_btree_nodes_alloc(struct alloc_fs *a, unsigned flags, unsigned nr,
 			break;
 		watermark = ALLOC_WATERMARK_last;
 	}
-	alloc_count(&a->counters.nospc);
-	return -BCFS_ERR_nospc;
+	return alloc_no_space(a);
 }
 
 void alloc_btree_node_used(struct alloc_fs *a, const struct bcfs_extent_ptr *ptr)

@@ -238,6 +238,15 @@ static int discard_all(struct alloc_fs *a, struct btree_trans *trans, u64 *freed
 	return ret;
 }
 
+/* One that found no place for its own nodes is had again, when others gave theirs back. */
+static void note_round(struct alloc_fs *a, int ret)
+{
+	if (ret == -BCFS_ERR_nospc)
+		return;
+	a->rounds++;
+	a->rounds_err = ret;
+}
+
 int alloc_discard_round(struct alloc_fs *a, u64 *ret_freed, u64 *ret_need_seq)
 {
 	u64 self = env_thread_self_id(a->env) + 1, freed = 0, need = 0;
@@ -258,8 +267,7 @@ int alloc_discard_round(struct alloc_fs *a, u64 *ret_freed, u64 *ret_need_seq)
 	env_mutex_unlock(&a->discard_lock);
 
 	env_mutex_lock(&a->lock);
-	/* One that found no place for its own nodes is had again, when others gave theirs back. */
-	a->rounds += ret != -BCFS_ERR_nospc;
+	note_round(a, ret);
 	a->rounds_freed += freed;
 	env_cond_broadcast(&a->freed);
 	env_mutex_unlock(&a->lock);
@@ -412,7 +420,7 @@ void alloc_worker(void *arg)
 						    "freeing empty buckets: %s", err_str(ret));
 			/* Those who wait must not wait for ever. */
 			env_mutex_lock(&a->lock);
-			a->rounds += ret != -BCFS_ERR_nospc;
+			note_round(a, ret);
 			env_cond_broadcast(&a->freed);
 			env_mutex_unlock(&a->lock);
 			/* It is kicked, by its own attempt if by nobody else. */

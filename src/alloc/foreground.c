@@ -295,6 +295,17 @@ bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush)
 	return hope;
 }
 
+int alloc_no_space(struct alloc_fs *a)
+{
+	int err;
+
+	env_mutex_lock(&a->lock);
+	err = a->rounds_err;
+	env_mutex_unlock(&a->lock);
+	alloc_count(&a->counters.nospc);
+	return err && alloc_discards_pending(a) ? err : -BCFS_ERR_nospc;
+}
+
 /* ---- write points ---- */
 
 enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum bcfs_data_type type,
@@ -400,8 +411,7 @@ int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_
 		if (!alloc_wait_for_space(a, true))
 			break;
 	}
-	alloc_count(&a->counters.nospc);
-	return -BCFS_ERR_nospc;
+	return alloc_no_space(a);
 }
 
 void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s)
