@@ -30,13 +30,13 @@ from concurrent.futures import ThreadPoolExecutor
 # with the seconds of processor time that each takes without a bug. Many times that is allowed, so
 # that a machine with other work to do does not count as a bug.
 SUITES = {
-    "crash-short": 6,
+    "crash-short": 9,
     "fs-names": 1, "core-names": 1, "journal": 1, "journal-crash": 1, "jset": 1, "sb_copies": 1,
     "btree-model": 2, "btree-snapshots": 1, "snapshot-filter": 1, "alloc-fs": 1, "alloc-free": 2,
     "alloc-entries": 1, "data-model": 2, "data-encode": 1, "fs-inode": 1, "fs-crash": 1,
     "core-crash": 1, "btree-bset_fuzz": 1, "btree-walk": 2, "btree-faults": 3, "sb_fuzz": 2,
     "core-threads": 2, "journal-threads": 2,
-    "crash-restarts": 3, "crash-again": 4, "crash-evict-faults": 6, "crash-evict": 8,
+    "crash-clients": 5, "crash-restarts": 3, "crash-again": 5, "crash-evict-faults": 6, "crash-evict": 8,
     "crash-flips": 5, "crash-damage": 6, "crash-full": 10, "crash-faults": 10, "crash-long": 20,
     "btree-threads": 4, "journal-reserve": 5, "btree-bkey_pack": 7, "btree-bset_model": 9,
     "crash-ace1": 10, "sweep-io": 30, "sweep-nomem": 30, "crash-ace2": 60,
