@@ -425,7 +425,7 @@ int core_close(struct core *c)
 	ret = fs_stop(&c->fs);
 	alloc_fs_stop(c->fs.alloc);
 	btree_fs_stop(c->fs.btree);
-	int err = journal_stop(c->fs.journal, carried, &seq);
+	int err = core_cause(c, journal_stop(c->fs.journal, carried, &seq));
 	ret = err ?: ret;
 	int rec = core_record_errors(c);
 	ret = ret ?: rec;

@@ -79,6 +79,8 @@ bool env_inject_slow(struct env *env, const char *point)
 	if (strike && p->fatal)
 		raise(SIGKILL);
 	pthread_mutex_unlock(&t->lock);
+	if (env->sim)
+		sim_preempt(env->sim);
 	return strike;
 }
 

@@ -25,6 +25,7 @@
 #define CALLS_MAX   4 /* of one client, in a round */
 #define FILES_MAX   20
 #define NAMES	    4
+#define FOCUS	    3 /* directories, and files, of a round */
 #define FILE_MAX    8192U
 
 enum call_kind { CALL_DO, CALL_LOOKUP, CALL_READ };
@@ -58,9 +59,12 @@ struct clients {
 	struct sim_run *r;
 	u64 rng, count;
 	unsigned rounds;
+	unsigned begun;
 	struct client c[CLIENTS_MAX];
 	unsigned nr;
-	bool taken[M_INOS]; /* inodes of the model that this round may make */
+	int dir[FOCUS], file[FOCUS]; /* the round's */
+	u32 kinds;		     /* of calls in it: bits */
+	bool taken[M_INOS];	     /* inodes of the model that this round may make */
 	/* The search. */
 	u64 want, want_ents, begin;
 	struct model *found;
@@ -75,7 +79,16 @@ static u64 rnd(struct clients *a, u64 limit)
 	return trand_below(&a->rng, limit);
 }
 
+/* Of the round's few, if there is one that has a name. */
 static int pick(struct clients *a, u32 type)
+{
+	int n = type == S_IFDIR ? a->dir[rnd(a, FOCUS)] : a->file[rnd(a, FOCUS)];
+
+	return n;
+}
+
+/* Any that has a name; -1: none. */
+static int pick_any(struct clients *a, u32 type)
 {
 	const struct model *m = &a->r->m;
 
@@ -88,6 +101,18 @@ static int pick(struct clients *a, u32 type)
 	return type == S_IFDIR ? 0 : -1;
 }
 
+/* More often one that is there. */
+static unsigned pick_name(struct clients *a, int dir)
+{
+	for (unsigned i = 0; i < 6 && rnd(a, 4); i++) {
+		unsigned n = (unsigned)rnd(a, NAMES);
+
+		if (a->r->m.n[dir].ents[n])
+			return n;
+	}
+	return (unsigned)rnd(a, NAMES);
+}
+
 static int new_ino(struct clients *a)
 {
 	for (int i = 1; i < FILES_MAX; i++)
@@ -96,6 +121,19 @@ static int new_ino(struct clients *a)
 			return i;
 		}
 	return -1;
+}
+
+/* A directory of the round goes into another. */
+static void draw_move(struct clients *a, struct mop *op)
+{
+	const struct model *m = &a->r->m;
+	int n = pick(a, S_IFDIR), parent = m->n[n].parent;
+
+	for (unsigned i = 0; n && i < NAMES; i++)
+		if (m->n[parent].ents[i] == n + 1) {
+			op->dir = parent;
+			op->name = i;
+		}
 }
 
 static void draw_data(struct clients *a, struct mop *op)
@@ -126,15 +164,20 @@ static bool draw(struct clients *a, struct call *c)
 	};
 	static const u32 flags[] = {0, 0, 0, BCFS_RENAME_EXCHANGE, BCFS_RENAME_NOREPLACE};
 	struct mop *op = &c->op;
-	unsigned at = (unsigned)rnd(a, 42), i = 0;
+	unsigned total = 0, at, i = 0;
 
-	while (at >= table[i].weight)
-		at -= table[i++].weight;
+	for (unsigned t = 0; t < ARRAY_SIZE(table); t++)
+		total += a->kinds & 1U << t ? table[t].weight : 0;
+	if (!total)
+		a->kinds = UINT32_MAX;
+	at = (unsigned)rnd(a, total ?: 42);
+	for (; !(a->kinds & 1U << i) || at >= table[i].weight; i++)
+		at -= a->kinds & 1U << i ? table[i].weight : 0;
 	*c = (struct call){.kind = table[i].kind};
 	*op = (struct mop){.type = table[i].type, .ino = -1, .flags = 0640};
-	op->name = (unsigned)rnd(a, NAMES);
 	if (c->kind == CALL_LOOKUP || (c->kind == CALL_DO && op->type <= MOP_RMDIR))
 		op->dir = pick(a, S_IFDIR);
+	op->name = pick_name(a, op->dir);
 	if (c->kind == CALL_LOOKUP)
 		return true;
 	if (c->kind == CALL_READ) {
@@ -151,7 +194,9 @@ static bool draw(struct clients *a, struct call *c)
 		return op->ino >= 0;
 	case MOP_RENAME:
 		op->dir2 = pick(a, S_IFDIR);
-		op->name2 = (unsigned)rnd(a, NAMES);
+		op->name2 = pick_name(a, op->dir2);
+		if (rnd(a, 2))
+			draw_move(a, op);
 		op->flags = flags[rnd(a, ARRAY_SIZE(flags))];
 		return true;
 	case MOP_WRITE:
@@ -176,6 +221,12 @@ static bool draw(struct clients *a, struct call *c)
 static void draw_round(struct clients *a)
 {
 	memset(a->taken, 0, sizeof(a->taken));
+	/* Few places, and some of the kinds of calls: so they meet. */
+	for (unsigned i = 0; i < FOCUS; i++) {
+		a->dir[i] = pick_any(a, S_IFDIR);
+		a->file[i] = pick_any(a, S_IFREG);
+	}
+	a->kinds = rnd(a, 4) ? (u32)trand_u64(&a->rng) : UINT32_MAX;
 	a->nr = 2 + (unsigned)rnd(a, CLIENTS_MAX - 1);
 	for (unsigned i = 0; i < a->nr; i++) {
 		struct client *c = &a->c[i];
@@ -183,8 +234,9 @@ static void draw_round(struct clients *a)
 		c->all = a;
 		c->nr = 1 + (unsigned)rnd(a, a->nr == 2 ? CALLS_MAX : CALLS_MAX - 1);
 		for (unsigned j = 0; j < c->nr; j++)
+			/* There may be nothing that these kinds can be done to. */
 			while (!draw(a, &c->call[j]))
-				;
+				a->kinds |= 1U << rnd(a, 12);
 	}
 }
 
@@ -289,7 +341,7 @@ static int note_ent(void *arg, const struct bcfs_dir_entry *e)
 {
 	struct ents *t = arg;
 
-	if (!strcmp(e->name, ".") || !strcmp(e->name, ".."))
+	if (!strcmp(e->name, ".") || !strcmp(e->name, "..") || !strcmp(e->name, M_BULK_DIR))
 		return 0;
 	t->sum += ent_hash(t->dir[t->at].inum, e->name, e->ino.inum);
 	if (S_ISDIR((u32)e->type << 12) && t->nr < ARRAY_SIZE(t->dir))
@@ -518,10 +570,64 @@ static void one_round(struct clients *a)
 	model_free(&r->m);
 	r->m = *a->found;
 	free(a->found);
+	/* The order of the calls, of which there may be several, says nothing of times. */
+	for (unsigned n = 0; n < M_INOS; n++)
+		r->m.n[n].times.known = false;
 	sim_run_add_state(r, a->begin);
 	note_handles(a);
 	forget_gone(a);
 	a->rounds++;
+}
+
+/* ---- the beginning ---- */
+
+/*
+ * A few directories, and between them files of no interest: what lies in one node is locked by one
+ * at a time, so what clients meet at has to lie in several.
+ */
+#define DIRS	  4
+#define GAP_FILES 32
+
+static void make_gap(struct clients *a, struct bcfs_ino bulk, unsigned i)
+{
+	const struct bcfs_cred cred = {0};
+	struct bcfs *fs = &a->r->core->fs;
+	struct bcfs_stat dir, st;
+	char name[32];
+	int ret;
+
+	snprintf(name, sizeof(name), "gap-%u", i);
+	ret = bcfs_mkdir(fs, bulk, name, 0700, &cred, &dir);
+	for (unsigned f = 0; !ret && f < GAP_FILES; f++) {
+		snprintf(name, sizeof(name), "a file of no interest %u", f);
+		ret = bcfs_mknod(fs, dir.ino, name, S_IFREG | 0600, 0, 0, &cred, &st);
+		if (!ret)
+			bcfs_forget(fs, st.ino, 1);
+	}
+	if (ret)
+		sim_fail(a->r, "a gap: %s", err_str(ret));
+	bcfs_forget(fs, dir.ino, 1);
+}
+
+static void make_dirs(struct clients *a)
+{
+	const struct bcfs_cred cred = {0};
+	struct sim_run *r = a->r;
+	struct bcfs_stat bulk;
+	u64 begin = sim_bdev_log_len(r->bdev), cut;
+	int ret = bcfs_mkdir(&r->core->fs, bcfs_root(&r->core->fs), M_BULK_DIR, 0700, &cred, &bulk);
+
+	for (unsigned i = 0; !ret && i < DIRS; i++) {
+		struct mop op = {.type = MOP_MKDIR, .ino = (int)i + 1, .name = i, .flags = 0750};
+
+		ret = model_exec(&r->m, &r->core->fs, &op, &cut);
+		model_apply(&r->m, &op, UINT64_MAX, 0);
+		sim_run_add_state(r, begin);
+		make_gap(a, bulk.ino, i);
+	}
+	if (ret)
+		sim_fail(r, "the first directories: %s", err_str(ret));
+	bcfs_forget(&r->core->fs, bulk.ino, 1);
 }
 
 /* Between rounds: nothing, a sync, or time passes. */
@@ -532,6 +638,15 @@ static bool clients_next(void *arg, struct sim_run *r, struct mop *op)
 	a->r = r;
 	if (a->rounds == r->cfg.ops)
 		return false;
+	/* The log begins anew behind what is marked so. */
+	if (a->begun < 2) {
+		*op = (struct mop){.type = MOP_SYNC, .ino = -1};
+		if (!a->begun++) {
+			make_dirs(a);
+			op->mark = SIM_MARK_PREFILL;
+		}
+		return true;
+	}
 	one_round(a);
 	*op = (struct mop){.type = rnd(a, 4) ? MOP_WAIT : MOP_SYNC, .ino = -1};
 	if (rnd(a, 3) == 0)
@@ -547,8 +662,8 @@ static struct sim_cfg make_cfg(u64 unit)
 	u64 rng = unit * 0x9e3779b97f4a7c15ULL;
 	struct sim_cfg c = {.seed = unit, .fault = SIM_FAULT_NR, .cache_bytes = 1};
 
-	c.block = trand_below(&rng, 2) ? 512 : 4096;
-	c.node = c.block == 512 ? 4096U << trand_below(&rng, 2) : 16384;
+	c.block = trand_below(&rng, 4) ? 512 : 4096;
+	c.node = c.block == 512 ? 4096U : 16384;
 	c.bucket = max(c.node, 16384U);
 	c.journal = journal_min_bytes(c.block, c.bucket / 512);
 	c.extent_max = 8192;
@@ -561,6 +676,8 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.stall_ms = 1 + (u32)trand_below(&rng, 50);
 	c.latency_us = trand_below(&rng, 2) ? 0 : 2000;
 	c.discard = trand_below(&rng, 2);
+	c.preempt_trans = true;
+	c.prefill = 1;
 	c.ops = 20;
 	return c;
 }
@@ -587,7 +704,7 @@ static void clients_run(const struct sim_mode *mode, u64 unit, struct sim_work *
 
 static const struct sim_mode modes[] = {
 	{.name = "clients",
-	 .runs = 60,
+	 .runs = 40,
 	 .states = 60,
 	 .run = clients_run,
 	 .must_move = "second recovery.btree.replayed_keys btree.restarts journal.flush",
