@@ -349,7 +349,7 @@ static void shrink(struct driver *d, const struct sim_report *rep)
 
 	fprintf(stderr, "looking for the least that fails, for %u s\n", d->o.shrink);
 	if (!sim_shrink(rep, &c, d->o.shrink, &d->s->scratch, d->seen)) {
-		fprintf(stderr, "its operations one by one do not fail\n");
+		fprintf(stderr, "its operations one by one do not fail, or in another way\n");
 		return;
 	}
 	fprintf(stderr, "%u of %u operations are left:\n%s", c.nr, rep->nr_ops, d->s->scratch.msg);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Of a run that fails, what matters: ddmin over its operations, then its conditions. */
+/*
+ * Of a run that fails, what matters: ddmin over its operations, then its conditions. What fails in
+ * another way does not count: it might be another bug, or come of what was left out.
+ */
 #include "case.h"
 
 #include <stdlib.h>
@@ -8,12 +11,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#define KIND_MAX 256
+
 struct shrinker {
 	struct sim_case best;
 	struct sim_report *scratch;
 	struct sim_seen *seen;
 	struct timespec until;
 	unsigned trials;
+	char kind[KIND_MAX];
 };
 
 static bool time_is_up(const struct shrinker *s)
@@ -24,12 +30,42 @@ static bool time_is_up(const struct shrinker *s)
 	return now.tv_sec > s->until.tv_sec;
 }
 
+/*
+ * The way in which it failed: the message without where that was, numbers, and what of many things
+ * a check found first.
+ */
+static void kind_of(const char *msg, char ret[KIND_MAX])
+{
+	const char *line = strncmp(msg, "FAILED: BCFS_TEST_SEED", 22) ? msg : strchr(msg, '\n');
+	bool check;
+	size_t n = 0;
+
+	line = line ? line + (*line == '\n') : msg;
+	if (!strncmp(line, "crash at ", 9) && strstr(line, ": ")) {
+		const char *what = strstr(line, ": ") + 2, *again = strstr(line, "; again");
+
+		n = again && again < what ? (size_t)sprintf(ret, "again: ") : 0;
+		line = what;
+	}
+	check = !strncmp(line, "check: ", 7);
+	for (unsigned colons = 0; *line && *line != '\n' && n < KIND_MAX - 1; line++) {
+		if (check && !strncmp(line, ": ", 2) && ++colons == 2)
+			break;
+		if (*line < '0' || *line > '9')
+			ret[n++] = *line;
+		else if (!n || ret[n - 1] != '#')
+			ret[n++] = '#';
+	}
+	ret[n] = 0;
+}
+
 /* A trial that takes longer than this has not failed in the way that is looked for. */
 #define TRIAL_SECONDS 60
 
-/* In a process of its own: whether it fails. */
+/* In a process of its own: whether it fails, and in the way that is looked for. */
 static bool fails(struct shrinker *s, const struct sim_case *c)
 {
+	char kind[KIND_MAX];
 	int status = 0;
 	pid_t pid;
 
@@ -52,9 +88,12 @@ static bool fails(struct shrinker *s, const struct sim_case *c)
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return false;
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGALRM)
-		snprintf(s->scratch->msg, sizeof(s->scratch->msg), "it died of signal %d\n",
+		snprintf(s->scratch->msg, sizeof(s->scratch->msg), "FAILED: it died of signal %d\n",
 			 WTERMSIG(status));
-	return WIFSIGNALED(status) ? WTERMSIG(status) != SIGALRM : WEXITSTATUS(status) != 0;
+	if (WIFSIGNALED(status) ? WTERMSIG(status) == SIGALRM : !WEXITSTATUS(status))
+		return false;
+	kind_of(s->scratch->msg, kind);
+	return !strcmp(kind, s->kind);
 }
 
 /* What fails is the best so far; of its operations those that were done. */
@@ -181,6 +220,7 @@ bool sim_shrink(const struct sim_report *rep, struct sim_case *ret, unsigned sec
 
 	/* What went on between operations that are left out goes on behind them. */
 	first.cfg.tail_ms = 1500;
+	kind_of(rep->msg, s.kind);
 	clock_gettime(CLOCK_MONOTONIC, &s.until);
 	s.until.tv_sec += seconds;
 	first.op = malloc(max(first.nr, 1U) * sizeof(first.op[0]));

@@ -877,8 +877,13 @@ int main(int argc, char **argv)
 	u64 struck = 0;
 
 	nomem = argc > 1 && !strcmp(argv[1], "nomem");
+	for (const struct scenario *sc = sweep_scenarios; argc == 2 && sc->name; sc++)
+		if (!strcmp(argv[1], "list"))
+			puts(sc->name);
+	if (argc == 2 && !strcmp(argv[1], "list"))
+		return 0;
 	if (sh == MAP_FAILED || argc < 2 || (!nomem && strcmp(argv[1], "io"))) {
-		fprintf(stderr, "usage: sweep io|nomem [SCENARIO]\n");
+		fprintf(stderr, "usage: sim-sweep io|nomem [SCENARIO]\n       sim-sweep list\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -4,9 +4,9 @@
 
 usage: ./dev soak [--minutes N] [--seed N] [--jobs N] [--keep DIR] [--only PART,...]
 
-Divides the time between the modes of the crash simulation, damaged journals, the unit tests that take
-a seed, and SIGKILLs of real mounts (kill.py), as many at a time as there are processors. The seeds come
-from one, which is printed; --seed takes it again. Parts: sim, damage, unit, kill.
+Divides the time between the modes of the crash simulation, damaged journals, fault sweeps, the unit tests
+that take a seed, and SIGKILLs of real mounts (kill.py), as many at a time as there are processors. The seeds come
+from one, which is printed; --seed takes it again. Parts: sim, damage, sweep, unit, kill.
 
 Ends with a table and "N passed, N failed". A failure goes on record at once, with the command that replays
 it; its log, and of a kill the image, are kept in DIR (default: soak-kept).
@@ -24,7 +24,7 @@ import threading
 import time
 
 root = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
-PART_WEIGHTS = {"sim": 50, "damage": 5, "unit": 15, "kill": 30}
+PART_WEIGHTS = {"sim": 45, "damage": 5, "sweep": 10, "unit": 12, "kill": 28}
 HANG_S = 660  # beyond the time that a job was given: bcfs-sim says so by itself after 600
 
 
@@ -86,6 +86,31 @@ class Loop(Part):
             self.add("runs", int(runs))
             self.add("crash states", int(trials))
             self.add("distinct", int(trials))
+
+
+class Sweep(Part):
+    """One scenario after the other, each from a new seed: every k-th request, or allocation, fails."""
+
+    def __init__(self, build, kind):
+        super().__init__(f"sweep {kind}", "sweep")
+        self.cmd = shlex.join([f"{build}/tests/sim/sim-sweep", kind])
+        self.scenarios = output([f"{build}/tests/sim/sim-sweep", "list"]).split()
+
+    def least_s(self):
+        return 30
+
+    def command(self, seed, seconds, keep):
+        return ["bash", "-c",
+                f"end=$((SECONDS + {int(seconds)})); names=({shlex.join(self.scenarios)}); "
+                f"for ((s = {seed}; SECONDS < end; s++)); do name=${{names[s % ${{#names[@]}}]}}; "
+                f"BCFS_TEST_SEED=$s timeout 600 {self.cmd} $name || "
+                f"{{ echo BCFS_TEST_SEED=$s {self.cmd} $name; exit 1; }}; done"], {}
+
+    def read(self, text):
+        for struck, recoveries in re.findall(r"(\d+) faults struck, .*?(\d+) recoveries", text):
+            self.add("runs", 1)
+            self.add("faults", int(struck))
+            self.add("recoveries", int(recoveries))
 
 
 class Unit(Part):
@@ -165,6 +190,8 @@ class Soak:
             self.parts += [Sim(build, m) for m in sim_modes(build)]
         if "damage" in only:
             self.parts.append(Loop("damaged journals", "damage", [f"{build}/tests/sim/sim-damage"]))
+        if "sweep" in only:
+            self.parts += [Sweep(build, kind) for kind in ("io", "nomem")]
         if "unit" in only:
             scale = "1" if args.minutes >= 10 else "0.2"
             self.parts += [Unit(t, scale) for t in seeded_units(build)]
