@@ -31,345 +31,7 @@
 #define RUNS_NOMEM   40
 #define HANG_SECONDS 120
 
-static const char *const kind_names[] = {"read", "write", "torn", "flush", "discard", "alloc"};
-static const enum sim_fault kind_faults[] = {SIM_FAULT_READ_ERROR, SIM_FAULT_WRITE_ERROR,
-					     SIM_FAULT_WRITE_TORN, SIM_FAULT_FLUSH_ERROR,
-					     SIM_FAULT_DISCARD_ERROR};
-
 static unsigned failures;
-
-void sweep_fail(struct sweep *w, const char *fmt, ...)
-{
-	const struct sim_cfg *c = &w->r.cfg;
-	va_list args;
-
-	fprintf(stderr,
-		"FAILED: " TEST_SEED_FMT " BCFS_SWEEP=\"%s %s %s %llu\": blocks %u, nodes %u, "
-		"buckets %u, preempt %u, discard %d: ",
-		(unsigned long long)w->seed, w->sc->name, w->k ? kind_names[w->kind] : "none",
-		w->sticky ? "sticky" : "once", (unsigned long long)w->k, c->block, c->node,
-		c->bucket, c->preempt, c->discard);
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-static void on_log(void *arg, enum bcfs_log_level level, const char *line)
-{
-	struct sweep *w = arg;
-
-	if (w->sh && strstr(line, "errors=panic"))
-		w->sh->panicked = true;
-	if (getenv("BCFS_SIM_LOG"))
-		fprintf(stderr, "log: %s\n", line);
-}
-
-static void on_env_log(void *arg, const char *line)
-{
-	fprintf(stderr, "env: %s\n", line);
-}
-
-/* ---- the fault ---- */
-
-static u64 hits(struct sweep *w)
-{
-	if (w->kind == SWEEP_ALLOC)
-		return env_sim_nr_allocs(w->r.env);
-	return sim_bdev_fault_hits(w->r.bdev, kind_faults[w->kind], NULL);
-}
-
-static bool has_struck(struct sweep *w)
-{
-	return w->armed && hits(w) >= w->at;
-}
-
-static void set(struct sweep *w, u64 kth)
-{
-	if (w->kind == SWEEP_ALLOC)
-		env_sim_fail_alloc(w->r.env, kth, w->sticky);
-	else
-		sim_bdev_arm(w->r.bdev, kind_faults[w->kind], kth, w->sticky);
-}
-
-/* Who waits for memory waits until there is some; so it comes back. */
-static u64 dry_ns(const struct sweep *w)
-{
-	static const u64 ns[] = {20 * ENV_NSEC_PER_MSEC, ENV_NSEC_PER_SEC, 10 * ENV_NSEC_PER_SEC};
-
-	return ns[w->k % ARRAY_SIZE(ns)];
-}
-
-static void heal(struct env_sim_event *ev)
-{
-	struct sweep *w = container_of(ev, struct sweep, heal);
-
-	if (!w->paused && has_struck(w))
-		sweep_disarm(w);
-	else if (!w->gone)
-		env_sim_event_add(w->r.env, &w->heal, dry_ns(w));
-}
-
-static void arm(struct sweep *w)
-{
-
-	if (!w->k)
-		return;
-	w->armed = true;
-	w->at = hits(w) + w->k;
-	set(w, w->k);
-	if (w->kind != SWEEP_ALLOC || !w->sticky)
-		return;
-	w->heal = (struct env_sim_event){.fn = heal};
-	env_sim_event_add(w->r.env, &w->heal, dry_ns(w));
-}
-
-void sweep_pause(struct sweep *w)
-{
-	if (w->paused++ || !w->armed || w->gone)
-		return;
-	if (has_struck(w)) {
-		w->sh->this_struck = true;
-		w->gone = !w->sticky;
-	}
-	w->at -= min(w->at, hits(w));
-	set(w, 0);
-}
-
-void sweep_unpause(struct sweep *w)
-{
-	if (--w->paused || !w->armed || w->gone)
-		return;
-	set(w, max(w->at, 1));
-	w->at = hits(w) + max(w->at, 1);
-}
-
-void sweep_disarm(struct sweep *w)
-{
-	if (!w->armed || w->gone)
-		return;
-	w->sh->this_struck |= has_struck(w);
-	w->gone = true;
-	set(w, 0);
-}
-
-bool sweep_felt(const struct sweep *w)
-{
-	if (!w->k || w->kind == SWEEP_DISCARD)
-		return false;
-	return w->sticky || (w->kind != SWEEP_WRITE && w->kind != SWEEP_TORN);
-}
-
-static bool want_of_memory(int ret)
-{
-	return err_to_errno(ret) == ENOMEM || ret == -BCFS_ERR_thread_start;
-}
-
-void sweep_failed(struct sweep *w, const char *what, int ret)
-{
-	int e = err_to_errno(ret);
-	bool ok = false;
-
-	w->errors++;
-	if (getenv("BCFS_SIM_LOG"))
-		fprintf(stderr, "failed: %s: %s\n", what, err_str(ret));
-	/* A place that could not be written is not used again: there are not many. */
-	if (e == ENOSPC &&
-	    (w->r.cfg.ballast || (w->sticky && (w->kind == SWEEP_WRITE || w->kind == SWEEP_TORN))))
-		return;
-	if (w->kind == SWEEP_ALLOC)
-		ok = want_of_memory(ret);
-	else
-		ok = e == EIO || (e == EROFS && w->r.core &&
-				  (w->r.core->fs.error || journal_error(w->r.core->fs.journal)));
-	/* A journal that cannot be read. */
-	ok |= w->kind == SWEEP_READ && ret == -BCFS_ERR_journal_damaged && !w->r.core;
-	sweep_check(w, w->armed && (sweep_felt(w) || w->sc->may_fail) && ok, "%s: %s", what,
-		    err_str(ret));
-}
-
-/* ---- steps ---- */
-
-static struct core_opts core_opts(const struct sweep *w, bool read_only, bool for_check)
-{
-	return (struct core_opts){.noatime = true,
-				  .read_only = read_only,
-				  .for_check = for_check,
-				  .no_background = read_only,
-				  .on_error = w->sc->on_error,
-				  .cache_bytes = w->r.cfg.cache_bytes,
-				  .discard = w->r.cfg.discard ? BCFS_ON : BCFS_OFF,
-				  .journal_flush_delay_ms = w->r.cfg.flush_delay_ms};
-}
-
-void sweep_mkfs(struct sweep *w)
-{
-	const struct sim_cfg *cfg = &w->r.cfg;
-	struct bcfs_mkfs_opts o = {.struct_size = sizeof(o),
-				   .block_bytes = cfg->block,
-				   .node_bytes = cfg->node,
-				   .bucket_bytes = cfg->bucket,
-				   .journal_bytes = cfg->journal,
-				   .extent_max_bytes = cfg->extent_max,
-				   .force = 1,
-				   .log = on_log,
-				   .log_arg = w};
-	char msg[CORE_MSG_SIZE] = "";
-
-	w->ret = core_mkfs_on(w->r.env, w->r.bdev, &o, NULL, msg, sizeof(msg));
-	if (w->ret)
-		sweep_failed(w, "mkfs", w->ret);
-	sweep_check(w, !w->ret || msg[0], "mkfs failed (%s) without a message", err_str(w->ret));
-}
-
-int sweep_open(struct sweep *w, bool read_only, bool for_check)
-{
-	struct core_opts co = core_opts(w, read_only, for_check);
-	char msg[CORE_MSG_SIZE] = "";
-
-	w->r.core = NULL;
-	w->ret = core_open_on(w->r.env, w->r.bdev, &co, on_log, w, &w->r.core, msg, sizeof(msg));
-	if (getenv("BCFS_SIM_LOG"))
-		fprintf(stderr, "open: %s %s\n", err_str(w->ret), msg);
-	if (w->ret) {
-		sweep_failed(w, "open", w->ret);
-		sweep_check(w, msg[0], "open failed (%s) without a message", err_str(w->ret));
-	}
-	return w->ret;
-}
-
-static bool stopped(struct sweep *w)
-{
-	return w->r.core && w->r.core->fs.error;
-}
-
-void sweep_close(struct sweep *w)
-{
-	struct core *c = w->r.core;
-
-	if (!c)
-		return;
-	/* A flush that failed may still be on its way back. */
-	bool ro = stopped(w), quiet = !w->armed || (w->gone && w->kind != SWEEP_FLUSH);
-
-	w->r.core = NULL;
-	w->ret = core_close(c);
-	if (w->ret && !ro) {
-		sweep_check(w, !quiet, "close, though the fault is over: %s", err_str(w->ret));
-		sweep_failed(w, "close", w->ret);
-	}
-	/* A clean close is as good as a sync. */
-	if (!w->ret && w->r.nr_states)
-		sim_run_add_floor(&w->r, w->r.nr_states - 1);
-}
-
-/* What failed before may have taken away what this one needs. */
-static bool possible(struct model *m, struct mop *op)
-{
-	if (op->type == MOP_RENAME || op->type == MOP_UNLINK || op->type == MOP_RMDIR) {
-		op->ino = m->n[op->dir].used ? m->n[op->dir].ents[op->name] - 1 : -1;
-		if (op->ino < 0)
-			return false;
-	}
-	return model_valid(m, op);
-}
-
-void sweep_op(struct sweep *w, struct mop op)
-{
-	struct sim_run *r = &w->r;
-	u64 begin = sim_bdev_log_len(r->bdev), cut;
-	bool ro = stopped(w);
-	char what[256];
-	int ret;
-
-	if (!possible(&r->m, &op))
-		return;
-	mop_print(&op, what, sizeof(what));
-	ret = model_exec(&r->m, &r->core->fs, &op, &cut);
-	if (getenv("BCFS_SIM_LOG"))
-		fprintf(stderr, "op %u at %llu: %s: %s\n", r->nr_ops, (unsigned long long)begin,
-			what, ret ? err_str(ret) : "ok");
-	sweep_check(w, ret || !ro || !mop_changes(&op) || op.type == MOP_FORGET,
-		    "%s: done, though the filesystem had stopped", what);
-	if (ret || cut != UINT64_MAX) {
-		if (ret)
-			sweep_failed(w, what, ret);
-		sweep_pause(w);
-		sim_run_op_failed(r, &op, begin, ret);
-		sweep_unpause(w);
-	} else {
-		sweep_pause(w);
-		sim_run_op_done(r, &op, begin);
-		sweep_unpause(w);
-	}
-	r->nr_ops++;
-	env_sim_progress(r->env);
-	if (trand_below(&w->rng, 6) == 0)
-		env_sleep_ns(r->env, trand_below(&w->rng, 300) * ENV_NSEC_PER_MSEC);
-}
-
-void sweep_random_ops(struct sweep *w, unsigned nr)
-{
-	struct mop op;
-
-	for (unsigned i = 0; i < nr; i++) {
-		while (!model_gen(&w->r.m, &op))
-			;
-		sweep_op(w, op);
-	}
-}
-
-void sweep_read_all(struct sweep *w)
-{
-	int err;
-	char *is = fs_text(&w->r.core->fs, &err), *want = model_text(&w->r.m);
-
-	if (err)
-		sweep_failed(w, "reading the tree", err);
-	else
-		sweep_check(w, !strcmp(is, want), "the tree is wrong:\n%s\nexpected:\n%s", is,
-			    want);
-	free(is);
-	free(want);
-}
-
-char *sweep_text(struct sweep *w)
-{
-	int err;
-
-	sweep_pause(w);
-	char *text = fs_text(&w->r.core->fs, &err);
-	sweep_unpause(w);
-	sweep_check(w, !err, "reading the tree: %s", err_str(err));
-	return text;
-}
-
-static void add_text(struct sweep *w, char *text, u64 begin_pos)
-{
-	struct sim_run *r = &w->r;
-
-	if (r->nr_states == r->max_states) {
-		r->max_states = r->max_states * 2 + 16;
-		r->state = realloc(r->state, r->max_states * sizeof(r->state[0]));
-	}
-	r->state[r->nr_states++] = (struct sim_state){
-		.hash = text_hash(text), .text = text, .op = r->nr_ops, .begin_pos = begin_pos};
-}
-
-void sweep_add_tree(struct sweep *w, u64 begin_pos)
-{
-	add_text(w, sweep_text(w), begin_pos);
-}
-
-/* ---- environments ---- */
-
-static void schedule(struct env *env, const struct sim_cfg *cfg)
-{
-	sim_schedule(env, cfg);
-	env_sim_set_time_limit(env, 1200 * ENV_NSEC_PER_SEC);
-	env_set_log(env, on_env_log, NULL);
-}
 
 /* ---- after it ---- */
 
@@ -395,7 +57,7 @@ static void level_heal(struct env_sim_event *ev)
 static void level_main(void *arg)
 {
 	struct level *l = arg;
-	struct core_opts co = core_opts(l->w, false, false);
+	struct core_opts co = sweep_core_opts(l->w, false, false);
 	char msg[CORE_MSG_SIZE];
 	struct core *c;
 	int ret;
@@ -403,22 +65,22 @@ static void level_main(void *arg)
 	if (l->kind == SWEEP_ALLOC)
 		env_sim_fail_alloc(l->env, l->k, l->sticky);
 	else
-		sim_bdev_arm(l->bdev, kind_faults[l->kind], l->k, l->sticky);
+		sim_bdev_arm(l->bdev, sweep_kind_faults[l->kind], l->k, l->sticky);
 	if (l->kind == SWEEP_ALLOC && l->sticky) {
 		l->w->heal = (struct env_sim_event){.fn = level_heal};
 		env_sim_event_add(l->env, &l->w->heal, 3 * ENV_NSEC_PER_SEC);
 	}
-	ret = core_open_on(l->env, l->bdev, &co, on_log, l->w, &c, msg, sizeof(msg));
+	ret = core_open_on(l->env, l->bdev, &co, sweep_log, l->w, &c, msg, sizeof(msg));
 	if (!ret)
 		core_abort(c);
 	else
 		/* What the crash tore and what cannot be read now: together it is damage. */
 		sweep_check(l->w,
-			    l->kind == SWEEP_ALLOC  ? want_of_memory(ret)
+			    l->kind == SWEEP_ALLOC  ? sweep_want_of_memory(ret)
 			    : l->kind == SWEEP_READ ? err_is_damage(ret)
 						    : err_to_errno(ret) == EIO,
 			    "an opening that meets a failing %s (%llu, %s): %s: %s",
-			    kind_names[l->kind], (unsigned long long)l->k,
+			    sweep_kind_names[l->kind], (unsigned long long)l->k,
 			    l->sticky ? "sticky" : "once", err_str(ret), msg);
 }
 
@@ -437,7 +99,7 @@ static void level_do(struct sweep *w, struct level *l, struct sim_image *img, st
 	if (sim_bdev_create_from(l->env, "sim", &o, img, &l->bdev))
 		abort();
 	sim_bdev_inherit_lives(l->bdev, crashed, crash_pos);
-	schedule(l->env, &w->r.cfg);
+	sweep_schedule(l->env, &w->r.cfg);
 	w->r.env = l->env;
 	int ret = env_sim_run(l->env, level_main, l);
 	w->r.env = env;
@@ -529,12 +191,13 @@ static void aftermath(struct sweep *w)
 	if (!w->r.core)
 		return;
 	if (w->kind == SWEEP_ALLOC || !sweep_felt(w) || w->sc->on_error == BCFS_ON_ERROR_CONTINUE)
-		sweep_check(w, !stopped(w) || w->kind == SWEEP_FLUSH || w->sticky,
+		sweep_check(w, !sweep_stopped(w) || w->kind == SWEEP_FLUSH || w->sticky,
 			    "the filesystem has stopped: %s", err_str(w->r.core->fs.error));
 	if (w->kind == SWEEP_ALLOC)
-		sweep_check(w, !stopped(w), "the filesystem has stopped for want of memory: %s",
+		sweep_check(w, !sweep_stopped(w),
+			    "the filesystem has stopped for want of memory: %s",
 			    err_str(w->r.core->fs.error));
-	w->sh->stopped += stopped(w);
+	w->sh->stopped += sweep_stopped(w);
 	sweep_disarm(w);
 	if (w->r.cfg.ballast || !m->n[0].used)
 		return;
@@ -542,11 +205,11 @@ static void aftermath(struct sweep *w)
 		op.ino++;
 	if (m->n[0].ents[op.name])
 		op = (struct mop){.type = MOP_CHMOD, .ino = 0, .flags = 0700};
-	bool ro = stopped(w);
+	bool ro = sweep_stopped(w);
 	sweep_op(w, op);
 	sweep_op(w, (struct mop){.type = MOP_SYNC, .ino = -1});
 	/* A flush that failed may have been on its way back. */
-	ro |= w->kind == SWEEP_FLUSH && stopped(w);
+	ro |= w->kind == SWEEP_FLUSH && sweep_stopped(w);
 	sweep_check(w, ro || w->errors == before, "the fault is over, and still: errors");
 	sweep_check(w, !ro || w->errors > before, "the filesystem has stopped, but works");
 	sweep_read_all(w);
@@ -556,7 +219,7 @@ static void count(struct sweep *w)
 {
 	for (unsigned i = 0; i < SWEEP_KINDS && !w->k; i++) {
 		w->kind = i;
-		w->sh->total[i] = hits(w) - w->sh->total[i];
+		w->sh->total[i] = sweep_hits(w) - w->sh->total[i];
 	}
 }
 
@@ -567,14 +230,15 @@ static void do_run(struct sweep *w)
 	w->rng = w->seed * 0x9e3779b97f4a7c15ULL + w->k * 77 + w->kind * 5 + w->sticky;
 	for (unsigned i = 0; i < SWEEP_KINDS && !w->k; i++) {
 		w->kind = i;
-		w->sh->total[i] = hits(w);
+		w->sh->total[i] = sweep_hits(w);
 	}
 	sim_bdev_log_reset(w->r.bdev);
 	w->r.first_pos = sim_bdev_log_len(w->r.bdev);
 	w->r.cfg.fault = SIM_FAULT_READ_ERROR; /* nothing but: be quiet */
-	arm(w);
+	sweep_arm(w);
 	w->sc->body(w);
-	if (w->armed && !w->sticky && w->kind != SWEEP_FLUSH && !w->r.cfg.ballast && !stopped(w))
+	if (w->armed && !w->sticky && w->kind != SWEEP_FLUSH && !w->r.cfg.ballast &&
+	    !sweep_stopped(w))
 		sweep_check(w, w->errors <= 1, "%u errors of one fault", w->errors);
 	/* The end: closed with the fault, closed without, or cut off. */
 	if (w->k % 3)
@@ -654,7 +318,7 @@ static bool fork_run(struct sweep *w, enum sweep_kind kind, bool sticky, u64 k)
 	}
 	if (WIFSIGNALED(status))
 		fprintf(stderr, "FAILED: " TEST_SEED_FMT " BCFS_SWEEP=\"%s %s %s %llu\": %s\n",
-			(unsigned long long)w->seed, w->sc->name, kind_names[kind],
+			(unsigned long long)w->seed, w->sc->name, sweep_kind_names[kind],
 			sticky ? "sticky" : "once", (unsigned long long)k,
 			WTERMSIG(status) == SIGALRM ? "it hangs" : strsignal(WTERMSIG(status)));
 	failures++;
@@ -679,7 +343,7 @@ static bool sweep_kind(struct sweep *w, enum sweep_kind kind, bool sticky)
 			break;
 		last = k;
 	}
-	printf("  %s %s: %llu to %llu by %llu", kind_names[kind], sticky ? "sticky" : "once",
+	printf("  %s %s: %llu to %llu by %llu", sweep_kind_names[kind], sticky ? "sticky" : "once",
 	       (unsigned long long)(w->sh->struck - before), (unsigned long long)last,
 	       (unsigned long long)step);
 	return false;
@@ -696,7 +360,7 @@ static bool parse_single(struct sweep *w, const char *s)
 	}
 	if (strcmp(name, w->sc->name))
 		return false;
-	while (w->kind < SWEEP_KINDS - 1 && strcmp(kind, kind_names[w->kind]))
+	while (w->kind < SWEEP_KINDS - 1 && strcmp(kind, sweep_kind_names[w->kind]))
 		w->kind++;
 	w->sticky = !strcmp(how, "sticky");
 	w->k = k;
@@ -818,7 +482,7 @@ static void run_in(struct sweep *w, void (*fn)(void *), const struct sim_image *
 		      : sim_bdev_create(w->r.env, "sim", &o, &w->r.bdev);
 
 	sweep_check(w, !ret, "no device");
-	schedule(w->r.env, &w->r.cfg);
+	sweep_schedule(w->r.env, &w->r.cfg);
 	ret = env_sim_run(w->r.env, fn, w);
 	sweep_check(w, !ret, "the simulation ended with %s", err_str(ret));
 }
@@ -838,7 +502,7 @@ static struct sim_image *make_base(struct sweep *w)
 	sim_recovery_free(&rec);
 	sim_run_free(&w->r);
 	w->r = (struct sim_run){.cfg = w->r.cfg, .rng = w->seed, .bulk_rng = w->seed};
-	add_text(w, strdup(w->base_text), 0);
+	sweep_add_text(w, strdup(w->base_text), 0);
 	return (struct sim_image *)rec.img;
 }
 

@@ -88,6 +88,21 @@ void sweep_failed(struct sweep *w, const char *what, int ret);
 /* May anything fail? Else the fault is one that nobody outside is to notice. */
 bool sweep_felt(const struct sweep *w);
 
+/* The fault, from here on; how many requests or allocations of its kind there were. */
+void sweep_arm(struct sweep *w);
+u64 sweep_hits(struct sweep *w);
+bool sweep_want_of_memory(int ret); /* or what comes of it */
+/* The filesystem has stopped after an error. */
+bool sweep_stopped(struct sweep *w);
+
+extern const char *const sweep_kind_names[];
+extern const enum sim_fault sweep_kind_faults[];
+
+/* What an opening is made with; log lines go to sweep_log, arg is the sweep. */
+struct core_opts sweep_core_opts(const struct sweep *w, bool read_only, bool for_check);
+void sweep_log(void *arg, enum bcfs_log_level level, const char *line);
+void sweep_schedule(struct env *env, const struct sim_cfg *cfg);
+
 void sweep_mkfs(struct sweep *w);
 /* 0, or an error of the right kind. */
 int sweep_open(struct sweep *w, bool read_only, bool for_check);
@@ -99,6 +114,8 @@ void sweep_random_ops(struct sweep *w, unsigned nr);
 void sweep_read_all(struct sweep *w);
 /* The tree, read with the fault asleep; to be freed. */
 char *sweep_text(struct sweep *w);
+/* That is a state, and from now on its text belongs to the run. */
+void sweep_add_text(struct sweep *w, char *text, u64 begin_pos);
 /* The tree as it is now is a state. */
 void sweep_add_tree(struct sweep *w, u64 begin_pos);
 /* Images of crashes at some moments; openings of them that fail too; then what is there. */
