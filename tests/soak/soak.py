@@ -110,7 +110,7 @@ class Sweep(Part):
         for struck, recoveries in re.findall(r"(\d+) faults struck, .*?(\d+) recoveries", text):
             self.add("runs", 1)
             self.add("faults", int(struck))
-            self.add("recoveries", int(recoveries))
+            self.add("crash states", int(recoveries))
 
 
 class Unit(Part):
@@ -300,7 +300,7 @@ class Soak:
         def row(name, runs, images, states, failed, used):
             print(f"{name:28}{runs:>10}{images:>14}{states:>12}{failed:>12}{used / 60:>9.1f}")
 
-        for kind, label in (("sim", None), ("damage", None), ("unit", "unit tests"), ("kill", None)):
+        for kind, label in (("sim", None), ("damage", None), ("sweep", None), ("unit", "unit tests"), ("kill", None)):
             some = [p for p in self.parts if p.part == kind and p.jobs]
             if label and some:
                 row(label, sum(p.figures.get("runs", 0) for p in some), "", "", sum(p.failed for p in some),
@@ -313,6 +313,8 @@ class Soak:
             ("kills by itself", "right behind an append"), ("copies", "copies of a stopped daemon's image checked"),
             ("cuts", "states from write logs checked"), ("closes", "clean ends"), ("calls", "calls of the writers"),
             ("syncs", "fsyncs"))))
+        if any(p.part == "sweep" for p in self.parts):
+            print(f"sweeps: {self.sum('faults')} faults struck")
         failed = sum(p.failed for p in self.parts)
         jobs = sum(p.jobs for p in self.parts)
         if not failed and not os.listdir(self.args.keep):
