@@ -259,9 +259,7 @@ void env_synchronize_rcu(struct env *env);
 
 /*
  * A named place where the code asks whether it shall fail (or restart) now.
- * Nothing is armed at first; a point that nobody armed is never true. In a simulation, once any is
- * armed, each is also a point where another fiber may run: that of transactions lie where locks
- * are held.
+ * Nothing is armed at first; a point that nobody armed is never true.
  */
 bool env_inject_slow(struct env *env, const char *point);
 

@@ -79,7 +79,7 @@ bool env_inject_slow(struct env *env, const char *point)
 	if (strike && p->fatal)
 		raise(SIGKILL);
 	pthread_mutex_unlock(&t->lock);
-	if (env->sim)
+	if (env->sim && env->sim->preempt_points)
 		sim_preempt(env->sim);
 	return strike;
 }

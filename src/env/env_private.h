@@ -97,7 +97,8 @@ struct env_sim {
 	u64 time_limit_ns;
 	u64 limit_switches, limit_ns;	    /* without progress; 0: none */
 	u64 progress_switches, progress_ns; /* at the last */
-	u32 preempt, eager;		    /* of 1024 */
+	bool preempt_points;
+	u32 preempt, eager; /* of 1024 */
 	u32 stall_ppm;
 	u64 stall_max_ns;
 

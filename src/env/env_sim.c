@@ -438,6 +438,11 @@ void env_sim_set_preempt(struct env *env, u32 per_1024)
 {
 	env->sim->preempt = per_1024;
 }
+void env_sim_set_preempt_points(struct env *env, bool on)
+{
+	env->sim->preempt_points = on;
+}
+
 void env_sim_set_eager_events(struct env *env, u32 per_1024)
 {
 	env->sim->eager = per_1024;

@@ -58,6 +58,8 @@ void env_sim_use_stacks(struct env *env, struct env_sim_stacks *pool);
 u64 env_sim_seed(const struct env *env);
 /* Of 1024 uncontended mutex_lock and yield-like points, how many switch. Default 64. */
 void env_sim_set_preempt(struct env *env, u32 per_1024);
+/* Once any fault point (env.h) is armed, each of them is such a point too: they lie amid locks. */
+void env_sim_set_preempt_points(struct env *env, bool on);
 /*
  * Of 1024 scheduling points, at how many does the clock jump to the next event
  * although fibers could run, so that I/O completes amid computation. Default 0.

@@ -701,6 +701,7 @@ void sim_schedule(struct env *env, const struct sim_cfg *cfg)
 	env_sim_set_time_limit(env, 24 * 3600 * ENV_NSEC_PER_SEC);
 	env_sim_set_progress_limit(env, 4000000, 3600 * ENV_NSEC_PER_SEC);
 	env_set_log(env, env_line, (void *)cfg);
+	env_sim_set_preempt_points(env, cfg->preempt_trans);
 	if (cfg->preempt_trans)
 		env_inject_arm(env, "trans_restart", 0, false);
 	if (cfg->restart_ppm) {
