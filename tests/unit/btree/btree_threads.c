@@ -150,7 +150,8 @@ static int account_add(struct btree_trans *trans, u32 i, s64 delta)
 	return ret;
 }
 
-static int accounts_sum(struct btree_trans *trans, u64 *sum)
+/* With a pause, the first time, in which nothing is held and the others go on. */
+static int accounts_sum(struct btree_trans *trans, struct env *env, u64 *sum, u64 *pause_ns)
 {
 	struct btree_iter iter[ACCOUNTS];
 	int ret = 0;
@@ -165,6 +166,11 @@ static int accounts_sum(struct btree_trans *trans, u64 *sum)
 		if (!ret && k.k->type == KEY_TYPE_cookie)
 			*sum += *(const u64 *)k.v;
 	}
+	if (*pause_ns && !ret) {
+		btree_trans_unlock(trans);
+		env_sleep_ns(env, *pause_ns);
+		*pause_ns = 0;
+	}
 	/* Still true, all of it at once? */
 	ret = ret ?: btree_trans_relock(trans);
 	while (n--)
@@ -177,7 +183,7 @@ static void op_accounts(struct worker *w)
 	struct btree_trans *trans = btree_trans_get(w->fx->c);
 	u32 from = rnd(w) % ACCOUNTS, to = rnd(w) % ACCOUNTS;
 	s64 amount = rnd(w) % 10;
-	u64 sum = 0;
+	u64 sum = 0, pause_ns = rnd(w) % 4 ? 0 : rnd(w) % 500000;
 	int ret;
 
 	if (rnd(w) % 4)
@@ -185,7 +191,7 @@ static void op_accounts(struct worker *w)
 				account_add(trans, from, -amount)
 					?: account_add(trans, to, amount));
 	else
-		ret = lockrestart_do(trans, accounts_sum(trans, &sum));
+		ret = lockrestart_do(trans, accounts_sum(trans, w->fx->env, &sum, &pause_ns));
 	btree_trans_put(trans);
 	CHECK(!ret, "%s", err_str(ret));
 	CHECK(!sum || sum == ACCOUNT_SUM, "sum %llu", (unsigned long long)sum);
@@ -262,16 +268,17 @@ int main(void)
 	journal_counters(fx->j, &jc);
 	fprintf(stderr,
 		"splits %llu merges %llu appends %llu evictions %llu cannibalized %llu restarts "
-		"%llu waits %llu reads %llu prefetches %llu wraps %llu cache %llu, at most %llu, "
+		"%llu failed relocks %llu waits %llu reads %llu prefetches %llu wraps %llu cache "
+		"%llu, at most %llu, "
 		"of "
 		"%llu\n",
 		(unsigned long long)bc.splits, (unsigned long long)bc.merges,
 		(unsigned long long)bc.node_writes_append, (unsigned long long)bc.evictions,
 		(unsigned long long)bc.cannibalized, (unsigned long long)bc.restarts,
-		(unsigned long long)bc.lock_waits, (unsigned long long)bc.node_reads,
-		(unsigned long long)bc.prefetches, (unsigned long long)jc.wraps,
-		(unsigned long long)cs.bytes, (unsigned long long)cs.peak_bytes,
-		(unsigned long long)cs.limit_bytes);
+		(unsigned long long)bc.relock_fails, (unsigned long long)bc.lock_waits,
+		(unsigned long long)bc.node_reads, (unsigned long long)bc.prefetches,
+		(unsigned long long)jc.wraps, (unsigned long long)cs.bytes,
+		(unsigned long long)cs.peak_bytes, (unsigned long long)cs.limit_bytes);
 	CHECK(cs.bytes <= cs.limit_bytes, "the cache did not shrink");
 	CHECK(ops < 1000 ||
 		      (bc.splits && bc.merges && bc.evictions && bc.restarts && bc.relock_fails),
