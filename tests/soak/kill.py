@@ -56,6 +56,10 @@ class Failure(Exception):
     pass
 
 
+class Killed(Failure):
+    """A daemon that died of SIGKILL when it was mounting."""
+
+
 def run(*cmd):
     """The output; Failure if it did not return 0."""
     done = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -98,7 +102,7 @@ class Mount:
         until = time.monotonic() + STUCK_S
         while not self.mounted():
             if self.daemon.poll() is not None:
-                raise Failure(f"mounting {image} failed with status {self.daemon.returncode}:\n{tail(self.log)}")
+                self.died(f"mounting {image} failed")
             if time.monotonic() > until:
                 self.kill()
                 raise Failure(f"mounting {image} takes longer than {STUCK_S} s")
@@ -107,7 +111,12 @@ class Mount:
             os.stat(self.mnt)
         except OSError:
             self.daemon.wait()
-            raise Failure(f"the daemon died at once, status {self.daemon.returncode}:\n{tail(self.log)}") from None
+            self.died("the daemon died at once")
+
+    def died(self, what):
+        self.detach()
+        kind = Killed if self.daemon.returncode == -signal.SIGKILL else Failure
+        raise kind(f"{what}, status {self.daemon.returncode}:\n{tail(self.log)}") from None
 
     def kill(self):
         self.daemon.kill()
@@ -308,7 +317,15 @@ class Soak:
             opts = [f"inject=append_unflushed:{self.rng.randrange(1, 30 if self.geometry == 'small' else 3)}!"]
             self.figures["kills by itself"] += 1
         if not self.mount:
-            self.do_mount(*opts)
+            try:
+                self.do_mount(*opts)
+            except Killed:
+                if not opts or not opts[0].startswith("inject="):
+                    raise
+                # It came to that while it was mounting.
+                self.figures["kills in recovery"] += 1
+                opts = ()
+                self.do_mount()
         self.start_writers(rnd)
         self.wait_started()
         if opts:
