@@ -260,7 +260,9 @@ bool alloc_short_of_space(struct alloc_fs *a);
 int alloc_fill_ready(struct alloc_fs *a, u32 *ret_found);
 /* Wait for discards; false: nothing to be hoped for. No locks held. */
 bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush);
-/* There is no hope: the error for it. Of the device's, if nothing can be made free because of it.
+/*
+ * There is no hope: the error for it. Not want of space, if buckets are empty and another error
+ * (of the device, mostly) keeps them from becoming free.
  */
 int alloc_no_space(struct alloc_fs *a);
 /* An OPEN row for the write point (its lock held): 0, or what is missing. */

@@ -54,6 +54,20 @@ static void check_reuse(struct sim_bdev *d, u64 offset, u64 len, const char *how
 			      (unsigned long long)live);
 }
 
+/* The bits of sectors [sector, end). */
+static void set_bits(u32 *bits, u64 sector, u64 end, bool set)
+{
+	while (sector < end) {
+		u64 word = sector / 32;
+		u32 mask = ~0U << (sector % 32);
+
+		if (end - word * 32 < 32)
+			mask &= (1U << (end % 32)) - 1;
+		bits[word] = set ? bits[word] | mask : bits[word] & ~mask;
+		sector = (word + 1) * 32;
+	}
+}
+
 void sim_watch_begin(struct sim_bdev *d, u64 offset, u64 len)
 {
 	u64 sector = DIV_ROUND_UP(offset, SECTOR_SIZE), end = (offset + len) >> SECTOR_SHIFT;
@@ -74,17 +88,9 @@ void sim_watch_begin(struct sim_bdev *d, u64 offset, u64 len)
 		}
 		d->lives[d->nr_lives++] = (struct sim_life){d->log_len, offset, len};
 	}
-	while (sector < end) {
-		u64 word = sector / 32;
-		u32 mask = ~0U << (sector % 32);
-
-		if (end - word * 32 < 32)
-			mask &= (1U << (end % 32)) - 1;
-		d->watched[word] |= mask;
-		d->written[word] &= ~mask;
-		d->ended[word] &= ~mask;
-		sector = (word + 1) * 32;
-	}
+	set_bits(d->watched, sector, end, true);
+	set_bits(d->written, sector, end, false);
+	set_bits(d->ended, sector, end, false);
 }
 
 void sim_bdev_watch_life(struct bdev *bdev, u64 offset, u64 len)
@@ -133,12 +139,10 @@ void sim_watch_write(struct sim_bdev *d, u64 offset, u64 len)
 void sim_bdev_end_life(struct bdev *bdev, u64 offset, u64 len, bool durable)
 {
 	struct sim_bdev *d = to_sim(bdev);
-	u64 end = (offset + len) >> SECTOR_SHIFT;
 
 	if (!d->watched)
 		return;
-	for (u64 s = offset >> SECTOR_SHIFT; s < end; s++)
-		d->ended[s / 32] |= 1U << (s % 32);
+	set_bits(d->ended, offset >> SECTOR_SHIFT, (offset + len) >> SECTOR_SHIFT, true);
 	if (durable) {
 		for (u32 i = 0; i < d->nr_ends;)
 			if (overlaps(&d->ends[i], offset, len))

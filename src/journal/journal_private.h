@@ -286,6 +286,8 @@ u32 journal_keep_buckets(const struct journal *j, enum journal_dig dig);
 void journal_set_slack(struct journal *j);
 /* After last_seq_ondisk or the pins moved. */
 void journal_space_update(struct journal *j);
+/* Announce (bdev_end_life()) which buckets a flush entry of @last_seq will free; before it is
+ * submitted, the lock held. */
 void journal_space_end(struct journal *j, u64 last_seq);
 /* How many buckets a flush entry closed now would free. */
 u32 journal_freeable(const struct journal *j);

@@ -145,7 +145,6 @@ static struct journal_bucket *bucket_ahead(const struct journal *j, u32 n)
 	return &j->buckets[(j->cur_bucket + n) % j->nr_buckets];
 }
 
-/* With a flush entry of @last_seq, about to be written. */
 void journal_space_end(struct journal *j, u64 last_seq)
 {
 	while (j->ended_ahead + 1 < j->nr_buckets &&
