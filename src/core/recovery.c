@@ -12,6 +12,7 @@
 #include "btree/btree.h"
 #include "util/planted.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define CLEAN_MAX_U64s 4096
@@ -235,6 +236,22 @@ static int journal_damaged(struct core *c, const struct journal_replay *r, u64 c
 	return 0;
 }
 
+/* What a crash cut off is no damage: nobody was told that it is durable. */
+static void say_what_is_replayed(struct core *c, const struct recovery *rec)
+{
+	unsigned long long lost = rec->r.dropped + rec->r.nr_torn;
+	char what[64] = "nothing to replay", more[96] = "";
+
+	if (rec->replay)
+		snprintf(what, sizeof(what), "replaying journal entries %llu to %llu",
+			 (unsigned long long)rec->r.last_seq, (unsigned long long)rec->r.seq);
+	if (lost)
+		snprintf(more, sizeof(more),
+			 "; %llu newer, which no flush had finished, %s dropped", lost,
+			 lost == 1 ? "is" : "are");
+	log_info(&c->log, "%s: not closed cleanly: %s%s", c->fs.bdev->name, what, more);
+}
+
 static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 {
 	struct journal *j = c->fs.journal;
@@ -257,12 +274,7 @@ static int read_unclean(struct core *c, struct recovery *rec, u64 clean_seq)
 	rec->suspect = planted(suspect_too_old) ? last.seq : rec->cur_seq - 1;
 	if (rec->replay)
 		c->carried = rec->r.carried;
-	if (rec->replay)
-		log_info(&c->log, "%s: not closed cleanly: replaying journal entries %llu to %llu",
-			 c->fs.bdev->name, (unsigned long long)rec->r.last_seq,
-			 (unsigned long long)rec->r.seq);
-	else
-		log_info(&c->log, "%s: not closed cleanly: nothing to replay", c->fs.bdev->name);
+	say_what_is_replayed(c, rec);
 	return blacklist_lost(c, last.seq + 1 + planted(blacklist_starts_late), rec->cur_seq - 1,
 			      rec->replay ? rec->r.last_seq : last.seq + 1);
 }

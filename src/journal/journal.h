@@ -158,6 +158,7 @@ struct journal_replay {
 	u64 last_seq; /* the oldest it needs */
 	u64 max_seen; /* newest seq of any valid header seen, dropped ones included */
 	u64 dropped;  /* valid entries newer than seq, not to be replayed */
+	u64 nr_torn;  /* newer ones that were cut off on their way to the device */
 	u64 nr_lost;  /* of [last_seq, seq]: missing or invalid. Not 0 after damage alone */
 	bool damaged; /* not all that is needed is there */
 	struct journal_carried carried; /* roots and counters of the newest entry */

@@ -216,6 +216,9 @@ static void settle(struct reader *r, struct journal_replay *ret)
 			r->e[n++] = r->e[i];
 		ret->dropped += dropped;
 	}
+	/* Of those that the sample has. */
+	for (unsigned i = 0; i < min_t(unsigned, r->nr_bad, ARRAY_SIZE(r->bad)); i++)
+		ret->nr_torn += r->bad[i].seq > r->flush_seq && !blacklisted(r, r->bad[i].seq);
 	r->nr = n;
 	ret->entries = r->e;
 	ret->nr = n;
@@ -350,12 +353,8 @@ static int judge(struct reader *r, struct journal_replay *ret_r)
 
 	settle(r, ret_r);
 	ret = check_unreadable(r);
-	if (!r->flush_seq) {
-		if (!ret && r->nr_bad)
-			log_warn(r->j->log, "journal: %u bad entries, no whole one that is flushed",
-				 r->nr_bad);
+	if (!r->flush_seq)
 		return ret ? ret : -BCFS_ERR_journal_empty;
-	}
 	ret2 = check_gaps(r, ret_r);
 	ret = ret ? ret : ret2;
 	ret2 = check_entries(r, ret_r);

@@ -434,7 +434,9 @@ void journal_reclaim_thread(void *arg)
 		/* While keys are replayed nodes are not whole, and there is nothing to gain. */
 		if (target && !j->replay_end)
 			ret = flush_batch(j, target, &nr, &gone);
-		if (nr && !gone && ret && !j->err && j->run == JOURNAL_RUNNING)
+		/* Once all has stopped there is none to be expected. */
+		if (nr && !gone && ret && ret != -BCFS_ERR_btree_halted && !j->err &&
+		    j->run == JOURNAL_RUNNING)
 			log_warn_ratelimited(
 				j->log, &j->rl_reclaim,
 				"journal: reclaim up to seq %llu makes no progress: %s",

@@ -517,6 +517,7 @@ Test(journal, damage)
 			int ret;
 
 			sim_bdev_flip_bit(t.bdev, off, 3);
+			t.last_err[0] = 0;
 			ret = journal_read(j, NULL, 0, &r);
 			if (seqs[i] < seq) {
 				cr_assert_eq(ret, -BCFS_ERR_journal_damaged);
@@ -526,6 +527,8 @@ Test(journal, damage)
 			} else { /* cannot be told from a torn write */
 				cr_assert_eq(ret, 0);
 				cr_assert_lt(r.seq, seq);
+				cr_assert_eq(r.nr_torn, kind < 2);
+				cr_assert_str_empty(t.last_err);
 			}
 			journal_replay_free(j, &r);
 			sim_bdev_flip_bit(t.bdev, off, 3);
