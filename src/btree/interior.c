@@ -18,13 +18,14 @@
 
 #include <string.h>
 
-#define EDGE_OFFSET_BITS 18 /* 128 MiB in sectors */
-#define OP_NODES_MAX	 3
-#define OP_RETRIES_MAX	 10000
-#define OP_WRITE_TRIES	 3
-#define PTR_KEY_U64s	 (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 1)
-#define OP_AGAIN	 1 /* give up this attempt, wait for what op->wait says, try again */
-#define OP_DONE		 2 /* nothing (more) to do */
+#define EDGE_OFFSET_BITS  18 /* 128 MiB in sectors */
+#define OP_NODES_MAX	  3
+#define OP_RETRIES_MAX	  10000
+#define OP_WRITE_TRIES	  3
+#define MERGE_LEAVES_u64s 64
+#define PTR_KEY_U64s	  (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 1)
+#define OP_AGAIN	  1 /* give up this attempt, wait for what op->wait says, try again */
+#define OP_DONE		  2 /* nothing (more) to do */
 
 enum op_kind { OP_MAKE_ROOM, OP_REWRITE, OP_MERGE, OP_SHRINK };
 
@@ -55,6 +56,20 @@ struct interior_op {
 static u32 node_capacity_u64s(const struct btree_fs *c)
 {
 	return (c->opts.node_bytes - sizeof(struct btree_node)) / 8;
+}
+
+/*
+ * Would a new node of @live u64s leave enough for appends: an eighth, a header, a block in reserve,
+ * and @request?
+ */
+static bool leaves_room(const struct btree_fs *c, u32 live, u32 request)
+{
+	u32 block = c->opts.block_bytes / 8;
+	u32 used = round_up(live + (u32)sizeof(struct btree_node) / 8, block);
+
+	return used + (u32)sizeof(struct btree_node_entry) / 8 + request + block +
+		       min(node_capacity_u64s(c) / 8, 4 * block) <=
+	       c->opts.node_bytes / 8;
 }
 
 /* ---- space and memory ---- */
@@ -464,7 +479,7 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 {
 	struct btree_fs *c = op->c;
 	struct btree *parent = iter_parent(iter);
-	u32 cap = node_capacity_u64s(c), block = c->opts.block_bytes / 8;
+	u32 cap = node_capacity_u64s(c);
 
 	if (op->kind == OP_REWRITE && atomic_load(&b->hash_val) != op->hash)
 		return OP_DONE;
@@ -481,14 +496,8 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 	measure(b, b->min_key, b->max_key, &all);
 	struct bkey_format fmt = format_for(b, b->max_key, &all, &all);
 	u32 live = btree_keys_ranges_u64s(&all, &fmt);
-	/* What a new node of them leaves for appends: an eighth, a header, a block in reserve, and
-	 * the request. */
-	u32 used = round_up(live + (u32)sizeof(struct btree_node) / 8, block);
-	bool fits = used + (u32)sizeof(struct btree_node_entry) / 8 + op->u64s + block +
-			    min(cap / 8, 4 * block) <=
-		    c->opts.node_bytes / 8;
 
-	if ((fits || op->kind == OP_REWRITE) && !op->tight) {
+	if ((leaves_room(c, live, op->u64s) || op->kind == OP_REWRITE) && !op->tight) {
 		int ret = -BCFS_ERR_bset_too_big;
 
 		if (live <= cap)
@@ -536,6 +545,9 @@ static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct
 
 	limit = min(limit, cap - 2 * c->opts.block_bytes / 8);
 	if (ul + ur > limit || op->tight)
+		return OP_DONE;
+	/* Whoever needs room in it would split it again, and again it would be merged. */
+	if (min(ul, ur) > cap / 16 && !leaves_room(c, ul + ur, MERGE_LEAVES_u64s))
 		return OP_DONE;
 	if (btree_node_room(parent, BTREE_ROOM_normal) < 2 * PTR_KEY_U64s) {
 		op->parent_full = true;
