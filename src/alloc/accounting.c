@@ -4,8 +4,8 @@
  *
  * What a reservation may count on: whole free buckets above the reserve, closed buckets that wait
  * for a discard (they come back within a journal flush), and the rests of open user buckets; of an
- * open bucket whose data is gone no more than the rest, until it is closed. Sectors that
- * are dead in a bucket that also holds live ones do not count: nothing moves them yet.
+ * open bucket whose data is gone no more than the rest, until it is closed. And, while copygc is
+ * there to move the live ones, sectors that are dead in a bucket of data that also holds live ones.
  */
 #include "alloc/alloc_private.h"
 
@@ -21,14 +21,19 @@ void alloc_btree_accounted(void *arg, const s64 *deltas)
 	alloc_accounted(((struct alloc_ops_arg *)arg)->alloc, deltas);
 }
 
-static s64 promisable(struct alloc_fs *a)
+/* @asked: for a promise; else to be shown, which is exact where it does not matter. */
+static s64 promisable(struct alloc_fs *a, bool asked)
 {
 	s64 buckets = alloc_free_buckets(a) - (s64)a->reserve_buckets +
 		      alloc_usage_get(a, BCFS_ACCOUNTING_buckets_need_discard) +
 		      __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED) -
 		      __atomic_load_n(&a->nr_empty, __ATOMIC_RELAXED);
 
-	return buckets * (s64)a->bucket_usable +
+	s64 dead = 0;
+
+	if (__atomic_load_n(&a->gc_on, __ATOMIC_RELAXED))
+		dead = max_t(s64, alloc_dead_sectors(a), 0);
+	return buckets * (s64)a->bucket_usable + dead - alloc_node_slack(a, asked) +
 	       (s64)__atomic_load_n(&a->rest_user, __ATOMIC_RELAXED) -
 	       alloc_usage_get(a, BCFS_ACCOUNTING_reserved);
 }
@@ -37,7 +42,7 @@ int disk_reservation_get(struct alloc_fs *a, struct disk_reservation *res, u64 s
 {
 	u64 reserved = __atomic_add_fetch(&a->reserved, sectors, __ATOMIC_RELAXED);
 
-	if (likely((s64)reserved <= promisable(a))) {
+	if (likely((s64)reserved <= promisable(a, true))) {
 		res->sectors += sectors;
 		return 0;
 	}
@@ -67,7 +72,7 @@ void alloc_usage(struct alloc_fs *a, struct alloc_usage *ret)
 	ret->used = min(ret->used, ret->capacity);
 	ret->reserved = ret->counters[BCFS_ACCOUNTING_reserved] + reserved_here;
 	left = (s64)(ret->capacity - ret->used) - (s64)ret->reserved;
-	promise = promisable(a) - reserved_here;
+	promise = promisable(a, false) - reserved_here;
 	ret->free = max_t(s64, min(left, promise), 0);
 
 	ret->buckets[BCFS_DATA_sb] = ret->counters[BCFS_ACCOUNTING_sb] / bs;

@@ -103,6 +103,36 @@ struct alloc_sectors {
 int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret);
 void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s);
 
+/*
+ * Copygc: one thread (data/copygc.c) empties buckets of which much is dead. It waits until somebody
+ * needs space, or until little is free (*ret_urgent says which); false: it is to end.
+ */
+struct alloc_gc_victim {
+	u64 bucket;
+	u8 gen;
+	u32 live; /* sectors */
+};
+typedef bool (*alloc_gc_skip_fn)(void *arg, u64 bucket, u8 gen);
+void alloc_gc_start(struct alloc_fs *a); /* from now on promises count on it */
+void alloc_gc_stop(struct alloc_fs *a);	 /* it ends by itself; any context */
+bool alloc_gc_stopping(struct alloc_fs *a);
+bool alloc_gc_wait(struct alloc_fs *a, bool *ret_urgent);
+/* Buckets with the least live sectors, which together fit where copygc may write. */
+int alloc_gc_pick(struct alloc_fs *a, bool urgent, alloc_gc_skip_fn skip, void *arg,
+		  struct alloc_gc_victim *ret, u32 max, u32 *ret_nr);
+/* As alloc_sectors_get(), for what is moved; never waits. */
+int alloc_gc_sectors_get(struct alloc_fs *a, u32 sectors, struct alloc_sectors *ret);
+/* So much of a bucket was moved; @emptied: all of it. */
+void alloc_gc_moved(struct alloc_fs *a, u64 sectors, bool emptied);
+void alloc_gc_round_end(struct alloc_fs *a);
+/* What the backpointer of a pointer in a key of level 0 is. */
+void alloc_backpointer_of_key(struct bkey_s_c k, enum btree_id btree,
+			      const struct extent_ptr_decoded *p, struct bpos *pos,
+			      struct bcfs_backpointer *bp);
+/* The backpointers of a bucket: positions of their btree, end exclusive. */
+void alloc_bucket_backpointers(const struct alloc_fs *a, u64 bucket, struct bpos *start,
+			       struct bpos *end);
+
 /* Trigger for key types with pointers, to be called once per change (put it into bkey_ops as it is:
  * the btree calls the same function once): @old and @new may be any type; pointers are found in
  * both. */
@@ -156,6 +186,9 @@ int alloc_check(struct alloc_fs *a, const struct journal_carried *carried, u64 *
 	x(buckets_discarded, "empty buckets that became free again")                               \
 	x(buckets_retired, "written in vain: given a new generation")                              \
 	x(buckets_stolen, "rests of one write point's bucket used by another")                     \
+	x(gc_buckets, "buckets that copygc emptied")                                               \
+	x(gc_sectors_moved, "sectors that copygc moved")                                           \
+	x(gc_nodes_moved, "btree nodes that were moved to empty their buckets")                    \
 	x(waits, "allocations that waited for space")                                              \
 	x(nospc, "refused for lack of space")
 /* clang-format on */

@@ -71,6 +71,7 @@ struct open_bucket {
 	bool written; /* some of it was handed out */
 	bool empty;   /* OPEN, and what keys led to is gone again: the counters have it as
 			 need_discard */
+	bool gc;      /* copygc's: nobody else's to fill */
 };
 
 struct write_point {
@@ -81,6 +82,7 @@ struct write_point {
 /* How far an allocation may dig. */
 enum alloc_watermark {
 	ALLOC_WATERMARK_user,
+	ALLOC_WATERMARK_gc, /* what copygc moves */
 	ALLOC_WATERMARK_btree,
 	ALLOC_WATERMARK_reserve, /* interior updates */
 	ALLOC_WATERMARK_last,	 /* interior updates that waited in vain */
@@ -106,9 +108,10 @@ struct alloc_fs {
 	u64 *journal_buckets; /* sorted; NULL if not told */
 	unsigned nr_journal_buckets;
 
-	s64 usage[BCFS_ACCOUNTING_NR];	/* atomic: as committed */
-	u64 reserved;			/* atomic: promised, in flight, sectors */
-	u64 empty_seq;			/* atomic: newest in which a bucket became empty */
+	s64 usage[BCFS_ACCOUNTING_NR]; /* atomic: as committed */
+	u64 reserved;		       /* atomic: promised, in flight, sectors */
+	u64 empty_seq;		       /* atomic: newest in which a bucket became empty */
+	u64 in_flight; /* atomic: of user data, handed out, keys not committed yet */
 	struct alloc_counters counters; /* atomic, relaxed */
 
 	/*
@@ -127,7 +130,7 @@ struct alloc_fs {
 	u32 nr_ready;	  /* read without */
 	u32 nr_uncounted; /* rows OPEN or RETIRE that are not counted; read without */
 	u32 nr_empty;	  /* rows OPEN that are empty; read without */
-	u64 rest_user;	  /* sectors_free of OPEN user rows; read without */
+	u64 rest_user;	  /* sectors_free of OPEN user rows but copygc's; read without */
 	struct bcfs_extent_ptr nodes[ALLOC_NODES_READY]; /* places for nodes, each with a ref */
 	u32 nr_nodes;
 	u64 unused_cursor;	  /* invariant 2; read without */
@@ -148,8 +151,18 @@ struct alloc_fs {
 	u64 discard_flushed; /* flushed seq at the last round; protected by discard_lock */
 	bool freed_some;     /* since the mark was last looked at; protected by discard_lock */
 
+	/* Copygc, see gc.c; protected by lock. */
+	bool gc_on; /* also read without */
+	bool gc_stop, gc_kick;
+	u64 gc_rounds, gc_useful; /* rounds; what came of them: buckets emptied, pieces moved */
+	struct env_cond gc_cond;
+
+	u64 compact_owner;  /* thread; atomic */
+	u64 compact_cursor; /* the worker's */
+
 	struct env_thread *worker; /* of who starts and stops it */
 	struct write_point btree_wp;
+	struct write_point gc_wp;
 	struct write_point wp[ALLOC_WP_MAX];
 };
 
@@ -236,7 +249,7 @@ bool ob_held(struct alloc_fs *a, u8 dev, u64 bucket); /* takes lock */
 /* A new READY row; false if the table or the fifo is full or the bucket has a row. */
 bool ob_add_ready(struct alloc_fs *a, u8 dev, u64 bucket, u8 gen);
 /* The oldest READY row becomes OPEN, with one reference; 0: none. */
-u16 ob_open(struct alloc_fs *a, enum bcfs_data_type type);
+u16 ob_open(struct alloc_fs *a, enum bcfs_data_type type, bool gc);
 /* Hand out @sectors of an OPEN row, with a reference. */
 struct bcfs_extent_ptr ob_carve(struct alloc_fs *a, u16 idx, u32 sectors);
 void ob_put(struct alloc_fs *a, u16 idx);
@@ -273,9 +286,32 @@ enum alloc_take {
 };
 enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum bcfs_data_type type,
 			      enum alloc_watermark watermark);
+/* Sectors of user data from the write point (its lock held), opened at @watermark if need be. */
+enum alloc_take alloc_wp_take(struct alloc_fs *a, struct write_point *wp, u32 sectors,
+			      enum alloc_watermark watermark, struct alloc_sectors *ret);
 /* Give up the current buckets of all write points that hold @bucket only for themselves. */
 void alloc_wp_close_idle(struct alloc_fs *a, u64 bucket);
 void alloc_wp_close_all(struct alloc_fs *a);
+
+/* ---- gc.c ---- */
+
+/* Sectors of user buckets that hold nothing and that no write point will fill. */
+s64 alloc_dead_sectors(struct alloc_fs *a);
+/* Wait for two rounds of copygc, until @deadline at most; true: something came of them. No locks.
+ */
+bool alloc_gc_wait_for(struct alloc_fs *a, u64 deadline);
+
+/* ---- compact.c ---- */
+
+s64 alloc_dead_node_sectors(struct alloc_fs *a);
+bool alloc_compact_wanted(struct alloc_fs *a);
+/*
+ * Sectors that places for nodes may still take by becoming dead before they are compacted. On a
+ * device with many free buckets 0 unless @always.
+ */
+s64 alloc_node_slack(struct alloc_fs *a, bool always);
+/* Empty a few buckets of nodes; *ret_moved nodes. The worker's thread. */
+int alloc_compact_nodes(struct alloc_fs *a, u64 *ret_moved);
 
 /* ---- discard.c ---- */
 

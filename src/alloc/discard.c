@@ -393,7 +393,7 @@ void alloc_worker(void *arg)
 	u32 found;
 
 	while (!worker_stopping(a)) {
-		u64 flushed, freed = 0, need = 0;
+		u64 flushed, freed = 0, need = 0, moved = 0;
 		bool waiting = __atomic_load_n(&a->nr_waiting, __ATOMIC_RELAXED) ||
 			       alloc_short_of_space(a);
 		bool may = waiting || !journal_is_low(a->journal);
@@ -408,6 +408,8 @@ void alloc_worker(void *arg)
 			ret = alloc_discard_round(a, &freed, &need);
 			flushed_before = flushed;
 		}
+		if (!ret && alloc_compact_wanted(a))
+			ret = alloc_compact_nodes(a, &moved);
 		if (!ret && may)
 			ret = alloc_move_mark(a, false);
 		if (!ret && __atomic_load_n(&a->nr_ready, __ATOMIC_RELAXED) <= a->ready_batch / 2)
@@ -428,6 +430,6 @@ void alloc_worker(void *arg)
 		} else {
 			in_vain = 0;
 		}
-		worker_wait(a, ret || !(freed || need) ? ROUND_IDLE_NS : ROUND_SHORT_NS);
+		worker_wait(a, ret || !(freed || need || moved) ? ROUND_IDLE_NS : ROUND_SHORT_NS);
 	}
 }

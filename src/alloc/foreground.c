@@ -9,6 +9,8 @@
 
 #define WAIT_STEPS   20
 #define WAIT_STEP_NS (100 * ENV_NSEC_PER_MSEC)
+#define WAIT_TRIES   8			     /* in vain, while something might still come of it */
+#define WAIT_NS	     (60 * ENV_NSEC_PER_SEC) /* however often something became free */
 
 struct candidate {
 	u64 bucket;
@@ -260,7 +262,8 @@ bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush)
 	bool hope;
 
 	if (__atomic_load_n(&a->discard_owner, __ATOMIC_RELAXED) == self ||
-	    !alloc_discards_pending(a) || journal_error(a->journal))
+	    __atomic_load_n(&a->compact_owner, __ATOMIC_RELAXED) == self ||
+	    (!alloc_discards_pending(a) && !alloc_compact_wanted(a)) || journal_error(a->journal))
 		return false;
 	alloc_count(&a->counters.waits);
 	if (!__atomic_load_n(&a->worker_runs, __ATOMIC_RELAXED)) {
@@ -318,7 +321,7 @@ enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum b
 	env_mutex_lock(&a->lock);
 	if (alloc_free_buckets(a) <= (planted(no_reserve) ? 0 : (s64)a->watermark[watermark]))
 		ret = ALLOC_TAKE_SHORT;
-	else if (!(wp->ob = ob_open(a, type)))
+	else if (!(wp->ob = ob_open(a, type, wp == &a->gc_wp)))
 		ret = ALLOC_TAKE_FILL;
 	else
 		bucket = a->ob[wp->ob].bucket;
@@ -335,7 +338,7 @@ enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum b
 	return ret;
 }
 
-/* Take over another write point's bucket. */
+/* Take over another write point's bucket; not copygc's, which lies in what is kept for it. */
 static bool wp_steal(struct alloc_fs *a, struct write_point *wp)
 {
 	for (unsigned i = 0; i < a->nr_write_points && !wp->ob; i++) {
@@ -352,17 +355,17 @@ static bool wp_steal(struct alloc_fs *a, struct write_point *wp)
 }
 
 /* The write point's lock is held. */
-static enum alloc_take wp_take(struct alloc_fs *a, struct write_point *wp, u32 sectors,
-			       struct alloc_sectors *ret)
+enum alloc_take alloc_wp_take(struct alloc_fs *a, struct write_point *wp, u32 sectors,
+			      enum alloc_watermark watermark, struct alloc_sectors *ret)
 {
 	struct open_bucket *ob;
 	enum alloc_take t;
 
 	if (!wp->ob) {
-		t = alloc_wp_open(a, wp, BCFS_DATA_user, ALLOC_WATERMARK_user);
+		t = alloc_wp_open(a, wp, BCFS_DATA_user, watermark);
 		if (t == ALLOC_TAKE_FILL)
 			return t;
-		if (t && !wp_steal(a, wp))
+		if (t && (wp == &a->gc_wp || !wp_steal(a, wp)))
 			return t;
 	}
 	env_mutex_lock(&a->lock);
@@ -382,6 +385,8 @@ int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_
 {
 	u64 h = stream * 0x9e3779b97f4a7c15ULL >> 32;
 	struct write_point *wp = &a->wp[h % a->nr_write_points];
+	unsigned tries = 0;
+	u64 deadline = 0;
 	int err;
 
 	assert(sectors && sectors % a->opts.block_sectors == 0);
@@ -390,7 +395,7 @@ int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_
 		u32 found = 0;
 
 		env_mutex_lock(&wp->lock);
-		t = wp_take(a, wp, sectors, ret);
+		t = alloc_wp_take(a, wp, sectors, ALLOC_WATERMARK_user, ret);
 		if (t == ALLOC_TAKE_FILL) {
 			/* The lock goes: filling reads btrees. */
 			env_mutex_unlock(&wp->lock);
@@ -403,12 +408,18 @@ int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_
 			if (!wp->ob)
 				wp_steal(a, wp);
 			if (wp->ob)
-				t = wp_take(a, wp, sectors, ret);
+				t = alloc_wp_take(a, wp, sectors, ALLOC_WATERMARK_user, ret);
 		}
 		env_mutex_unlock(&wp->lock);
 		if (!t)
 			return 0;
-		if (!alloc_wait_for_space(a, true))
+		if (!deadline)
+			deadline = env_mono_ns(a->env) + WAIT_NS;
+		if (env_mono_ns(a->env) >= deadline)
+			break;
+		if (!alloc_wait_for_space(a, true) && !alloc_gc_wait_for(a, deadline) &&
+		    (++tries == WAIT_TRIES ||
+		     (!alloc_discards_pending(a) && !alloc_compact_wanted(a))))
 			break;
 	}
 	return alloc_no_space(a);
@@ -416,6 +427,7 @@ int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_
 
 void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s)
 {
+	__atomic_fetch_sub(&a->in_flight, s->sectors, __ATOMIC_RELAXED);
 	env_mutex_lock(&a->lock);
 	ob_put(a, s->ob);
 	env_mutex_unlock(&a->lock);
@@ -452,6 +464,7 @@ void alloc_wp_close_idle(struct alloc_fs *a, u64 bucket)
 	for (unsigned i = 0; i < a->nr_write_points; i++)
 		wp_close_if_idle(a, &a->wp[i], bucket);
 	wp_close_if_idle(a, &a->btree_wp, bucket);
+	wp_close_if_idle(a, &a->gc_wp, bucket);
 }
 
 void alloc_wp_close_all(struct alloc_fs *a)
@@ -463,8 +476,10 @@ void alloc_wp_close_all(struct alloc_fs *a)
 		ob_put(a, ob_find(a, p->dev, p->offset / a->opts.bucket_sectors));
 	}
 	env_mutex_unlock(&a->lock);
-	for (unsigned i = 0; i <= a->nr_write_points; i++) {
-		struct write_point *wp = i < a->nr_write_points ? &a->wp[i] : &a->btree_wp;
+	for (unsigned i = 0; i < a->nr_write_points + 2; i++) {
+		struct write_point *wp = i < a->nr_write_points	   ? &a->wp[i]
+					 : i == a->nr_write_points ? &a->btree_wp
+								   : &a->gc_wp;
 
 		env_mutex_lock(&wp->lock);
 		if (wp->ob)

@@ -17,6 +17,8 @@
 #define DISCARD_NODES 10
 /* Freeing fewer than this would go on for ever, each round with what the last one rewrote. */
 #define DISCARD_WORTH_NODES 8
+/* And besides, for copygc to move to. */
+#define GC_BUCKETS 2ULL
 
 static void set_watermarks(struct alloc_fs *a)
 {
@@ -26,8 +28,9 @@ static void set_watermarks(struct alloc_fs *a)
 
 	reserve = max(reserve, nr / 32);
 	reserve = min(reserve, nr / 4);
-	a->reserve_buckets = reserve;
-	a->watermark[ALLOC_WATERMARK_user] = reserve * 3 / 4;
+	a->watermark[ALLOC_WATERMARK_gc] = reserve * 3 / 4;
+	a->watermark[ALLOC_WATERMARK_user] = reserve * 3 / 4 + max(reserve / 4, GC_BUCKETS);
+	a->reserve_buckets = a->watermark[ALLOC_WATERMARK_user] + reserve / 4;
 	a->watermark[ALLOC_WATERMARK_btree] = reserve / 2;
 	a->watermark[ALLOC_WATERMARK_last] = max(reserve / 8, min(discard, reserve / 4));
 	a->watermark[ALLOC_WATERMARK_reserve] = a->watermark[ALLOC_WATERMARK_last] + reserve / 8;
@@ -67,7 +70,9 @@ int alloc_fs_alloc(struct env *env, struct bdev *bdev, struct log *log,
 	env_mutex_init(&a->discard_lock, env);
 	env_cond_init(&a->freed, env);
 	env_cond_init(&a->worker_cond, env);
+	env_cond_init(&a->gc_cond, env);
 	env_mutex_init(&a->btree_wp.lock, env);
+	env_mutex_init(&a->gc_wp.lock, env);
 	for (unsigned i = 0; i < ALLOC_WP_MAX; i++)
 		env_mutex_init(&a->wp[i].lock, env);
 	ob_table_init(a);
@@ -82,7 +87,9 @@ void alloc_fs_free(struct alloc_fs *a)
 	assert(!a->worker);
 	for (unsigned i = 0; i < ALLOC_WP_MAX; i++)
 		env_mutex_destroy(&a->wp[i].lock);
+	env_mutex_destroy(&a->gc_wp.lock);
 	env_mutex_destroy(&a->btree_wp.lock);
+	env_cond_destroy(&a->gc_cond);
 	env_cond_destroy(&a->worker_cond);
 	env_cond_destroy(&a->freed);
 	env_mutex_destroy(&a->discard_lock);
@@ -240,6 +247,11 @@ void alloc_fs_to_text(struct printbuf *out, struct alloc_fs *a)
 		if (u.buckets[i])
 			prt_printf(out, "buckets %s: %llu\n", alloc_data_type_name(i),
 				   (unsigned long long)u.buckets[i]);
+	prt_printf(
+		out, "dead sectors: data %lld nodes %lld; live nodes %lld; moved %llu nodes\n",
+		(long long)alloc_dead_sectors(a), (long long)alloc_dead_node_sectors(a),
+		(long long)alloc_usage_get(a, BCFS_ACCOUNTING_btree),
+		(unsigned long long)__atomic_load_n(&a->counters.gc_nodes_moved, __ATOMIC_RELAXED));
 	env_mutex_lock(&a->lock);
 	prt_printf(out, "used_mark %llu unused_cursor %llu reserve %llu\n",
 		   (unsigned long long)alloc_mark(a), (unsigned long long)a->unused_cursor,

@@ -80,7 +80,7 @@ bool ob_add_ready(struct alloc_fs *a, u8 dev, u64 bucket, u8 gen)
 
 static void rest_mod(struct alloc_fs *a, const struct open_bucket *ob, s64 sectors)
 {
-	if (ob->data_type == BCFS_DATA_user)
+	if (ob->data_type == BCFS_DATA_user && !ob->gc)
 		__atomic_fetch_add(&a->rest_user, sectors, __ATOMIC_RELAXED);
 }
 
@@ -89,7 +89,7 @@ static void uncounted_mod(struct alloc_fs *a, int n)
 	__atomic_fetch_add(&a->nr_uncounted, n, __ATOMIC_RELAXED);
 }
 
-u16 ob_open(struct alloc_fs *a, enum bcfs_data_type type)
+u16 ob_open(struct alloc_fs *a, enum bcfs_data_type type, bool gc)
 {
 	struct open_bucket *ob;
 	u16 idx;
@@ -103,6 +103,7 @@ u16 ob_open(struct alloc_fs *a, enum bcfs_data_type type)
 	ob = &a->ob[idx];
 	ob->state = OB_OPEN;
 	ob->data_type = type;
+	ob->gc = gc;
 	ob->refs = 1;
 	uncounted_mod(a, 1);
 	rest_mod(a, ob, ob->sectors_free);
@@ -120,6 +121,8 @@ struct bcfs_extent_ptr ob_carve(struct alloc_fs *a, u16 idx, u32 sectors)
 	assert(ob->state == OB_OPEN && sectors <= ob->sectors_free);
 	ob->sectors_free -= sectors;
 	rest_mod(a, ob, -(s64)sectors);
+	if (ob->data_type == BCFS_DATA_user)
+		__atomic_fetch_add(&a->in_flight, sectors, __ATOMIC_RELAXED);
 	ob->refs++;
 	ob->written = true;
 	return (struct bcfs_extent_ptr){
@@ -164,6 +167,7 @@ void ob_put(struct alloc_fs *a, u16 idx)
 		   a->nr_ready < ALLOC_READY_MAX) {
 		uncounted_mod(a, -1);
 		ob->data_type = BCFS_DATA_free;
+		ob->gc = false;
 		ready_push(a, idx);
 	} else {
 		ob->state = OB_RETIRE;

@@ -344,3 +344,37 @@ void btree_fs_to_text(struct printbuf *out, struct btree_fs *c)
 	BTREE_COUNTERS(x)
 #undef x
 }
+
+static int find_node_at(struct btree_trans *trans, enum btree_id id, unsigned level,
+			struct bpos pos, u64 dev_sector, u64 *ret_hash)
+{
+	struct bcfs_extent_ptr ptr;
+	struct btree_iter iter;
+	int ret;
+
+	*ret_hash = 0;
+	btree_iter_init_level(trans, &iter, id, level, pos,
+			      BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+	struct btree *b = btree_iter_peek_node(&iter, &ret);
+	if (b && !btree_node_flag(b, BTREE_NODE_fake)) {
+		memcpy(&ptr, btree_ptr_val(&b->key.k)->start, sizeof(ptr));
+		if (ptr.offset == dev_sector)
+			*ret_hash = atomic_load(&b->hash_val);
+	}
+	btree_iter_exit(&iter);
+	return ret == -BCFS_ERR_btree_no_such_level ? 0 : ret;
+}
+
+int btree_node_move(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
+		    u64 dev_sector, bool *ret_moved)
+{
+	struct btree_trans *trans = btree_trans_get(c);
+	u64 hash;
+	int ret = lockrestart_do(trans, find_node_at(trans, id, level, pos, dev_sector, &hash));
+
+	btree_trans_put(trans);
+	if (!ret && hash)
+		ret = btree_node_rewrite(c, id, level, pos, hash);
+	*ret_moved = !ret && hash;
+	return ret;
+}

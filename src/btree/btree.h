@@ -124,6 +124,13 @@ unsigned btree_depth(struct btree_fs *c, enum btree_id id); /* levels; 0: empty 
 bool btree_root_key(struct btree_fs *c, enum btree_id id, struct bkey_i *dst, unsigned dst_u64s,
 		    unsigned *level);
 
+/*
+ * Write the node at @level that covers @pos somewhere else, if its place is @dev_sector. 0 also if
+ * it is not there any more. Nothing held.
+ */
+int btree_node_move(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
+		    u64 dev_sector, bool *ret_moved);
+
 void btree_counters(struct btree_fs *c, struct btree_counters *ret);
 struct btree_cache_stats {
 	u64 nodes, bytes, dirty, limit_bytes;

@@ -77,6 +77,8 @@ static void core_went_wrong(struct core *c, int err)
 		log_err(&c->log, "%s: errors=panic: %s", c->fs.bdev->name, err_str(err));
 		abort();
 	}
+	if (c->fs.alloc)
+		alloc_gc_stop(c->fs.alloc);
 	if (!atomic_exchange(&c->fs.error, err) && !c->opening)
 		log_err(&c->log, "%s: read-only from now on (%s); unmount and run fsck.bcfs",
 			c->fs.bdev->name, err_str(err));
@@ -279,6 +281,10 @@ int core_start_layers(struct core *c)
 		if (ret)
 			return ret;
 		c->threads_started = true;
+		if (!c->opts.read_only)
+			ret = data_gc_start(c->fs.data);
+		if (ret)
+			return ret;
 	}
 	return snapshots_read(c->fs.snapshots, c->fs.btree, &c->log);
 }
@@ -303,6 +309,8 @@ void core_abort(struct core *c)
 		journal_stop(c->fs.journal, NULL, NULL);
 	}
 	atomic_store(&c->fs.error, -BCFS_ERR_btree_halted);
+	if (c->fs.data)
+		data_gc_stop(c->fs.data);
 	if (c->fs.alloc && c->threads_started)
 		alloc_fs_stop(c->fs.alloc);
 	core_free_layers(c);
@@ -423,6 +431,7 @@ int core_close(struct core *c)
 		return 0;
 	}
 	ret = fs_stop(&c->fs);
+	data_gc_stop(c->fs.data);
 	alloc_fs_stop(c->fs.alloc);
 	btree_fs_stop(c->fs.btree);
 	int err = core_cause(c, journal_stop(c->fs.journal, carried, &seq));

@@ -45,6 +45,10 @@ int data_fs_alloc(struct env *env, struct bdev *bdev, struct log *log, struct bt
 		  struct alloc_fs *alloc, const struct data_opts *opts, struct data_fs **ret);
 void data_fs_free(struct data_fs *d);
 
+/* Copygc in the background, after replay; stopped before the allocator is. */
+int data_gc_start(struct data_fs *d);
+void data_gc_stop(struct data_fs *d);
+
 /* Which file: the snapshot looked from, the number, and what its writes are grouped by. */
 struct data_file {
 	u32 snapshot;

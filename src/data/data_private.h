@@ -27,6 +27,7 @@ struct data_fs {
 	u32 block_sectors;
 	u32 device_block_sectors; /* reads are aligned to this */
 	struct ratelimit log_limit;
+	struct data_gc *gc; /* NULL: does not run */
 };
 
 /* A key with room for any value. */
@@ -63,6 +64,15 @@ int extent_readable(const struct bcfs_extent_crc *crc);
  */
 int extent_verify(const struct bcfs_extent_crc *crc, u32 start, const void *buf, u32 sectors,
 		  u32 *ret_good, u32 *ret_bad);
+
+/* move.c */
+
+/*
+ * Move what is live in a bucket to copygc's write point. *ret_stuck: something in it cannot be
+ * moved. No locks.
+ */
+int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_moved,
+		     bool *ret_stuck);
 
 /* punch.c */
 

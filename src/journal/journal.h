@@ -258,6 +258,11 @@ int journal_res_get(struct journal *j, struct journal_res *res, u32 u64s, unsign
 int journal_res_wait(struct journal *j, u32 u64s, unsigned flags);
 /* Normal reservations have to wait now. A glance: it may change at once. */
 bool journal_is_low(const struct journal *j);
+/*
+ * And half of what is kept for reclaim beyond its pins is gone, too. Until then nodes may be moved
+ * to make places free, one at a time.
+ */
+bool journal_is_very_low(struct journal *j);
 /* Room not used is given back as an empty log entry or trimmed. */
 void journal_res_put(struct journal *j, struct journal_res *res);
 

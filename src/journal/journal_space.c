@@ -179,6 +179,20 @@ void journal_space_update(struct journal *j)
 		env_cond_broadcast(&j->wait);
 }
 
+bool journal_is_very_low(struct journal *j)
+{
+	u64 bytes;
+	u32 used;
+	bool ret;
+
+	env_mutex_lock(&j->lock);
+	used = place_promised(j).ahead + JOURNAL_KEEP_RESTART;
+	bytes = ((u64)j->nr_pins + j->slack_pins / 2) * pin_bytes(j);
+	ret = j->free_ahead < used + DIV_ROUND_UP(bytes, bucket_payload(j));
+	env_mutex_unlock(&j->lock);
+	return ret;
+}
+
 u32 journal_freeable(const struct journal *j)
 {
 	u64 last_seq = j->last_seq;

@@ -39,6 +39,9 @@ static const struct sim_mode modes[] = {
 	 RECOVERS
 	 "nospc recovery.alloc.waits alloc.buckets_reused alloc.buckets_discarded journal.wraps",
 	 .about = "little space: every bucket is used again and again, and writes meet ENOSPC"},
+	{"gc", 4, 300, 300, 150, false, false, 0, true,
+	 RECOVERS "nospc alloc.gc_buckets alloc.buckets_discarded journal.wraps",
+	 .about = "the same where a bucket holds several extents: copygc has something to move"},
 	{"restarts", 16, 60, 120, 200, true, false, 0, false,
 	 RECOVERS "restarts.iter restarts.commit btree.restarts btree.splits journal.wraps",
 	 .about = "transactions restart where they may"},
@@ -82,6 +85,14 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 		c.bucket = max(c.node, 8192U);
 		c.journal = journal_min_bytes(c.block, c.bucket / 512);
 		c.dev_bytes = (1472ULL << 10) + c.journal;
+	}
+	if (!strcmp(mode->name, "gc")) {
+		c.block = 512;
+		c.node = 8192;
+		c.bucket = c.node << trand_below(&rng, 3);
+		c.journal = journal_min_bytes(c.block, c.bucket / 512);
+		c.dev_bytes = (5ULL << 20) + c.journal;
+		c.stir = true;
 	}
 	if (c.bulk) {
 		c.block = 512;

@@ -204,6 +204,7 @@ static void recover(struct explore *x, struct sim_image *img, const struct sim_p
 	rec.keep_log = trand_below(&rng, 12) == 0;
 	rec.more = trand_below(&rng, 6) == 0;
 	rec.offline = trand_below(&rng, 8) == 0;
+	rec.ballast = trand_below(&rng, 4) == 0;
 	x->w->t->recoveries++;
 	if (!sim_recover(&rec)) {
 		save_image(img);

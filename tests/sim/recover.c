@@ -217,9 +217,11 @@ static bool rec_more_ops(struct sim_recovery *rec, struct bcfs *c)
 	u8 buf[20000];
 
 	memset(buf, 'z', sizeof(buf));
-	if (!rec_err(rec, "mkdir", bcfs_mkdir(c, bcfs_root(c), "zz", 0755, &cred, &dir), "") ||
-	    !rec_err(rec, "create",
-		     bcfs_mknod(c, dir.ino, "file", S_IFREG | 0644, 0, 0, &cred, &st), ""))
+	int ret = bcfs_mkdir(c, bcfs_root(c), "zz", 0755, &cred, &dir)
+			  ?: bcfs_mknod(c, dir.ino, "file", S_IFREG | 0644, 0, 0, &cred, &st);
+	if (rec->run->cfg.ballast && err_to_errno(ret) == ENOSPC)
+		return true; /* so full that it takes no name any more */
+	if (!rec_err(rec, "mkdir, create", ret, ""))
 		return false;
 	s64 n = bcfs_write(c, st.ino, 100, buf, sizeof(buf), 0);
 
@@ -321,6 +323,29 @@ static bool rec_offline(struct sim_recovery *rec)
 	return true;
 }
 
+/* Nobody says when the ballast was written, or moved: it is the same all the time. */
+static bool rec_ballast(struct sim_recovery *rec, struct bcfs *c)
+{
+	const struct sim_run *r = rec->run;
+	u64 len = r->ballast_blocks * r->cfg.block;
+	u8 *is, *want;
+	bool ok;
+
+	if (!r->cfg.stir)
+		return true;
+	is = calloc(1, len);
+	want = calloc(1, len);
+	sim_ballast_fill(&r->cfg, 0, want, len);
+	s64 n = bcfs_read(c, r->ballast, 0, is, len);
+
+	ok = rec_err(rec, "reading the ballast", (int)min_t(s64, n, 0), "");
+	if (ok && ((u64)n != len || memcmp(is, want, len)))
+		ok = rec_err(rec, "the ballast", -BCFS_ERR_check_cancelled, "is not what it was");
+	free(is);
+	free(want);
+	return ok;
+}
+
 /* Used, closed, opened, and used again: what is in it and what its files are known by stay. */
 static bool rec_more(struct sim_recovery *rec, struct core **core)
 {
@@ -373,7 +398,7 @@ static bool rec_steps(struct sim_recovery *rec)
 	rec->opened_pos = sim_bdev_log_len(rec->bdev);
 	rec->text = fs_text_times(&core->fs, &err, &rec->times);
 	if (!rec_err(rec, "reading the tree", err, rec->text) || !rec_nothing_left(rec, core) ||
-	    !rec_check(rec, core))
+	    !rec_check(rec, core) || (rec->ballast && !rec_ballast(rec, &core->fs)))
 		goto out;
 	if (rec->counters)
 		bcfs_counters(&core->fs, add_recovery_counter, rec->counters);

@@ -397,6 +397,28 @@ static void bulk_touch(struct sim_run *r)
 		bcfs_getxattr(&r->core->fs, ino, "user.bulk", buf, sizeof(buf));
 }
 
+/* What is at @offset of the ballast, whole blocks: however often it is written anew. */
+void sim_ballast_fill(const struct sim_cfg *cfg, u64 offset, u8 *buf, u64 len)
+{
+	for (u64 i = 0; i < len; i += cfg->block)
+		memset(buf + i, (int)((offset + i) / cfg->block * 37 % 251), cfg->block);
+}
+
+static void ballast_stir(struct sim_run *r)
+{
+	u64 at = trand_below(&r->bulk_rng, r->ballast_blocks) * r->cfg.block;
+	u64 len = r->cfg.block * (1 + trand_below(&r->bulk_rng, 2));
+	u8 *buf = calloc(1, len);
+	s64 n;
+
+	len = min(len, r->ballast_blocks * r->cfg.block - at);
+	sim_ballast_fill(&r->cfg, at, buf, len);
+	n = bcfs_write(&r->core->fs, r->ballast, at, buf, len, 0);
+	check(r, n >= 0 || r->cfg.fault != SIM_FAULT_NR || err_to_errno((int)n) == ENOSPC,
+	      "ballast: %s", err_str((int)n));
+	free(buf);
+}
+
 /*
  * A file takes all space, then gives some buckets back: the operations go on in that. The names of
  * a test take few sectors; without this they would never meet the end of a device that a filesystem
@@ -411,12 +433,15 @@ void sim_run_make_ballast(struct sim_run *r)
 	u8 *buf = calloc(1, len);
 	u64 size = 0;
 	s64 n;
-	int ret = bcfs_mkdir(c, bcfs_root(c), M_BULK_DIR, 0755, &cred, &dir);
+	int ret = bcfs_lookup(c, bcfs_root(c), M_BULK_DIR, &dir);
 
+	if (ret == -BCFS_ERR_no_such_name)
+		ret = bcfs_mkdir(c, bcfs_root(c), M_BULK_DIR, 0755, &cred, &dir);
 	check(r, !ret, "mkdir: %s", err_str(ret));
 	ret = bcfs_mknod(c, dir.ino, "ballast", S_IFREG | 0600, 0, 0, &cred, &st);
 	check(r, !ret, "mknod: %s", err_str(ret));
 	while (len >= r->cfg.block) {
+		sim_ballast_fill(&r->cfg, size, buf, len);
 		n = bcfs_write(c, st.ino, size, buf, len, 0);
 		if (n > 0) {
 			size += n;
@@ -431,6 +456,8 @@ void sim_run_make_ballast(struct sim_run *r)
 	check(r, !ret, "truncate of the ballast: %s", err_str(ret));
 	ret = bcfs_sync(c);
 	check(r, !ret, "sync: %s", err_str(ret));
+	r->ballast = st.ino;
+	r->ballast_blocks = st.size / r->cfg.block;
 	bcfs_forget(c, st.ino, 1);
 	bcfs_forget(c, dir.ino, 1);
 }
@@ -552,6 +579,10 @@ static void one_op(struct sim_run *r, const struct mop *op)
 
 	for (unsigned i = 0; r->nr_bulk && i < (r->cfg.touches ?: 3); i++)
 		bulk_touch(r);
+	/* Not in windows: there are states enough to look at. */
+	for (unsigned i = 0; r->cfg.stir && r->ballast_blocks && i < 2; i++)
+		if (!(op->mark & SIM_MARK_WINDOW))
+			ballast_stir(r);
 	begin = sim_bdev_log_len(r->bdev);
 	note_op(r, op);
 	r->op_since = r->cfg.fault == SIM_FAULT_NR ? env_real_ns(r->env) : 0;

@@ -35,8 +35,9 @@ struct sim_cfg {
 	bool discard;
 	bool plain; /* no long pauses, no remounts */
 	unsigned ops, prefill;
-	unsigned bulk;	  /* files of no interest, that fill nodes */
-	bool ballast;	  /* a file of no interest, that leaves little space */
+	unsigned bulk; /* files of no interest, that fill nodes */
+	bool ballast;  /* a file of no interest, that leaves little space */
+	bool stir; /* pieces of it are written anew between the operations: dead sectors all over */
 	u32 tail_ms;	  /* how long it goes on behind the last operation */
 	unsigned touches; /* of bulk files, before each operation; 0: 3 */
 	/*
@@ -149,6 +150,8 @@ struct sim_run {
 	u64 op_since; /* ns since 1970, when the operation under way began; 0: not known */
 	u64 *bulk;    /* inode numbers */
 	unsigned nr_bulk;
+	struct bcfs_ino ballast;
+	u64 ballast_blocks;
 	const struct sim_place *crashed; /* what is being looked at; NULL: the run itself */
 	u64 errors;	 /* operations that failed (only with a fault, or for space) */
 	u64 nospc;	 /* of them for space */
@@ -185,6 +188,7 @@ void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int r
 /* What cfg.bulk and cfg.ballast ask for, outside of the model. */
 void sim_run_make_bulk(struct sim_run *r);
 void sim_run_make_ballast(struct sim_run *r);
+void sim_ballast_fill(const struct sim_cfg *cfg, u64 offset, u8 *buf, u64 len);
 
 struct sim_recovery {
 	const struct sim_run *run;
@@ -194,6 +198,7 @@ struct sim_recovery {
 	u64 seed;
 	bool keep_log;		       /* for crashes of the recovery itself */
 	bool more;		       /* a few operations more, a clean close, and another look */
+	bool ballast;		       /* what is in it, if it is stirred */
 	bool offline;		       /* first a check of the image, twice: nothing is written */
 	struct sim_counters *counters; /* of the recovery and the check, as "recovery.*" */
 	/*

@@ -147,6 +147,7 @@ static void mkfs(struct dfs *f)
 	DFS_OK(f, alloc_fs_start(f->alloc, NULL));
 	DFS_OK(f, alloc_init_device(f->alloc, f->journal_buckets, f->g.nr_journal));
 	DFS_OK(f, alloc_fs_start_threads(f->alloc));
+	DFS_OK(f, data_gc_start(f->data));
 }
 
 static void mount_clean(struct dfs *f, u64 suspect)
@@ -183,10 +184,12 @@ void dfs_mount(struct dfs *f)
 		mount_replay(f);
 	f->clean_seq = 0;
 	DFS_OK(f, alloc_fs_start_threads(f->alloc));
+	DFS_OK(f, data_gc_start(f->data));
 }
 
 void dfs_umount(struct dfs *f)
 {
+	data_gc_stop(f->data);
 	alloc_fs_stop(f->alloc);
 	btree_fs_stop(f->btree);
 	DFS_OK(f, journal_stop(f->journal, &f->carried, &f->clean_seq));
@@ -201,6 +204,7 @@ void dfs_crash(struct dfs *f, const struct sim_crash *crash)
 	journal_halt(f->journal);
 	btree_fs_halt(f->btree);
 	img = sim_bdev_crash(f->bdev, crash);
+	data_gc_stop(f->data);
 	alloc_fs_stop(f->alloc);
 	btree_fs_stop(f->btree);
 	free_all(f);

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Moving live data out of a bucket, driven by its backpointers. For a batch of extents: their keys
+ * are copied, their live sectors read and verified, written to copygc's write point, and each key
+ * is replaced in a transaction that first looks whether the file's range still lies where it was
+ * read from. What was overwritten meanwhile is left alone; the new place is then a loss until its
+ * bucket's next life.
+ *
+ * Only what is live is moved: the dead sectors of a trimmed extent stay behind, and with them the
+ * checksums that covered them; new ones are made.
+ */
+#include "data/data_private.h"
+
+#include <string.h>
+
+#define MOVE_BATCH	 16U
+#define MOVE_SECTORS_MAX 4096U
+#define MOVE_PIECES	 24U /* an extent may end up in two buckets */
+#define MOVE_TRIES	 4U
+
+struct move_extent {
+	union data_key key;
+	struct extent_ptr_decoded p; /* p.crc points into key */
+	struct bdev_io io;
+	u8 *buf;
+	u32 stored_start, stored_sectors; /* what is read */
+	u32 skip;			  /* sectors of it in front of the live ones */
+};
+
+/* A part of an extent, on its way to where it will lie. */
+struct move_piece {
+	const struct move_extent *e;
+	struct alloc_sectors space;
+	struct bdev_io io;
+	u64 start; /* sectors of the file */
+	const u8 *data;
+	union data_key key;
+};
+
+struct data_move {
+	struct data_fs *d;
+	const struct alloc_gc_victim *v;
+	struct bpos next, end; /* backpointers */
+	bool stuck;
+	u64 moved; /* sectors */
+	unsigned nr;
+	struct move_extent e[MOVE_BATCH];
+	unsigned nr_pieces; /* in flight */
+	struct move_piece pieces[MOVE_PIECES];
+};
+
+/* ---- which ---- */
+
+/* Device sector of the file's sector 0, were all of the file where this part is; wraps. */
+static u64 extent_base(const struct extent_ptr_decoded *p, const struct bkey *k)
+{
+	return (u64)p->ptr.offset + p->live_offset - bkey_start_offset(k);
+}
+
+/* The only pointer of @k, if it is one that can be moved. */
+static bool movable(struct bkey_s_c k, struct extent_ptr_decoded *ret)
+{
+	struct extent_ptr_decoded p;
+	unsigned nr = 0;
+
+	if (k.k->type != KEY_TYPE_extent)
+		return false;
+	for_each_extent_ptr(k, 0, it, p)
+	{
+		*ret = p;
+		nr++;
+	}
+	return nr == 1 && !ret->ptr.unwritten && !ret->ptr.dev && !extent_readable(ret->crc);
+}
+
+/* The key behind a backpointer into m->e[m->nr]. 0, a restart, an error; positive: nothing there.
+ */
+static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bpos bp_pos,
+		       const struct bcfs_backpointer *bp)
+{
+	struct move_extent *e = &m->e[m->nr];
+	struct bcfs_backpointer found;
+	struct btree_iter iter;
+	struct bpos pos;
+	int ret;
+
+	if (bp->btree_id != BTREE_ID_extents || bp->level) {
+		m->stuck = true;
+		return 1;
+	}
+	btree_iter_init(trans, &iter, BTREE_ID_extents, bp->pos,
+			BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+	struct bkey_s_c k = btree_iter_peek_slot(&iter);
+	ret = bkey_err(k);
+	if (!ret && bkey_val_u64s(k.k))
+		bkey_reassemble(&e->key.k, k);
+	else
+		ret = ret ?: 1;
+	btree_iter_exit(&iter);
+	if (ret)
+		return ret;
+	k = bkey_i_to_s_c(&e->key.k);
+	if (!movable(k, &e->p)) {
+		m->stuck = true;
+		return 1;
+	}
+	alloc_backpointer_of_key(k, BTREE_ID_extents, &e->p, &pos, &found);
+	return bpos_eq(pos, bp_pos) && found.bucket_gen == bp->bucket_gen ? 0 : 1;
+}
+
+/* A batch of extents, from m->next on; m->next moves behind them. */
+static int move_collect(struct btree_trans *trans, struct data_move *m, struct bpos from)
+{
+	struct btree_iter iter;
+	u32 sectors = 0;
+	int ret = 0;
+
+	m->nr = 0;
+	m->next = from;
+	btree_iter_init(trans, &iter, BTREE_ID_backpointers, from, 0);
+	while (m->nr < MOVE_BATCH && sectors < MOVE_SECTORS_MAX) {
+		struct bkey_s_c k = btree_iter_peek_max(&iter, bpos_predecessor(m->end));
+
+		ret = bkey_err(k);
+		if (ret)
+			break;
+		if (!k.k) {
+			m->next = m->end;
+			break;
+		}
+		if (k.k->type == KEY_TYPE_backpointer) {
+			struct bcfs_backpointer bp;
+
+			memcpy(&bp, k.v, sizeof(bp));
+			ret = bp.bucket_gen == m->v->gen ? move_lookup(trans, m, k.k->p, &bp) : 1;
+			if (ret < 0)
+				break;
+			if (!ret)
+				sectors += m->e[m->nr++].key.k.k.size;
+			ret = 0;
+		}
+		m->next = bpos_successor(iter.pos);
+		if (!btree_iter_advance(&iter)) {
+			m->next = m->end;
+			break;
+		}
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+/* ---- reading ---- */
+
+static int move_read_start(struct data_fs *d, struct move_extent *e)
+{
+	u32 start = e->p.live_offset, end = start + e->key.k.k.size;
+
+	extent_read_range(d, &e->p, &start, &end);
+	e->stored_start = start;
+	e->stored_sectors = end - start;
+	e->skip = e->p.live_offset - start;
+	e->buf =
+		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->stored_sectors * SECTOR_BYTES);
+	if (!e->buf)
+		return -BCFS_ERR_nomem;
+	bdev_io_init(&e->io, BDEV_READ, ((u64)e->p.ptr.offset + start) * SECTOR_BYTES, e->buf,
+		     (u64)e->stored_sectors * SECTOR_BYTES, 0);
+	bdev_submit(d->bdev, &e->io);
+	return 0;
+}
+
+/* Is the range still where it was read from? Positive: no. */
+static int still_there(struct btree_trans *trans, struct btree_iter *iter,
+		       const struct move_extent *e, u64 start, u64 end)
+{
+	const struct bkey *was = &e->key.k.k;
+	struct bkey_s_c k = btree_iter_peek_slot(iter);
+	struct extent_ptr_decoded p;
+
+	if (bkey_err(k))
+		return bkey_err(k);
+	if (k.k->p.snapshot != was->p.snapshot || !movable(k, &p) ||
+	    bkey_start_offset(k.k) > start || k.k->p.offset < end)
+		return 1;
+	return p.ptr.gen == e->p.ptr.gen && extent_base(&p, k.k) == extent_base(&e->p, was) ? 0 : 1;
+}
+
+static int look_again(struct btree_trans *trans, const struct move_extent *e)
+{
+	const struct bkey *k = &e->key.k.k;
+	struct btree_iter iter;
+	int ret;
+
+	btree_iter_init(trans, &iter, BTREE_ID_extents,
+			SPOS(k->p.inode, bkey_start_offset(k), k->p.snapshot), 0);
+	ret = still_there(trans, &iter, e, bkey_start_offset(k), k->p.offset);
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+/* 0: the live sectors are right; positive: they are gone, or bad for good. */
+static int move_read_finish(struct data_move *m, struct btree_trans *trans, struct move_extent *e)
+{
+	struct data_fs *d = m->d;
+	const struct bkey *k = &e->key.k.k;
+	struct data_file f = {.snapshot = k->p.snapshot, .inum = k->p.inode};
+	u32 good, bad;
+	int ret = e->io.ret
+			  ?: extent_verify(e->p.crc, e->stored_start, e->buf, e->stored_sectors,
+					   &good, &bad);
+
+	if (!ret)
+		return 0;
+	int gone = lockrestart_do(trans, look_again(trans, e));
+	btree_trans_unlock(trans);
+	if (gone)
+		return gone;
+	data_error(d, &f, ret, bkey_start_offset(k) << SECTOR_SHIFT, (u64)k->size << SECTOR_SHIFT,
+		   "read of file data to be moved");
+	m->stuck = true;
+	return 1;
+}
+
+/* ---- writing ---- */
+
+static int move_commit_step(struct btree_trans *trans, const struct move_extent *e,
+			    const union data_key *new)
+{
+	const struct bkey *n = &new->k.k;
+	struct btree_iter iter;
+	int ret;
+
+	btree_iter_init(trans, &iter, BTREE_ID_extents,
+			SPOS(n->p.inode, bkey_start_offset(n), n->p.snapshot), BTREE_ITER_INTENT);
+	ret = still_there(trans, &iter, e, bkey_start_offset(n), n->p.offset);
+	if (!ret)
+		ret = btree_trans_update(trans, &iter,
+					 btree_trans_copy_key(trans, bkey_i_to_s_c(&new->k), 0), 0);
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+/* Space for [@start, @end) of the file, or the first part of it, and its write begins. */
+static int piece_submit(struct data_move *m, struct move_piece *p, const struct move_extent *e,
+			u64 start, u64 end)
+{
+	struct data_fs *d = m->d;
+	const struct bkey *k = &e->key.k.k;
+	int ret = alloc_gc_sectors_get(d->alloc, end - start, &p->space);
+
+	if (ret)
+		return ret;
+	p->e = e;
+	p->start = start;
+	p->data = e->buf + (e->skip + start - bkey_start_offset(k)) * SECTOR_BYTES;
+	ret = extent_encode(d, SPOS(k->p.inode, start + p->space.sectors, k->p.snapshot),
+			    &p->space.ptr, p->data, p->space.sectors, &p->key);
+	if (ret) {
+		alloc_sectors_done(d->alloc, &p->space);
+		return ret;
+	}
+	bdev_io_init(&p->io, BDEV_WRITE, (u64)p->space.ptr.offset << SECTOR_SHIFT, (void *)p->data,
+		     (u64)p->space.sectors << SECTOR_SHIFT, 0);
+	bdev_submit(d->bdev, &p->io);
+	return 0;
+}
+
+/* 0: it lies there now; positive: what it is a copy of is gone; or an error. */
+static int piece_commit(struct data_move *m, struct btree_trans *trans, const struct move_piece *p)
+{
+	int ret = commit_do(trans, NULL, BTREE_COMMIT_RESERVE,
+			    move_commit_step(trans, p->e, &p->key));
+
+	btree_trans_unlock(trans);
+	if (!ret)
+		m->moved += p->space.sectors;
+	return ret;
+}
+
+/* The write of @p failed: all of it again, elsewhere, a part at a time. */
+static int piece_again(struct data_move *m, struct btree_trans *trans, struct move_piece *p)
+{
+	u64 start = p->start, end = start + p->space.sectors;
+	const struct move_extent *e = p->e;
+	unsigned tries = 1;
+
+	while (start < end) {
+		alloc_sectors_done(m->d->alloc, &p->space);
+		int ret = piece_submit(m, p, e, start, end);
+
+		if (ret) {
+			p->space.sectors = 0;
+			return ret;
+		}
+		ret = bdev_wait(m->d->bdev, &p->io);
+		if (ret == -BCFS_ERR_dev_write && ++tries < MOVE_TRIES)
+			continue;
+		ret = ret ?: piece_commit(m, trans, p);
+		if (ret)
+			return ret;
+		start += p->space.sectors;
+	}
+	return 0;
+}
+
+/* All that was submitted; after an error they are only waited for. */
+static int pieces_finish(struct data_move *m, struct btree_trans *trans, int ret)
+{
+	for (unsigned i = 0; i < m->nr_pieces; i++) {
+		struct move_piece *p = &m->pieces[i];
+		int err = bdev_wait(m->d->bdev, &p->io);
+
+		if (err == -BCFS_ERR_dev_write && !ret)
+			err = piece_again(m, trans, p);
+		else if (!err && !ret)
+			err = piece_commit(m, trans, p);
+		ret = ret ?: min(err, 0);
+		if (p->space.sectors)
+			alloc_sectors_done(m->d->alloc, &p->space);
+	}
+	m->nr_pieces = 0;
+	return ret;
+}
+
+static int move_write(struct data_move *m, struct btree_trans *trans, const struct move_extent *e)
+{
+	const struct bkey *k = &e->key.k.k;
+	u64 start = bkey_start_offset(k);
+	int ret = 0;
+
+	while (!ret && start < k->p.offset) {
+		if (m->nr_pieces == MOVE_PIECES)
+			ret = pieces_finish(m, trans, 0);
+		if (!ret)
+			ret = piece_submit(m, &m->pieces[m->nr_pieces], e, start, k->p.offset);
+		if (!ret)
+			start += m->pieces[m->nr_pieces++].space.sectors;
+	}
+	return ret;
+}
+
+/* ---- a bucket ---- */
+
+static int move_batch(struct data_move *m, struct btree_trans *trans)
+{
+	struct data_fs *d = m->d;
+	unsigned submitted = 0;
+	int ret = 0;
+
+	while (!ret && submitted < m->nr) {
+		ret = move_read_start(d, &m->e[submitted]);
+		submitted += !ret;
+	}
+	for (unsigned i = 0; i < submitted; i++) {
+		bdev_wait(d->bdev, &m->e[i].io);
+		if (!ret)
+			ret = move_read_finish(m, trans, &m->e[i])
+				      ?: move_write(m, trans, &m->e[i]);
+		ret = min(ret, 0);
+	}
+	/* What was written is good, even if others could not be. */
+	int err = pieces_finish(m, trans, 0);
+	for (unsigned i = 0; i < submitted; i++)
+		env_free(d->env, m->e[i].buf);
+	return ret ?: err;
+}
+
+int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_moved,
+		     bool *ret_stuck)
+{
+	struct data_move *m = env_zalloc(d->env, sizeof(*m));
+	struct btree_trans *trans;
+	struct bpos from;
+	int ret = 0;
+
+	*ret_moved = 0;
+	*ret_stuck = false;
+	if (!m)
+		return -BCFS_ERR_nomem;
+	m->d = d;
+	m->v = v;
+	alloc_bucket_backpointers(d->alloc, v->bucket, &from, &m->end);
+	trans = btree_trans_get(d->btree);
+	while (!ret && bpos_lt(from, m->end)) {
+		ret = lockrestart_do(trans, move_collect(trans, m, from));
+		btree_trans_unlock(trans);
+		if (!ret)
+			ret = move_batch(m, trans);
+		from = m->next;
+	}
+	btree_trans_put(trans);
+	*ret_moved = m->moved;
+	*ret_stuck = m->stuck;
+	env_free(d->env, m);
+	return ret;
+}

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Copygc and full devices.
+ * Goal: on a device that is full but for a few percent, overwriting small pieces at random for many
+ * times the device's size always finds space, loses and mixes up nothing, moves less than it frees,
+ * and keeps every counter true; over clean mounts and crashes; with several writers; all space
+ * returns when the files go. Method: files of blocks that say which file, block and version they
+ * are; the versions are the model.
+ */
+#include "../test_rand.h"
+#include "dfs.h"
+#include "util/cleanup.h"
+#include "util/printbuf.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#define FILES 8U
+
+struct file {
+	struct dfs *f;
+	struct data_file id;
+	u32 nr_blocks, block; /* block: bytes */
+	u32 *version;	      /* 0: hole */
+	u64 r;
+	u64 nospc, written; /* blocks */
+};
+
+static const struct dfs_geometry gc_small = {
+	.block_sectors = 8,
+	.node_sectors = 64,
+	.bucket_sectors = 128,
+	.nr_buckets = 640,
+	.nr_journal = 32,
+	.csum_type = BCFS_CSUM_crc32c,
+	.chunk_shift = 4,
+};
+/* Extents longer than what a bucket has left, checksums of several blocks, odd sizes. */
+static const struct dfs_geometry gc_odd = {
+	.block_sectors = 4,
+	.node_sectors = 64,
+	.bucket_sectors = 200,
+	.nr_buckets = 500,
+	.nr_journal = 32,
+	.extent_sectors = 24,
+	.csum_type = BCFS_CSUM_crc64,
+	.chunk_shift = 3,
+};
+
+static struct file files[FILES];
+
+static void fill_block(u32 *p, u32 bytes, u64 inum, u32 block, u32 version)
+{
+	u64 s = inum << 48 ^ (u64)block << 24 ^ version;
+
+	for (u32 i = 0; i < bytes / 4; i++)
+		p[i] = trand_u64(&s);
+}
+
+/* 0 or -nospc; what was written is in the model. */
+static int write_blocks(struct file *x, u32 first, u32 nr, u32 version)
+{
+	u32 *buf = aligned_alloc(4096, round_up((size_t)nr * x->block, (size_t)4096));
+	u64 done = 0;
+	int ret;
+
+	for (u32 i = 0; i < nr; i++)
+		fill_block(buf + i * (x->block / 4), x->block, x->id.inum, first + i, version);
+	ret = data_write(x->f->data, &x->id, (u64)first * x->block, buf, (u64)nr * x->block,
+			 (u64)x->nr_blocks * x->block, NULL, NULL, &done, NULL);
+	free(buf);
+	DFS_ASSERT(x->f, !ret || ret == -BCFS_ERR_nospc, "%s", err_str(ret));
+	DFS_ASSERT(x->f, done % x->block == 0 && (ret || done == (u64)nr * x->block), "%llu",
+		   (unsigned long long)done);
+	for (u32 i = 0; i < done / x->block; i++)
+		x->version[first + i] = version;
+	x->written += done / x->block;
+	x->nospc += !!ret;
+	return ret;
+}
+
+static void check_file(struct file *x)
+{
+	u32 *want = malloc(x->block), *got = malloc(x->block);
+
+	for (u32 i = 0; i < x->nr_blocks; i++) {
+		u64 done;
+
+		DFS_OK(x->f,
+		       data_read(x->f->data, &x->id, (u64)i * x->block, got, x->block, &done));
+		memset(want, 0, x->block);
+		if (x->version[i])
+			fill_block(want, x->block, x->id.inum, i, x->version[i]);
+		DFS_ASSERT(x->f, !memcmp(want, got, x->block),
+			   "inode %llu block %u is not version %u", (unsigned long long)x->id.inum,
+			   i, x->version[i]);
+	}
+	free(want);
+	free(got);
+}
+
+static void check_all(struct dfs *f, const char *when)
+{
+	for (unsigned i = 0; i < FILES; i++)
+		check_file(&files[i]);
+	dfs_check(f, when);
+}
+
+static void files_init(struct dfs *f, u64 seed)
+{
+	for (unsigned i = 0; i < FILES; i++) {
+		struct file *x = &files[i];
+
+		*x = (struct file){.f = f, .id = {UINT32_MAX, 100 + i}, .r = seed + i};
+		x->block = f->g.block_sectors * 512;
+		/* More than there is room for. */
+		x->nr_blocks = f->g.nr_buckets * f->g.bucket_sectors / f->g.block_sectors / FILES;
+		x->version = calloc(x->nr_blocks, sizeof(u32));
+	}
+}
+
+static void files_exit(void)
+{
+	for (unsigned i = 0; i < FILES; i++)
+		free(files[i].version);
+}
+
+/* Until nothing goes in any more. */
+static void fill_up(struct dfs *f)
+{
+	u32 at[FILES] = {0};
+	unsigned full = 0;
+
+	for (u32 n = 0; full < FILES; n++) {
+		struct file *x = &files[n % FILES];
+		u32 *a = &at[n % FILES], nr = 1 + trand_below(&x->r, 3);
+
+		nr = min(nr, x->nr_blocks - *a);
+		full = nr && !write_blocks(x, *a, nr, 1) ? 0 : full + 1;
+		*a += nr;
+	}
+}
+
+/* Some holes: so many percent of the blocks. */
+static void make_holes(struct dfs *f, unsigned percent)
+{
+	for (unsigned i = 0; i < FILES; i++) {
+		struct file *x = &files[i];
+
+		for (u32 b = 0; b < x->nr_blocks; b++) {
+			if (!x->version[b] || trand_below(&x->r, 100) >= percent)
+				continue;
+			DFS_OK(f, data_punch(f->data, &x->id, (u64)b * x->block, x->block,
+					     (u64)x->nr_blocks * x->block, NULL, NULL, NULL));
+			x->version[b] = 0;
+		}
+	}
+}
+
+static u64 live_blocks(void)
+{
+	u64 n = 0;
+
+	for (unsigned i = 0; i < FILES; i++)
+		for (u32 b = 0; b < files[i].nr_blocks; b++)
+			n += !!files[i].version[b];
+	return n;
+}
+
+static void must_write(struct file *x, u32 first, u32 nr, u32 version)
+{
+	int ret = write_blocks(x, first, nr, version);
+
+	if (ret) {
+		CLEANUP(printbuf_exit) struct printbuf out = PRINTBUF;
+
+		alloc_fs_to_text(&out, x->f->alloc);
+		DFS_ASSERT(x->f, !ret, "inode %llu block %u, %llu blocks written: %s\n%s",
+			   (unsigned long long)x->id.inum, first, (unsigned long long)x->written,
+			   err_str(ret), printbuf_str(&out));
+	}
+}
+
+/* Overwrite existing blocks at random, @nr in all. */
+static void overwrite(struct file *x, u64 nr, u32 version)
+{
+	for (u64 n = 0; n < nr;) {
+		u32 b = trand_below(&x->r, x->nr_blocks), len = 1 + trand_below(&x->r, 3);
+
+		len = min(len, x->nr_blocks - b);
+		for (u32 i = 0; i < len; i++)
+			if (!x->version[b + i])
+				len = i;
+		if (!len)
+			continue;
+		must_write(x, b, len, version);
+		n += len;
+	}
+}
+
+static void check_gain(struct dfs *f)
+{
+	struct alloc_counters c;
+
+	alloc_counters(f->alloc, &c);
+	DFS_ASSERT(f, c.gc_buckets && c.gc_sectors_moved, "copygc did nothing");
+	DFS_ASSERT(f, c.gc_sectors_moved < c.gc_buckets * f->g.bucket_sectors,
+		   "%llu sectors moved for %llu buckets", (unsigned long long)c.gc_sectors_moved,
+		   (unsigned long long)c.gc_buckets);
+}
+
+static void full_body(struct dfs *f)
+{
+	struct alloc_usage u;
+
+	files_init(f, f->seed);
+	fill_up(f);
+	alloc_usage(f->alloc, &u);
+	/* The rest is room in nodes' buckets. */
+	DFS_ASSERT(f, u.used * 100 >= u.capacity * 90, "full with %llu of %llu sectors",
+		   (unsigned long long)u.used, (unsigned long long)u.capacity);
+	check_all(f, "full");
+
+	make_holes(f, 6);
+	u64 live = live_blocks();
+	for (u32 v = 2; v < 5; v++) {
+		for (unsigned i = 0; i < FILES; i++)
+			overwrite(&files[i], live / FILES / 2, v);
+		check_all(f, "overwritten");
+		if (v == 3) {
+			check_gain(f);
+			dfs_umount(f);
+			dfs_mount(f);
+		}
+	}
+	check_gain(f);
+
+	for (unsigned i = 0; i < FILES; i++) {
+		DFS_OK(f, data_truncate(f->data, &files[i].id, 0, NULL, NULL, NULL));
+		memset(files[i].version, 0, files[i].nr_blocks * sizeof(u32));
+	}
+	DFS_OK(f, alloc_do_discards(f->alloc));
+	alloc_usage(f->alloc, &u);
+	DFS_ASSERT(f,
+		   !u.counters[BCFS_ACCOUNTING_user] && !u.counters[BCFS_ACCOUNTING_buckets_user],
+		   "not all came back");
+	check_all(f, "emptied");
+	files_exit();
+}
+
+Test(copygc, full_device)
+{
+	for (u64 i = 0; i < trand_rounds(2); i++)
+		dfs_run(trand_seed(10) + i, i & 1 ? &gc_odd : &gc_small, full_body);
+}
+
+static void overwriter(void *arg)
+{
+	struct file *x = arg;
+
+	for (u32 v = 2; v < 4; v++) {
+		overwrite(x, x->nr_blocks / 2, v);
+		check_file(x);
+	}
+}
+
+static void writers_body(struct dfs *f)
+{
+	struct env_thread *t[FILES];
+
+	files_init(f, f->seed);
+	fill_up(f);
+	make_holes(f, 6);
+	for (unsigned i = 0; i < FILES; i++)
+		DFS_ASSERT(f, !env_thread_start(f->env, &t[i], "writer", overwriter, &files[i]),
+			   "thread");
+	for (unsigned i = 0; i < FILES; i++)
+		env_thread_join(t[i]);
+	check_gain(f);
+	check_all(f, "overwritten by many");
+	files_exit();
+}
+
+Test(copygc, writers)
+{
+	dfs_run(trand_seed(20), &gc_odd, writers_body);
+}
+
+/* What is moved under a crash is where it was, or where it went. */
+static void crash_body(struct dfs *f)
+{
+	u64 r = f->seed;
+
+	files_init(f, f->seed);
+	fill_up(f);
+	make_holes(f, 6);
+	DFS_OK(f, journal_flush(f->journal));
+	for (u32 round = 0; round < 3; round++) {
+		struct sim_crash crash = {.rule = trand_below(&r, SIM_CRASH_SUBSET),
+					  .seed = trand_u64(&r)};
+
+		/* Holes and overwrites of half of the files; the others are only moved. */
+		for (unsigned i = 0; i < FILES / 2; i++)
+			overwrite(&files[i], files[i].nr_blocks / 8, 10 + round);
+		DFS_OK(f, journal_flush(f->journal));
+		for (unsigned i = 0; i < FILES / 2; i++)
+			overwrite(&files[i], files[i].nr_blocks / 8, 100 + round);
+		dfs_crash(f, &crash);
+		dfs_mount(f);
+		for (unsigned i = FILES / 2; i < FILES; i++)
+			check_file(&files[i]);
+		dfs_check(f, "after a crash");
+		/* The first half is of this round or the one before: written anew. */
+		for (unsigned i = 0; i < FILES / 2; i++)
+			for (u32 b = 0; b < files[i].nr_blocks; b++)
+				if (files[i].version[b])
+					must_write(&files[i], b, 1, 1000 + round);
+		check_all(f, "after a crash, written");
+	}
+	files_exit();
+}
+
+Test(copygc, crashes)
+{
+	for (u64 i = 0; i < trand_rounds(2); i++)
+		dfs_run(trand_seed(30) + i, i & 1 ? &gc_odd : &gc_small, crash_body);
+}
