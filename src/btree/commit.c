@@ -425,6 +425,7 @@ static int get_journal_res(struct btree_trans *trans, struct journal_res *res, u
 
 int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq)
 {
+	const bool unlocked = planted(node_unlocked_early);
 	struct journal_res res = {0};
 	int ret;
 
@@ -452,10 +453,13 @@ int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq)
 		journal_res_put(trans->c->j, &res);
 		return ret;
 	}
+	if (unlocked)
+		unlock_writes(trans, trans->updates.nr, trans->swap ? trans->swap->nr_old : 0);
 	commit_locked(trans, &res);
 	if (ret_seq)
 		*ret_seq = res.seq;
-	unlock_writes(trans, trans->updates.nr, trans->swap ? trans->swap->nr_old : 0);
+	if (!unlocked)
+		unlock_writes(trans, trans->updates.nr, trans->swap ? trans->swap->nr_old : 0);
 	journal_res_put(trans->c->j, &res);
 
 	refresh_iters(trans);

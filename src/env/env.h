@@ -133,6 +133,8 @@ void env_cond_destroy(struct env_cond *c);
 void env_sim_mutex_lock(struct env_mutex *m);
 bool env_sim_mutex_trylock(struct env_mutex *m);
 void env_sim_mutex_unlock(struct env_mutex *m);
+/* Where a SIX lock is tried, or was let go. */
+void env_sim_lock_point(struct env_sim *sim);
 void env_sim_rcu_read_lock(struct env_sim *sim);
 void env_sim_rcu_read_unlock(struct env_sim *sim);
 

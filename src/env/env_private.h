@@ -99,6 +99,7 @@ struct env_sim {
 	u64 progress_switches, progress_ns; /* at the last */
 	bool preempt_points;
 	u32 preempt, eager; /* of 1024 */
+	u32 preempt_locks;  /* ditto */
 	u32 stall_ppm;
 	u64 stall_max_ns;
 

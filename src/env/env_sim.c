@@ -280,6 +280,13 @@ void sim_preempt(struct env_sim *s)
 		sim_yield(s);
 }
 
+void env_sim_lock_point(struct env_sim *s)
+{
+	if (s->preempt_locks && s->nr_runnable && !s->in_event && !s->stopped &&
+	    sim_rng_next(&s->rng_sched) % 1024 < s->preempt_locks)
+		sim_yield(s);
+}
+
 /* ---- fibers ---- */
 
 void sim_fiber_main(struct env_fiber *f)
@@ -437,6 +444,10 @@ u64 env_sim_seed(const struct env *env)
 void env_sim_set_preempt(struct env *env, u32 per_1024)
 {
 	env->sim->preempt = per_1024;
+}
+void env_sim_set_preempt_locks(struct env *env, u32 per_1024)
+{
+	env->sim->preempt_locks = per_1024;
 }
 void env_sim_set_preempt_points(struct env *env, bool on)
 {

@@ -61,6 +61,11 @@ void env_sim_set_preempt(struct env *env, u32 per_1024);
 /* Once any fault point (env.h) is armed, each of them is such a point too: they lie amid locks. */
 void env_sim_set_preempt_points(struct env *env, bool on);
 /*
+ * Of 1024 times that a mutex was let go, or a SIX lock tried or let go, at how many another runs:
+ * who lets go too early is not done before the others have seen it. Default 0.
+ */
+void env_sim_set_preempt_locks(struct env *env, u32 per_1024);
+/*
  * Of 1024 scheduling points, at how many does the clock jump to the next event
  * although fibers could run, so that I/O completes amid computation. Default 0.
  */

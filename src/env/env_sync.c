@@ -53,11 +53,20 @@ bool env_sim_mutex_trylock(struct env_mutex *m)
 	return true;
 }
 
-void env_sim_mutex_unlock(struct env_mutex *m)
+static void sim_mutex_release(struct env_mutex *m)
 {
 	assert(m->fib.owner == m->sim->cur);
 	m->fib.owner = NULL;
 	sim_wake_one(m->sim, &m->fib.waiters);
+}
+
+void env_sim_mutex_unlock(struct env_mutex *m)
+{
+	struct env_sim *s = m->sim;
+
+	sim_mutex_release(m);
+	/* From here on it may be gone. */
+	env_sim_lock_point(s);
 }
 
 void env_cond_init(struct env_cond *c, struct env *env)
@@ -89,7 +98,7 @@ static bool sim_cond_wait(struct env_cond *c, struct env_mutex *m, u64 timeout_n
 	bool woken;
 
 	assert(m->fib.owner == s->cur);
-	env_sim_mutex_unlock(m);
+	sim_mutex_release(m);
 	woken = sim_wait(s, &c->fib.waiters, timeout_ns, "condition", c);
 	while (m->fib.owner)
 		sim_wait(s, &m->fib.waiters, UINT64_MAX, "mutex", m);

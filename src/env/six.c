@@ -16,6 +16,13 @@ void six_destroy(struct six_lock *l)
 	env_mutex_destroy(&l->wait_lock);
 }
 
+/* Nothing outside a simulation. */
+static inline void six_point(const struct six_lock *l)
+{
+	if (unlikely(l->wait_lock.sim))
+		env_sim_lock_point(l->wait_lock.sim);
+}
+
 /* The state after taking @type from @old, or 0 if it cannot be had now. */
 static inline bool six_next(u64 old, enum six_type type, u64 *new)
 {
@@ -41,6 +48,8 @@ static inline bool six_next(u64 old, enum six_type type, u64 *new)
 
 bool six_trylock(struct six_lock *l, enum six_type type)
 {
+	six_point(l);
+
 	u64 old = atomic_load_explicit(&l->state, memory_order_relaxed), new;
 
 	assert(type != SIX_WRITE || (old & SIX_INTENT_HELD));
@@ -54,6 +63,8 @@ bool six_trylock(struct six_lock *l, enum six_type type)
 
 bool six_relock(struct six_lock *l, enum six_type type, u32 seq)
 {
+	six_point(l);
+
 	u64 old = atomic_load_explicit(&l->state, memory_order_relaxed), new;
 
 	do {
@@ -119,6 +130,7 @@ void six_unlock(struct six_lock *l, enum six_type type)
 		/* Only a writer can have waited for this. */
 		if ((old & SIX_WAITERS) && (old & SIX_READ_MASK) == 1)
 			six_wake(l);
+		six_point(l);
 		return;
 	case SIX_INTENT:
 		assert(six_intent_held(l) && !six_write_held(l));
@@ -136,10 +148,13 @@ void six_unlock(struct six_lock *l, enum six_type type)
 	}
 	if (old & SIX_WAITERS)
 		six_wake(l);
+	six_point(l);
 }
 
 bool six_tryupgrade(struct six_lock *l)
 {
+	six_point(l);
+
 	u64 old = atomic_load_explicit(&l->state, memory_order_relaxed);
 
 	do {
@@ -161,6 +176,7 @@ void six_downgrade(struct six_lock *l)
 	assert(old & SIX_INTENT_HELD);
 	if (old & SIX_WAITERS)
 		six_wake(l);
+	six_point(l);
 }
 
 void six_increment(struct six_lock *l, enum six_type type)

@@ -146,14 +146,18 @@ static int64_t write_locked(struct bcfs *c, struct bcfs_ino ino, u64 offset, con
 int64_t bcfs_write(struct bcfs *c, struct bcfs_ino ino, uint64_t offset, const void *buf,
 		   size_t len, uint32_t flags)
 {
+	const bool unlocked = planted(write_unlocked_early);
 	int64_t ret = fs_may_write(c);
 
 	if (ret)
 		return ret;
 	for (unsigned i = 0; i < 2; i++) {
 		inode_lock(c, ino);
+		if (unlocked)
+			inode_unlock(c, ino);
 		ret = write_locked(c, ino, offset, buf, len, flags);
-		inode_unlock(c, ino);
+		if (!unlocked)
+			inode_unlock(c, ino);
 		if (ret != -BCFS_ERR_nospc || i)
 			break;
 		/* What was deleted may not be free yet. */

@@ -9,7 +9,8 @@
  * if there is none, that is a violation. The trees on the way of every such order are states that
  * a crash may lead to.
  *
- * Calls are single steps: writes stay within a block.
+ * A write of several blocks is as many steps, between which calls of others may come, but none that
+ * reads or changes the content of that file.
  */
 #include "explore.h"
 
@@ -25,8 +26,9 @@
 #define CALLS_MAX   4 /* of one client, in a round */
 #define FILES_MAX   20
 #define NAMES	    4
-#define FOCUS	    3 /* directories, and files, of a round */
-#define FILE_MAX    8192U
+#define FOCUS	    4 /* directories, and files, of a round */
+#define FILE_MAX    16384U
+#define WRITE_MAX   4 /* blocks of one write; fewer than 8 */
 
 enum call_kind { CALL_DO, CALL_LOOKUP, CALL_READ };
 
@@ -49,7 +51,7 @@ struct client {
 /* A tree that some order of some calls led to: whether the rest can follow. */
 struct memo {
 	u64 hash;
-	u32 done; /* calls, by client: two digits each, in base 8 */
+	u32 done; /* calls and steps of the next one, by client: two digits each, in base 8 */
 	bool good;
 };
 
@@ -64,6 +66,7 @@ struct clients {
 	unsigned nr;
 	int dir[FOCUS], file[FOCUS]; /* the round's */
 	u32 kinds;		     /* of calls in it: bits */
+	bool moves;		     /* nearly all are moves of directories */
 	bool taken[M_INOS];	     /* inodes of the model that this round may make */
 	/* The search. */
 	u64 want, want_ents, begin;
@@ -99,6 +102,20 @@ static int pick_any(struct clients *a, u32 type)
 			return n;
 	}
 	return type == S_IFDIR ? 0 : -1;
+}
+
+/* A directory in that one; itself: none. */
+static int pick_below(struct clients *a, int dir)
+{
+	const struct model *m = &a->r->m;
+
+	for (unsigned i = 0; i < 20; i++) {
+		int n = m->n[dir].ents[rnd(a, NAMES)] - 1;
+
+		if (n >= 0 && S_ISDIR(m->n[n].mode))
+			return n;
+	}
+	return dir;
 }
 
 /* More often one that is there. */
@@ -144,7 +161,8 @@ static void draw_data(struct clients *a, struct mop *op)
 	op->ino = pick(a, S_IFREG);
 	op->fill = trand_u64(&a->rng);
 	op->offset = at + rnd(a, block / 2);
-	op->len = 1 + rnd(a, block / 2);
+	op->len = 1 + rnd(a, rnd(a, 2) ? block / 2 : (WRITE_MAX - 1) * block);
+	op->len = min(op->len, FILE_MAX - op->offset);
 	if (op->type == MOP_TRUNCATE)
 		op->len = rnd(a, 2) ? rnd(a, FILE_MAX) : 0;
 }
@@ -173,6 +191,9 @@ static bool draw(struct clients *a, struct call *c)
 	at = (unsigned)rnd(a, total ?: 42);
 	for (; !(a->kinds & 1U << i) || at >= table[i].weight; i++)
 		at -= a->kinds & 1U << i ? table[i].weight : 0;
+	if (a->moves && rnd(a, 8))
+		for (i = 0; table[i].type != MOP_RENAME;)
+			i++;
 	*c = (struct call){.kind = table[i].kind};
 	*op = (struct mop){.type = table[i].type, .ino = -1, .flags = 0640};
 	if (c->kind == CALL_LOOKUP || (c->kind == CALL_DO && op->type <= MOP_RMDIR))
@@ -195,7 +216,7 @@ static bool draw(struct clients *a, struct call *c)
 	case MOP_RENAME:
 		op->dir2 = pick(a, S_IFDIR);
 		op->name2 = pick_name(a, op->dir2);
-		if (rnd(a, 2))
+		if (a->moves || rnd(a, 2))
 			draw_move(a, op);
 		op->flags = flags[rnd(a, ARRAY_SIZE(flags))];
 		return true;
@@ -223,9 +244,11 @@ static void draw_round(struct clients *a)
 	memset(a->taken, 0, sizeof(a->taken));
 	/* Few places, and some of the kinds of calls: so they meet. */
 	for (unsigned i = 0; i < FOCUS; i++) {
-		a->dir[i] = pick_any(a, S_IFDIR);
+		a->dir[i] =
+			i & 1 && rnd(a, 2) ? pick_below(a, a->dir[i - 1]) : pick_any(a, S_IFDIR);
 		a->file[i] = pick_any(a, S_IFREG);
 	}
+	a->moves = !rnd(a, 4);
 	a->kinds = rnd(a, 4) ? (u32)trand_u64(&a->rng) : UINT32_MAX;
 	a->nr = 2 + (unsigned)rnd(a, CLIENTS_MAX - 1);
 	for (unsigned i = 0; i < a->nr; i++) {
@@ -436,17 +459,53 @@ static struct memo *memo_of(struct clients *a, u64 hash, u32 done)
 	return NULL;
 }
 
+/* How far a client has come. */
+struct place {
+	unsigned call, steps; /* calls that are done, and steps of the next one */
+};
+
 /* May it be the next, when so many of each client's are done: had none of the rest returned? */
-static bool may_be_next(const struct clients *a, const unsigned *at, const struct call *c)
+static bool may_be_next(const struct clients *a, const struct place *at, const struct call *c)
 {
 	for (unsigned i = 0; i < a->nr; i++)
-		if (at[i] < a->c[i].nr && a->c[i].call[at[i]].returned < c->called)
+		if (at[i].call < a->c[i].nr && a->c[i].call[at[i].call].returned < c->called)
 			return false;
 	return true;
 }
 
+/* How many steps it is, if it was done. */
+static unsigned nr_steps(const struct clients *a, const struct call *c)
+{
+	u32 block = a->r->cfg.block;
+
+	if (c->kind != CALL_DO || c->op.type != MOP_WRITE || c->ret)
+		return 1;
+	return (unsigned)((c->op.offset + c->op.len - 1) / block - c->op.offset / block + 1);
+}
+
+/* Up to the end of a block. */
+static u64 step_cut(const struct clients *a, const struct call *c, unsigned steps)
+{
+	u32 block = a->r->cfg.block;
+
+	return steps == nr_steps(a, c) ? UINT64_MAX
+				       : (c->op.offset / block + steps) * block - c->op.offset;
+}
+
+/* Is the file in the middle of a write, and would that be seen? */
+static bool is_kept_out(const struct clients *a, const struct place *at, const struct call *c)
+{
+	if (c->kind == CALL_LOOKUP ||
+	    (c->kind == CALL_DO && c->op.type != MOP_WRITE && c->op.type != MOP_TRUNCATE))
+		return false;
+	for (unsigned i = 0; i < a->nr; i++)
+		if (at[i].steps && a->c[i].call[at[i].call].op.ino == c->op.ino)
+			return true;
+	return false;
+}
+
 /* From this tree, after so many calls of each: whether the rest can follow. */
-static bool search(struct clients *a, struct model *m, unsigned *at)
+static bool search(struct clients *a, struct model *m, struct place *at)
 {
 	char *text = model_text(m);
 	u64 hash = text_hash(text) ^ model_ents(m) * 3 ^ nameless_hash(m);
@@ -457,8 +516,8 @@ static bool search(struct clients *a, struct model *m, unsigned *at)
 
 	free(text);
 	for (unsigned i = 0; i < a->nr; i++) {
-		done = done << 6 | at[i];
-		end &= at[i] == a->c[i].nr;
+		done = done << 6 | at[i].call << 3 | at[i].steps;
+		end &= at[i].call == a->c[i].nr;
 	}
 	known = memo_of(a, hash, done);
 	if (known)
@@ -469,19 +528,23 @@ static bool search(struct clients *a, struct model *m, unsigned *at)
 			a->found = model_copy(m);
 	}
 	for (unsigned i = 0; i < a->nr; i++) {
-		const struct call *c = &a->c[i].call[at[i]];
+		const struct call *c = &a->c[i].call[at[i].call];
+		const struct place was = at[i];
 		struct mop op = c->op;
 		struct model *next;
-		bool changes;
+		bool changes = true;
 
-		if (at[i] == a->c[i].nr || !may_be_next(a, at, c) || !says_so(m, c, &op, &changes))
+		if (was.call == a->c[i].nr || !may_be_next(a, at, c))
+			continue;
+		if (!was.steps && (is_kept_out(a, at, c) || !says_so(m, c, &op, &changes)))
 			continue;
 		next = changes ? model_copy(m) : m;
 		if (changes)
-			model_apply(next, &op, UINT64_MAX, 0);
-		at[i]++;
+			model_apply(next, &op, step_cut(a, c, was.steps + 1), 0);
+		at[i] = was.steps + 1 < nr_steps(a, c) ? (struct place){was.call, was.steps + 1}
+						       : (struct place){was.call + 1, 0};
 		good |= search(a, next, at);
-		at[i]--;
+		at[i] = was;
 		if (changes)
 			copy_free(next);
 	}
@@ -542,7 +605,7 @@ static void forget_gone(struct clients *a)
 static void one_round(struct clients *a)
 {
 	struct sim_run *r = a->r;
-	unsigned at[CLIENTS_MAX] = {0};
+	struct place at[CLIENTS_MAX] = {0};
 	int err;
 
 	draw_round(a);
@@ -585,7 +648,7 @@ static void one_round(struct clients *a)
  * A few directories, and between them files of no interest: what lies in one node is locked by one
  * at a time, so what clients meet at has to lie in several.
  */
-#define DIRS	  4
+#define DIRS	  6
 #define GAP_FILES 32
 
 static void make_gap(struct clients *a, struct bcfs_ino bulk, unsigned i)
@@ -618,7 +681,12 @@ static void make_dirs(struct clients *a)
 	int ret = bcfs_mkdir(&r->core->fs, bcfs_root(&r->core->fs), M_BULK_DIR, 0700, &cred, &bulk);
 
 	for (unsigned i = 0; !ret && i < DIRS; i++) {
-		struct mop op = {.type = MOP_MKDIR, .ino = (int)i + 1, .name = i, .flags = 0750};
+		/* The root has four names. */
+		struct mop op = {.type = MOP_MKDIR,
+				 .ino = (int)i + 1,
+				 .dir = i < NAMES ? 0 : (int)(i - NAMES) + 1,
+				 .name = i % NAMES,
+				 .flags = 0750};
 
 		ret = model_exec(&r->m, &r->core->fs, &op, &cut);
 		model_apply(&r->m, &op, UINT64_MAX, 0);
@@ -659,6 +727,7 @@ static bool clients_next(void *arg, struct sim_run *r, struct mop *op)
 static struct sim_cfg make_cfg(u64 unit)
 {
 	static const u32 preempts[] = {64, 256, 512}, restarts[] = {0, 0, 5000, 30000};
+	static const u32 locks[] = {0, 8, 64, 256};
 	u64 rng = unit * 0x9e3779b97f4a7c15ULL;
 	struct sim_cfg c = {.seed = unit, .fault = SIM_FAULT_NR, .cache_bytes = 1};
 
@@ -677,6 +746,9 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.latency_us = trand_below(&rng, 2) ? 0 : 2000;
 	c.discard = trand_below(&rng, 2);
 	c.preempt_trans = true;
+	c.preempt_locks = locks[trand_below(&rng, ARRAY_SIZE(locks))];
+	/* A long write is several extents, and as many commits. */
+	c.extent_max = trand_below(&rng, 2) ? 8192 : c.block;
 	c.prefill = 1;
 	c.ops = 20;
 	return c;

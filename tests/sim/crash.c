@@ -162,7 +162,7 @@ static void again(const struct sim_mode *mode, u64 seed, struct sim_work *w)
 	cfg.report = w->report;
 	sim_run_do(r, &cfg, &w->t->counters);
 	explore_count_run(r, w->t);
-	for (unsigned turn = 0; turn < AGAIN_CRASHES; turn++) {
+	for (unsigned turn = 0; turn < AGAIN_CRASHES && !(turn && sim_time_is_over(w)); turn++) {
 		struct sim_recovery *rec = calloc(1, sizeof(*rec));
 		struct bdev *bdev = last ? last->bdev : r->bdev;
 		/* Or in the recovery itself: then all is as it was found. */

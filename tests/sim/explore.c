@@ -312,7 +312,7 @@ static void at_floors(struct explore *x, u64 from, u64 to, unsigned max_nr, u64 
 
 	for (unsigned i = 0; i < r->nr_floors; i++)
 		nr += r->floor[i].pos >= from && r->floor[i].pos <= to;
-	for (unsigned i = 0; i < r->nr_floors; i++)
+	for (unsigned i = 0; i < r->nr_floors && !sim_time_is_over(x->w); i++)
 		if (r->floor[i].pos >= from && r->floor[i].pos <= to &&
 		    trand_below(rng, max(nr, 1U)) < max_nr)
 			one_rule(x, r->floor[i].pos, SIM_CRASH_NONE, 0);
@@ -325,7 +325,7 @@ void explore_all(struct explore *x, u64 from, u64 to)
 	struct sim_log_entry e;
 
 	every_rule(x, from, &rng);
-	for (u64 pos = from + 1; pos <= to; pos++) {
+	for (u64 pos = from + 1; pos <= to && !sim_time_is_over(x->w); pos++) {
 		if (!sim_bdev_log_get(bdev, pos - 1, &e))
 			continue;
 		if (e.kind == SIM_EV_SUBMIT && e.op != BDEV_FLUSH)
@@ -347,7 +347,7 @@ void explore_some(struct explore *x, u64 from, u64 to, unsigned states)
 	u64 step = max_t(u64, 1, (to - from) * 3 / states);
 
 	for (u64 pos = from + trand_below(&rng, step); pos <= to; pos += step) {
-		for (unsigned i = 0; i < 3; i++) {
+		for (unsigned i = 0; i < 3 && !sim_time_is_over(x->w); i++) {
 			static const enum sim_crash_rule often[] = {
 				SIM_CRASH_NONE, SIM_CRASH_ALL, SIM_CRASH_RANDOM, SIM_CRASH_TORN};
 			enum sim_crash_rule rule = i ? trand_below(&rng, SIM_CRASH_SUBSET)

@@ -36,7 +36,14 @@ struct sim_work {
 	struct sim_totals *t;
 	struct sim_seen *seen;
 	struct sim_report *report; /* may be NULL */
+	/* The time is over: no more crashes are looked at. May be NULL. */
+	const _Atomic bool *stop;
 };
+
+static inline bool sim_time_is_over(const struct sim_work *w)
+{
+	return w->stop && *w->stop;
+}
 
 /* A way to make runs. Unit u of it is one run, or as many as belong together, from the seed u. */
 struct sim_mode {

@@ -222,7 +222,8 @@ static void print_totals(const struct sim_mode *mode, const struct sim_totals *t
 static void run_unit(const struct driver *d, const struct sim_mode *mode, struct worker *w,
 		     u64 unit)
 {
-	struct sim_work work = {.t = &w->t, .seen = d->seen, .report = &w->rep};
+	struct sim_work work = {
+		.t = &w->t, .seen = d->seen, .report = &w->rep, .stop = &d->s->stop};
 
 	w->unit = unit;
 	w->rep.failed = w->rep.crashed = false;
@@ -360,6 +361,7 @@ static void shrink(struct driver *d, const struct sim_report *rep)
 static void violation(struct driver *d, const struct sim_mode *mode, struct worker *w, int status)
 {
 	end_all(d);
+	d->s->stop = false;
 	note_signal(&w->rep, status);
 	fprintf(stderr, "%sreplay: bcfs-sim --seed %llu %s\n", w->rep.msg,
 		(unsigned long long)w->unit, mode->name);

@@ -35,13 +35,14 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 	fprintf(f,
 		TEST_SEED_FMT
 		": blocks %u, nodes %u, buckets %u, journal %u, extents %u, cache %llu, device "
-		"%llu, preempt %u, eager %u, restarts %u ppm, stalls %u ppm %u ms, latency %u us, "
+		"%llu, preempt %u, at locks %u, eager %u, restarts %u ppm, stalls %u ppm %u ms, "
+		"latency %u us, "
 		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
 		c->extent_max, (unsigned long long)c->cache_bytes, (unsigned long long)c->dev_bytes,
-		c->preempt, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms, c->latency_us,
-		c->flush_latency_us, c->flush_delay_ms, c->discard, c->bulk, c->prefill, c->ops,
-		(int)c->fault, (unsigned long long)c->fault_at);
+		c->preempt, c->preempt_locks, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms,
+		c->latency_us, c->flush_latency_us, c->flush_delay_ms, c->discard, c->bulk,
+		c->prefill, c->ops, (int)c->fault, (unsigned long long)c->fault_at);
 }
 
 /* To stderr, or to the report, if there is one. */
@@ -733,6 +734,7 @@ void sim_schedule(struct env *env, const struct sim_cfg *cfg)
 	env_sim_set_progress_limit(env, 4000000, 3600 * ENV_NSEC_PER_SEC);
 	env_set_log(env, env_line, (void *)cfg);
 	env_sim_set_preempt_points(env, cfg->preempt_trans);
+	env_sim_set_preempt_locks(env, cfg->preempt_locks);
 	if (cfg->preempt_trans)
 		env_inject_arm(env, "trans_restart", 0, false);
 	if (cfg->restart_ppm) {

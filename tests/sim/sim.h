@@ -29,6 +29,7 @@ struct sim_cfg {
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
 	bool preempt_trans;		  /* others may run in the middle of a transaction */
+	u32 preempt_locks;		  /* of 1024: and where locks are tried and let go */
 	u32 stall_ppm, stall_ms;	  /* threads that are not run for so long */
 	u32 latency_us, flush_latency_us; /* at most; 0: the device's own */
 	u32 flush_delay_ms;
