@@ -37,6 +37,11 @@ enum btree_node_flag {
 };
 
 #define BTREE_LINE_ALIGNED __attribute__((aligned(BSET_CACHELINE)))
+/*
+ * Nodes that a split leaves to be written: parents, and those of the btrees that keep account of
+ * the space. While it is made for a user the journal keeps room to get rid of them.
+ */
+#define BTREE_SPLIT_PINS   8
 #define BTREE_PTR_U64s_MAX (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 4)
 
 union btree_ptr_key {
@@ -211,6 +216,7 @@ struct btree_trans {
 		struct bpos pos;
 		bool in_new; /* it is one of the swap's own new nodes */
 	} room;		     /* the leaf without room that ended an interior update's commit */
+	u32 res_u64s;	     /* the journal reservation that did */
 };
 
 struct btree_fs {

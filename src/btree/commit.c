@@ -150,12 +150,16 @@ static int check_room(struct btree_trans *trans, unsigned flags)
 
 		btree_trans_unlock(trans);
 		/*
-		 * What is split for a commit that then waits for journal space takes from what
-		 * reclaim needs. The same @reserve as above, or it sees room where we saw none, for
-		 * ever.
+		 * A split takes from what reclaim needs, so a user's is promised first. The same
+		 * @reserve as above, or it sees room where we saw none, for ever.
 		 */
-		int ret = flags & BTREE_COMMIT_RECLAIM ? 0 : journal_res_wait(trans->c->j, 1, 0);
-		ret = ret ?: btree_node_make_room(trans->c, id, level, pos, u64s, reserve);
+		bool user = !(flags & BTREE_COMMIT_RECLAIM);
+		int ret = user ? journal_promise_get(trans->c->j, BTREE_SPLIT_PINS) : 0;
+		if (ret)
+			return ret;
+		ret = btree_node_make_room(trans->c, id, level, pos, u64s, reserve);
+		if (user)
+			journal_promise_put(trans->c->j, BTREE_SPLIT_PINS);
 		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_split);
 	}
 	return 0;
@@ -248,6 +252,16 @@ static int lock_writes(struct btree_trans *trans)
 }
 
 /* ---- making it so ---- */
+
+/* How many nodes the updates change, at most. */
+static u32 nr_targets(const struct btree_trans *trans)
+{
+	u32 nr = 0;
+
+	for (size_t i = 0; i < trans->updates.nr; i++)
+		nr += !i || trans->updates.data[i]->b != trans->updates.data[i - 1]->b;
+	return nr;
+}
 
 static u32 journal_u64s(struct btree_trans *trans)
 {
@@ -409,13 +423,16 @@ static void after_commit(struct btree_trans *trans)
 static int get_journal_res(struct btree_trans *trans, struct journal_res *res, unsigned flags)
 {
 	struct btree_fs *c = trans->c;
-	unsigned jflags = flags & BTREE_COMMIT_RECLAIM ? JOURNAL_RES_RECLAIM : 0;
+	unsigned jflags = flags & BTREE_COMMIT_RECLAIM ? JOURNAL_RES_RECLAIM
+						       : JOURNAL_RES_PINS(nr_targets(trans));
 	u32 u64s = journal_u64s(trans);
 	int ret = journal_res_get(c->j, res, u64s, jflags | JOURNAL_RES_NONBLOCK);
 
 	if (ret == -BCFS_ERR_journal_would_block) {
-		if (trans->swap)
+		if (trans->swap) {
+			trans->res_u64s = u64s;
 			return ret; /* the interior update waits with nothing held */
+		}
 		btree_trans_unlock(trans);
 		ret = journal_res_wait(c->j, u64s, jflags);
 		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_journal);

@@ -727,9 +727,7 @@ static int op_wait(struct interior_op *op, int why)
 	}
 	switch (-why) {
 	case BCFS_ERR_journal_would_block:
-		/* Plenty; of a small journal, all that an entry holds. */
-		return journal_res_wait(c->j, min(1024U, journal_res_max_u64s(c->j)),
-					JOURNAL_RES_RECLAIM);
+		return journal_res_wait(c->j, op->trans->res_u64s, JOURNAL_RES_RECLAIM);
 	case BCFS_ERR_btree_need_room: {
 		struct btree_trans *t = op->trans;
 
@@ -855,6 +853,18 @@ struct interior_work {
 	struct bpos pos;
 };
 
+static int interior_work_do(struct interior_work *w)
+{
+	int ret;
+
+	if (w->kind == OP_MERGE)
+		ret = btree_node_try_merge(w->c, w->id, w->level, w->pos);
+	else
+		ret = btree_node_make_room(w->c, w->id, w->level, w->pos, 4 * BKEY_U64s, false);
+	journal_promise_put(w->c->j, BTREE_SPLIT_PINS);
+	return ret;
+}
+
 static void interior_work_fn(struct env_work *work)
 {
 	struct interior_work *w = container_of(work, struct interior_work, work);
@@ -862,13 +872,8 @@ static void interior_work_fn(struct env_work *work)
 	int ret = 0;
 
 	btree_node_clear(w->b, BTREE_NODE_queued);
-	if (!atomic_load(&c->halted) && !atomic_load(&c->stopping)) {
-		if (w->kind == OP_MERGE)
-			ret = btree_node_try_merge(c, w->id, w->level, w->pos);
-		else
-			ret = btree_node_make_room(c, w->id, w->level, w->pos, 4 * BKEY_U64s,
-						   false);
-	}
+	if (!atomic_load(&c->halted) && !atomic_load(&c->stopping))
+		ret = journal_promise_get(c->j, BTREE_SPLIT_PINS) ?: interior_work_do(w);
 	if (ret)
 		log_debug(c->log, "%s: background work on btree %s: %s", c->bdev->name,
 			  btree_id_name(w->id), err_str(ret));

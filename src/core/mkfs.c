@@ -14,6 +14,12 @@
 #include <string.h>
 
 #define JOURNAL_DEFAULT_MAX (256ULL << 20)
+/*
+ * A ring smaller than this has room for few dirty nodes (doc/adr/0017): a small device, too, gets
+ * it if that is no more than a sixteenth of it.
+ */
+#define JOURNAL_DEFAULT_ROOMY (4ULL << 20)
+#define JOURNAL_DEFAULT_LEAST (1ULL << 20)
 
 static int mkfs_csum(const char *dev, const char *name, unsigned dflt, unsigned *ret, char *msg,
 		     size_t msg_size)
@@ -36,8 +42,9 @@ static int mkfs_csum(const char *dev, const char *name, unsigned dflt, unsigned 
 	return bad;
 }
 
-/* How many buckets the journal gets: as asked, or a sixty-fourth of the device within bounds. */
-static int journal_size(const struct bcfs_mkfs_opts *o, const struct bcfs_sb *sb,
+/* How many buckets the journal gets: as asked, or a sixty-fourth of the device within bounds; of a
+ * small device more. */
+static int journal_size(struct env *env, const struct bcfs_mkfs_opts *o, const struct bcfs_sb *sb,
 			const struct bcfs_member *m, const char *name, u64 *ret, char *msg,
 			size_t msg_size)
 {
@@ -46,11 +53,15 @@ static int journal_size(const struct bcfs_mkfs_opts *o, const struct bcfs_sb *sb
 	u64 usable = m->nr_buckets - m->first_bucket;
 	u64 bytes = o->journal_bytes;
 
+	/* For tests: what earlier versions made, which has to open. */
+	if (bytes && env_inject(env, "mkfs_small_journal"))
+		least = min(least, bytes);
 	if (!bytes) {
-		bytes = min(m->nr_buckets * bucket / 64, JOURNAL_DEFAULT_MAX);
-		u64 floor = max(least, 1ULL << 20), quarter = usable / 4 * bucket;
+		u64 device = m->nr_buckets * bucket, quarter = usable / 4 * bucket;
+		u64 floor = max(min(device / 16, JOURNAL_DEFAULT_ROOMY), JOURNAL_DEFAULT_LEAST);
 
-		floor = min(floor, quarter);
+		bytes = min(device / 64, JOURNAL_DEFAULT_MAX);
+		floor = min(max(floor, least), quarter);
 		bytes = max(bytes, floor);
 		bytes = max(bytes, least);
 	}
@@ -150,7 +161,8 @@ static int mkfs_journal(struct core *c, const struct bcfs_mkfs_opts *o, char *ms
 {
 	struct bcfs_member m = sb_member_get(c->fs.sb->sb, 0);
 	u64 nr;
-	int ret = journal_size(o, c->fs.sb->sb, &m, c->fs.bdev->name, &nr, msg, msg_size);
+	int ret =
+		journal_size(c->fs.env, o, c->fs.sb->sb, &m, c->fs.bdev->name, &nr, msg, msg_size);
 
 	if (ret)
 		return ret;

@@ -5,17 +5,6 @@
 
 #include <string.h>
 
-/* A ring in which JOURNAL_USER_PINS nodes may be dirty, see journal_space.c. */
-u64 journal_min_bytes(u32 block_bytes, u32 bucket_sectors)
-{
-	u64 bucket = max((u64)bucket_sectors * SECTOR_SIZE, (u64)JOURNAL_BUCKET_BYTES_MIN);
-	u64 pins = (u64)(JOURNAL_SLACK_PINS + JOURNAL_USER_PINS) * journal_pin_bytes(block_bytes);
-	u64 nr = DIV_ROUND_UP(pins, journal_bucket_payload(bucket, block_bytes)) +
-		 JOURNAL_KEEP_RESTART + 1;
-
-	return bucket * max_t(u64, nr, JOURNAL_BUCKETS_MIN);
-}
-
 static int opts_check(const struct journal_opts *o)
 {
 	u64 bucket = (u64)o->bucket_sectors * SECTOR_SIZE;
@@ -101,7 +90,7 @@ void journal_free(struct journal *j)
 	env_free(j->env, j);
 }
 
-static void set_sizes(struct journal *j)
+static void set_sizes(struct journal *j, u32 root_u64s)
 {
 	u64 ring = (u64)j->nr_buckets * j->bucket_bytes;
 	u64 entry = j->opts.entry_bytes_max ? j->opts.entry_bytes_max : 1U << 20;
@@ -113,10 +102,12 @@ static void set_sizes(struct journal *j)
 	entry = max(entry, min_t(u64, JOURNAL_BUCKET_BYTES_MIN, j->bucket_bytes));
 	j->entry_bytes = round_down(entry, (u64)j->opts.block_bytes);
 	j->buf_want = min(j->entry_bytes, JOURNAL_BUF_BYTES);
-	j->res_max_u64s = (j->buf_want - JOURNAL_FIXED_BYTES) / sizeof(u64);
+	j->root_u64s = root_u64s;
+	j->fixed_bytes = journal_fixed_bytes(root_u64s);
+	j->res_max_u64s = (j->buf_want - j->fixed_bytes) / sizeof(u64);
 	reserve = max_t(u64, DIV_ROUND_UP(reserve, j->bucket_bytes), 2);
 	j->reserve_buckets = min_t(u64, reserve, j->nr_buckets / 2);
-	journal_set_slack(j);
+	journal_set_reserve(j);
 }
 
 int journal_set_buckets(struct journal *j, const u64 *buckets, unsigned nr)
@@ -137,7 +128,7 @@ int journal_set_buckets(struct journal *j, const u64 *buckets, unsigned nr)
 	env_free(j->env, j->buckets);
 	j->buckets = n;
 	j->nr_buckets = nr;
-	set_sizes(j);
+	set_sizes(j, JOURNAL_ROOT_U64s);
 	return 0;
 }
 
@@ -168,6 +159,16 @@ static int start_bufs(struct journal *j)
 	return 0;
 }
 
+static u32 longest_root_u64s(const struct journal_carried *c)
+{
+	u32 ret = JOURNAL_ROOT_U64s;
+
+	for (unsigned i = 0; i < BTREE_ID_NR; i++)
+		if (c->roots[i].alive)
+			ret = max(ret, jset_entry_u64s(c->roots[i].k.k.u64s));
+	return ret;
+}
+
 int journal_start(struct journal *j, u64 cur_seq, const struct journal_replay *r,
 		  const struct journal_carried *carried)
 {
@@ -193,6 +194,7 @@ int journal_start(struct journal *j, u64 cur_seq, const struct journal_replay *r
 	j->flush_issued = cur_seq - 1;
 	j->last_seq_ondisk = last_seq;
 	j->carried = *carried;
+	set_sizes(j, longest_root_u64s(carried));
 	j->reading_done &= r != NULL;
 	journal_space_init(j, cur_seq - 1);
 	if (!j->free_ahead) {
@@ -221,8 +223,11 @@ static int stop_clean(struct journal *j)
 	do {
 		/* Writing nodes makes new keys, and so new pins. */
 		ret = journal_flush_pins(j, UINT64_MAX);
-		if (!ret)
-			ret = journal_flush_seq(j, UINT64_MAX);
+		if (ret)
+			return ret;
+		env_mutex_lock(&j->lock);
+		ret = journal_flush_open(j);
+		env_mutex_unlock(&j->lock);
 		if (ret)
 			return ret;
 		env_mutex_lock(&j->pin_lock);

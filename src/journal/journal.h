@@ -27,9 +27,11 @@
  *  2. The current seq never runs more than JOURNAL_SEQ_AHEAD beyond flushed_seq; so after
  *     a crash whose newest flush entry is F nothing on the device carries a seq above
  *     F + JOURNAL_SEQ_AHEAD: recovery blacklists (F, F + JOURNAL_SEQ_AHEAD] and goes on behind.
- *  3. A reservation at JOURNAL_WATERMARK_reclaim finds room though normal ones are refused: what
- *     is kept for reclaim grows with the number of pins (journal_space.c), so that all can be
- *     dropped though nothing becomes free meanwhile; so also after a crash.
+ *  3. A reservation at JOURNAL_WATERMARK_reclaim finds room though normal ones are refused: for
+ * each pin there is, or may come from a reservation that is held, there is free room to get rid of
+ *     it, though nothing becomes free meanwhile; so also after a crash. And all pins together never
+ *     want more than half of the ring, so that when they are gone there is as much again for those
+ *     that reclaim made (journal_space.c).
  *  4. No sector of a journal bucket is written twice in one turn of the ring, as long as the
  * journal is open; a failed write goes to another place. After a crash writing goes on behind the
  * newest entry that counts, over what the crash left of those that were lost.
@@ -105,7 +107,7 @@ struct journal_opts {
 	u8 csum_type;
 	u32 entry_bytes_max;	   /* 0: default (min(bucket, 1 MiB)) */
 	u32 reclaim_reserve_bytes; /* kept for JOURNAL_WATERMARK_reclaim at least, more when there
-				    * are many pins; 0: an eighth of the ring */
+				    * are many pins, at most half; 0: an eighth of the ring */
 	u32 flush_delay_ms;	   /* an unflushed entry is flushed after; default 1000 */
 	u32 reclaim_delay_ms;	   /* background reclaim; default 100 */
 	const struct journal_ops *ops;
@@ -239,12 +241,15 @@ struct journal_res {
 	u64 seq;
 	u32 offset; /* u64s into the entry's start[] */
 	u32 u64s;   /* left */
+	u32 pins;   /* promised; 0 for reclaim's */
 	u8 idx;
 	bool ref;
 };
 
 #define JOURNAL_RES_NONBLOCK (1U << 0)
 #define JOURNAL_RES_RECLAIM  (1U << 1) /* JOURNAL_WATERMARK_reclaim */
+/* How many pins may be added to it while it is held (one if not told; reclaim's need not tell). */
+#define JOURNAL_RES_PINS(nr) ((u32)(nr) << 8)
 
 /* Largest reservation, in u64s (jset_entry headers included). */
 u32 journal_res_max_u64s(const struct journal *j);
@@ -256,6 +261,13 @@ u32 journal_res_max_u64s(const struct journal *j);
 int journal_res_get(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags);
 /* Wait, holding nothing, until a NONBLOCK reservation of that size would probably succeed. */
 int journal_res_wait(struct journal *j, u32 u64s, unsigned flags);
+/*
+ * For what is done for a user with reservations of reclaim's (a split): wait, holding nothing,
+ * until there is room for so many pins and for getting rid of them, and keep it until it is put.
+ * -BCFS_ERR_journal_shutdown.
+ */
+int journal_promise_get(struct journal *j, u32 pins);
+void journal_promise_put(struct journal *j, u32 pins);
 /* Normal reservations have to wait now. A glance: it may change at once. */
 bool journal_is_low(const struct journal *j);
 /*
@@ -326,7 +338,7 @@ void journal_counters(const struct journal *j, struct journal_counters *ret);
 void journal_to_text(struct printbuf *out, const struct journal *j);
 void journal_pins_to_text(struct printbuf *out, struct journal *j);
 
-/* mkfs: how many buckets a journal of so many bytes takes; least that works. */
+/* The least that mkfs makes: journal_space.c says why. Smaller rings of earlier versions open. */
 u64 journal_min_bytes(u32 block_bytes, u32 bucket_sectors);
 
 #endif

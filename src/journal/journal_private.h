@@ -52,35 +52,40 @@
 
 /* Memory each buffer begins with; they grow to entry_bytes while entries are being filled. */
 #define JOURNAL_BUF_BYTES (256U << 10)
-/* A root's key with every pointer it may have, and its jset_entry. */
-#define JOURNAL_ROOT_U64s  21
-#define JOURNAL_USAGE_U64s (1 + BCFS_ACCOUNTING_NR * (sizeof(struct bcfs_jset_usage) / sizeof(u64)))
-/* What every entry keeps free for the carried state. */
-#define JOURNAL_CARRIED_U64s (BTREE_ID_NR * JOURNAL_ROOT_U64s + JOURNAL_USAGE_U64s)
+/*
+ * A root's key with its jset_entry: with the one pointer that this version gives it, and at most. A
+ * root with more, of another version, is reckoned with from the start of the journal on.
+ */
+#define JOURNAL_ROOT_U64s     13U
+#define JOURNAL_ROOT_U64s_MAX 21U
+#define JOURNAL_USAGE_U64s    (1 + BCFS_ACCOUNTING_NR * (sizeof(struct bcfs_jset_usage) / sizeof(u64)))
 
-/* Of every entry: its header and the carried state at most. */
-#define JOURNAL_FIXED_BYTES	 (u32)(sizeof(struct jset) + JOURNAL_CARRIED_U64s * sizeof(u64))
+/* Of every entry: its header and the carried state at most, which it keeps free; bytes. */
+static inline u32 journal_fixed_bytes(u32 root_u64s)
+{
+	u32 carried_u64s = BTREE_ID_NR * root_u64s + (u32)JOURNAL_USAGE_U64s;
+
+	return (u32)sizeof(struct jset) + carried_u64s * (u32)sizeof(u64);
+}
 
 #define JOURNAL_BUCKETS_MIN	 8
 #define JOURNAL_BUCKET_BYTES_MIN (8U << 10)
 /* Free buckets that must be left behind an entry, by who opens it. */
 #define JOURNAL_KEEP_RESTART 1 /* so that the next mount finds a place to begin */
 /*
- * What it takes to get rid of one pin, in bytes of the journal: an append costs its node's key in
+ * What it takes to get rid of one pin, in bytes of reservations: an append costs its node's key in
  * the parent, a hundred bytes; a rewrite the keys of new and old node with what the triggers say
- * about their space, about a kilobyte with its share of the parents that split. On a full device
- * a rewrite may have to wait for a flush that makes a place free: then its share of that
- * entry's carried state, or a whole block.
+ * about their space, about a kilobyte with its share of the parents that split.
  */
-#define JOURNAL_PIN_BYTES 2048U
+#define JOURNAL_PIN_BYTES 1728U
 /*
  * Pins beyond those there are: what reclaim, discards and interior updates under way make dirty
  * while everybody else waits: a leaf and an interior node of each btree that keeps account of the
  * space.
  */
 #define JOURNAL_SLACK_PINS 16U
-/* What a ring of the least size lets others have. */
-#define JOURNAL_USER_PINS   8U
+/* What a ring of the least size lets others have: the nodes that one transaction changes. */
+#define JOURNAL_USER_PINS   16U
 #define JOURNAL_WRITE_TRIES 5
 /* Rounds of reclaim in a row, up to a second apart, in which no node could be written anywhere. */
 #define JOURNAL_RECLAIM_TRIES  16
@@ -140,7 +145,11 @@ enum journal_run {
 };
 
 struct journal {
-	_Atomic u64 state; /* the reservation word */
+	_Atomic u64 state;	/* the reservation word */
+	_Atomic u32 promised;	/* pins that holders of reservations and promises may yet add */
+	_Atomic u32 nr_pins;	/* changed under pin_lock */
+	_Atomic u32 pins_max;	/* with more than these, promised ones too, there is no fast path */
+	_Atomic u32 nr_waiting; /* reservations waiting for space; changed under lock */
 
 	/* Constant after journal_set_buckets(). */
 	struct env *env;
@@ -150,8 +159,12 @@ struct journal {
 	u32 bucket_bytes;
 	u32 nr_buckets;
 	u32 entry_bytes; /* largest entry */
+	u32 root_u64s;	 /* of one root in an entry, at most */
+	u32 fixed_bytes; /* of every entry: journal_fixed_bytes() */
 	u32 res_max_u64s;
-	u32 reserve_buckets; /* kept for JOURNAL_WATERMARK_reclaim at least */
+	u32 reserve_buckets;	/* kept for JOURNAL_WATERMARK_reclaim at least */
+	u32 half_buckets;	/* and at most */
+	u32 pins_num, pins_den; /* so many pins are got rid of in so many buckets */
 	u32 slack_pins;
 
 	struct env_mutex lock;
@@ -174,9 +187,9 @@ struct journal {
 	u64 first_unflushed_ns; /* when the oldest entry behind flush_issued was opened; 0: none */
 	u64 flush_fail_gen, flush_fail_seq;
 	int flush_fail_err;
-	u32 buf_want;		/* bytes that buffers should have */
-	_Atomic u32 nr_waiting; /* reservations waiting for space; changed under lock */
-	bool flush_empty;	/* a flush entry is wanted though there is nothing to put in */
+	u32 buf_want;	  /* bytes that buffers should have */
+	u32 waiting_pins; /* the most that one of those that wait wants to promise */
+	bool flush_empty; /* a flush entry is wanted though there is nothing to put in */
 	bool flush_only;
 	bool stopping;	    /* the writer and reclaim are to end */
 	bool done_stopping; /* and, when the writer has, the done thread */
@@ -203,8 +216,7 @@ struct journal {
 	_Atomic u64 replay_end;	       /* implicit pins of [last_seq, replay_end); ditto, and
 					* read without */
 	u64 pin_drops;		       /* how often a pin was dropped or moved; ditto */
-	_Atomic u32 nr_pins;	       /* changed under pin_lock */
-	_Atomic u32 pins_max;	       /* more than these, and normal reservations wait */
+	u64 round;		       /* protected by lock: see journal_round() */
 
 	struct env_thread *writer, *done, *reclaim;
 	bool reading_done; /* bucket seqs are known from journal_read() */
@@ -242,22 +254,10 @@ static inline u64 jset_bytes(const struct jset *j)
 	return sizeof(*j) + (u64)j->u64s * sizeof(u64);
 }
 
-/* The most that getting rid of a pin takes, in bytes. */
-static inline u32 journal_pin_bytes(u32 block_bytes)
-{
-	return max(JOURNAL_PIN_BYTES, block_bytes);
-}
-/* What reservations can count on in a bucket: an entry lies in one, and is rounded to blocks. */
-static inline u32 journal_bucket_payload(u32 bucket_bytes, u32 block_bytes)
-{
-	u32 room = bucket_bytes - JOURNAL_FIXED_BYTES;
-
-	return max(room - min(room, block_bytes), room / 4);
-}
-
 /* How deep into the reserves an entry may dig. */
 enum journal_dig {
 	JOURNAL_DIG_normal,
+	JOURNAL_DIG_alone, /* few pins, and nobody else who may add any */
 	JOURNAL_DIG_reclaim,
 	JOURNAL_DIG_internal, /* an empty entry that frees space */
 };
@@ -267,6 +267,8 @@ int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig);
 void journal_entry_close(struct journal *j, bool full);
 /* See that a flush entry with a seq >= this one is on its way. */
 void journal_request_flush(struct journal *j, u64 seq);
+/* Wait until all is durable, the open entry closed though it may be empty. */
+int journal_flush_open(struct journal *j);
 /* Wait for the flush of one more entry, an empty one if nothing is open. */
 int journal_flush_next(struct journal *j);
 
@@ -280,10 +282,20 @@ void journal_set_error(struct journal *j, int err);
 u32 journal_room_for(struct journal *j, u32 least_bytes, u32 want_bytes, enum journal_dig dig);
 /* Take the place for a buffer's entry; false when no bucket is free. */
 bool journal_place(struct journal *j, struct journal_buf *buf, bool new_bucket);
+/* The same, if the open entry were closed. */
+u32 journal_room_behind_open(struct journal *j, u32 least_bytes, u32 want_bytes,
+			     enum journal_dig dig);
+/*
+ * Another place for one whose write failed: in a new bucket, if wanted, as long as there is one
+ * beyond what others were promised and what the next mount begins in.
+ */
+bool journal_place_again(struct journal *j, struct journal_buf *buf, bool new_bucket);
 /* Free buckets that an entry opened with @dig leaves. */
 u32 journal_keep_buckets(const struct journal *j, enum journal_dig dig);
 /* When the ring's size is known. */
-void journal_set_slack(struct journal *j);
+void journal_set_reserve(struct journal *j);
+/* May @pins more be added, that are in j->promised already, and how? False: not now. */
+bool journal_admits(struct journal *j, u32 pins, enum journal_dig *ret_dig);
 /* After last_seq_ondisk or the pins moved. */
 void journal_space_update(struct journal *j);
 /* Announce (bdev_end_life()) which buckets a flush entry of @last_seq will free; before it is
@@ -291,8 +303,15 @@ void journal_space_update(struct journal *j);
 void journal_space_end(struct journal *j, u64 last_seq);
 /* How many buckets a flush entry closed now would free. */
 u32 journal_freeable(const struct journal *j);
-/* Entries up to here have to go so that half of the ring is free; 0: it is. */
-u64 journal_space_target(const struct journal *j);
+/* What an entry takes at most once it is closed, with so many u64s reserved in it: bytes. */
+u32 journal_closed_bytes(const struct journal *j, const struct journal_buf *buf, u32 u64s);
+/*
+ * Pins up to here are to go now, so that half of the ring is free and there are not too many, and
+ * those up to @aged because of their age. 0: none.
+ */
+u64 journal_space_target(struct journal *j, u64 aged);
+/* Newer pins than these are not to go yet, whoever wants it. */
+u64 journal_flush_limit(const struct journal *j);
 void journal_space_init(struct journal *j, u64 newest_seq);
 static inline u64 journal_bucket_offset(const struct journal *j, u32 idx)
 {
@@ -307,6 +326,8 @@ int journal_pins_init(struct journal *j, u64 last_seq, u64 cur_seq);
 int journal_pin_push(struct journal *j, u64 seq);
 /* Drop the entry's own reference. */
 void journal_pin_put_own(struct journal *j, u64 seq);
+/* Is there a pin (not an entry's own reference) at or below @seq? */
+bool journal_pins_upto(struct journal *j, u64 seq);
 
 /* jset.c */
 /* Checksum of a finished entry, over its seq and all behind the csum field. */

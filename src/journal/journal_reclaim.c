@@ -262,9 +262,14 @@ static unsigned pins_return(struct journal *j, u64 seq, struct journal_entry_pin
 static int flush_batch(struct journal *j, u64 seq, unsigned *ret_nr, unsigned *ret_gone)
 {
 	struct journal_entry_pin *pins[JOURNAL_MAX_PINS_BATCH];
-	unsigned nr = pins_take(j, seq, pins);
+	unsigned nr;
+	u64 limit;
 	int ret = 0;
 
+	env_mutex_lock(&j->lock);
+	limit = journal_flush_limit(j);
+	env_mutex_unlock(&j->lock);
+	nr = pins_take(j, min(seq, limit), pins);
 	*ret_nr = nr;
 	*ret_gone = 0;
 	if (!nr)
@@ -285,6 +290,16 @@ static bool pins_below(struct journal *j, u64 seq)
 		if (list_at(j, s)->unflushed || list_at(j, s)->flushing)
 			return true;
 	return false;
+}
+
+bool journal_pins_upto(struct journal *j, u64 seq)
+{
+	bool ret;
+
+	env_mutex_lock(&j->pin_lock);
+	ret = pins_below(j, seq);
+	env_mutex_unlock(&j->pin_lock);
+	return ret;
 }
 
 int journal_flush_pins(struct journal *j, u64 seq)
@@ -397,7 +412,7 @@ static void reclaim_back_off(struct journal *j, u64 ms)
 	u64 now = env_mono_ns(j->env), until = now + ms * ENV_NSEC_PER_MSEC;
 
 	for (; now < until && !reclaim_ends(j); now = env_mono_ns(j->env)) {
-		ask_flush(j, journal_space_target(j));
+		ask_flush(j, journal_space_target(j, 0));
 		reclaim_wait(j, until - now);
 	}
 }
@@ -422,15 +437,17 @@ void journal_reclaim_thread(void *arg)
 	env_mutex_lock(&j->lock);
 	while (!reclaim_ends(j)) {
 		unsigned nr = 0, gone = 0;
-		u64 target = journal_space_target(j), aged, wait_ns;
+		u64 target, aged, wait_ns;
 		int ret = 0;
 
 		j->reclaim_kicked = false;
-		ask_flush(j, target);
+		env_mutex_unlock(&j->lock);
+		aged = aged_seq(j, &wait_ns);
+		env_mutex_lock(&j->lock);
+		target = journal_space_target(j, aged);
+		ask_flush(j, journal_space_target(j, 0));
 		env_mutex_unlock(&j->lock);
 
-		aged = aged_seq(j, &wait_ns);
-		target = max(target, aged);
 		/* While keys are replayed nodes are not whole, and there is nothing to gain. */
 		if (target && !j->replay_end)
 			ret = flush_batch(j, target, &nr, &gone);

@@ -35,6 +35,40 @@ static bool res_try(struct journal *j, struct journal_res *res, u32 u64s, unsign
 	return true;
 }
 
+/* Of a normal reservation, by its flags. */
+static u32 res_pins(unsigned flags)
+{
+	return flags & JOURNAL_RES_RECLAIM ? 0 : max(flags >> 8, 1U);
+}
+
+/*
+ * The fast path's promise. It is made before it is looked at, so of two that are too many together
+ * one sees it. What a promise becomes counts as a pin before it is dropped as a promise.
+ */
+static bool promise_try(struct journal *j, u32 pins)
+{
+	if (!pins)
+		return true;
+	u64 promised = (u64)atomic_fetch_add(&j->promised, pins) + pins;
+	if (likely(promised + j->nr_pins <= j->pins_max))
+		return true;
+	atomic_fetch_sub(&j->promised, pins);
+	return false;
+}
+
+/* Fewer may be pinned: wake who waits for that. Locks none. */
+static void promise_drop(struct journal *j, u32 pins)
+{
+	if (!pins)
+		return;
+	atomic_fetch_sub(&j->promised, pins);
+	if (j->nr_waiting) {
+		env_mutex_lock(&j->lock);
+		journal_space_update(j);
+		env_mutex_unlock(&j->lock);
+	}
+}
+
 /* Memory for a larger entry, if it is to be had; else what there is does. */
 static void buf_grow(struct journal *j, struct journal_buf *buf)
 {
@@ -50,6 +84,12 @@ static void buf_grow(struct journal *j, struct journal_buf *buf)
 	buf->buf_bytes = j->buf_want;
 }
 
+/* What an entry that holds @u64s may need. */
+static u32 least_bytes(const struct journal *j, u32 u64s)
+{
+	return round_up(j->fixed_bytes + u64s * (u32)sizeof(u64), j->opts.block_bytes);
+}
+
 /*
  * Open the entry cur_seq with room for a reservation of @u64s at least.
  * -BCFS_ERR_journal_full: no space; -BCFS_ERR_journal_would_block: no buffer, or
@@ -61,8 +101,6 @@ int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
 	u64 seq = j->cur_seq, old, new;
 	unsigned idx = seq & (JOURNAL_BUFS - 1);
 	struct journal_buf *buf = &j->bufs[idx];
-	u32 fixed = JOURNAL_FIXED_BYTES;
-	u32 least = round_up(fixed + u64s * (u32)sizeof(u64), j->opts.block_bytes);
 	u32 bytes;
 	int ret;
 
@@ -74,7 +112,7 @@ int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
 		return -BCFS_ERR_journal_would_block;
 	}
 	buf_grow(j, buf);
-	bytes = journal_room_for(j, least, min(buf->buf_bytes, j->entry_bytes), dig);
+	bytes = journal_room_for(j, least_bytes(j, u64s), min(buf->buf_bytes, j->entry_bytes), dig);
 	if (!bytes)
 		return -BCFS_ERR_journal_full;
 	ret = journal_pin_push(j, seq);
@@ -82,7 +120,7 @@ int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
 		return ret;
 
 	buf->seq = seq;
-	buf->cap = min_t(u32, (bytes - fixed) / sizeof(u64), ST_LEFT);
+	buf->cap = min_t(u32, (bytes - j->fixed_bytes) / sizeof(u64), ST_LEFT);
 	buf->promise_bytes = bytes;
 	buf->state = BUF_OPEN;
 	buf->must_flush = j->flush_empty || j->flush_only;
@@ -106,8 +144,7 @@ int journal_entry_open(struct journal *j, u32 u64s, enum journal_dig dig)
 			new |= ST_LOW;
 	} while (!atomic_compare_exchange_weak_explicit(&j->state, &old, new, memory_order_release,
 							memory_order_relaxed));
-	if (dig != JOURNAL_DIG_normal)
-		journal_space_update(j); /* low only if it has to be */
+	journal_space_update(j); /* low only if it has to be */
 	return 0;
 }
 
@@ -117,7 +154,6 @@ void journal_entry_close(struct journal *j, bool full)
 	u64 old = atomic_load_explicit(&j->state, memory_order_relaxed), new;
 	unsigned idx = st_idx(old);
 	struct journal_buf *buf = &j->bufs[idx];
-	u32 bytes;
 
 	assert(old & ST_OPEN);
 	do {
@@ -132,8 +168,7 @@ void journal_entry_close(struct journal *j, bool full)
 	 */
 	buf->last_seq = j->last_seq;
 	buf->state = BUF_CLOSED;
-	bytes = sizeof(struct jset) + (buf->u64s + JOURNAL_CARRIED_U64s) * sizeof(u64);
-	buf->promise_bytes = min(buf->promise_bytes, round_up(bytes, j->opts.block_bytes));
+	buf->promise_bytes = journal_closed_bytes(j, buf, buf->u64s);
 	j->cur_seq++;
 	if (full && j->buf_want < j->entry_bytes)
 		j->buf_want = min(j->buf_want * 2, j->entry_bytes);
@@ -142,20 +177,24 @@ void journal_entry_close(struct journal *j, bool full)
 
 /*
  * One step of the slow path: 0 when the reservation was had; would_block (a
- * buffer), full (space) or nomem when only waiting helps.
+ * buffer), full (space) or nomem when only waiting helps. @pins are promised.
  */
-static int res_step(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags)
+static int res_step(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags, u32 pins)
 {
-	enum journal_dig dig =
-		flags & JOURNAL_RES_RECLAIM ? JOURNAL_DIG_reclaim : JOURNAL_DIG_normal;
 	int ret;
 
 	for (;;) {
+		enum journal_dig dig = JOURNAL_DIG_reclaim;
+		unsigned try = flags;
 		u64 st;
 
 		if (j->err || j->run != JOURNAL_RUNNING)
 			return -BCFS_ERR_journal_shutdown;
-		if (res_try(j, res, u64s, flags))
+		if (pins && !journal_admits(j, pins, &dig))
+			return -BCFS_ERR_journal_full;
+		if (dig == JOURNAL_DIG_alone)
+			try |= JOURNAL_RES_RECLAIM;
+		if (res_try(j, res, u64s, try))
 			return 0;
 		st = j->state;
 		if (st & ST_OPEN) {
@@ -167,11 +206,15 @@ static int res_step(struct journal *j, struct journal_res *res, u32 u64s, unsign
 					return -BCFS_ERR_journal_full;
 				continue;
 			}
+			/* Not in vain: what is closed before it is full is room lost. */
+			if (!room &&
+			    !journal_room_behind_open(j, least_bytes(j, u64s), j->entry_bytes, dig))
+				return -BCFS_ERR_journal_full;
 			if (!room)
 				journal_entry_close(j, true);
 			continue;
 		}
-		ret = journal_entry_open(j, u64s, JOURNAL_DIG_normal);
+		ret = journal_entry_open(j, u64s, pins ? dig : JOURNAL_DIG_normal);
 		if (ret == -BCFS_ERR_journal_full && dig == JOURNAL_DIG_reclaim)
 			ret = journal_entry_open(j, u64s, dig);
 		if (ret)
@@ -193,30 +236,86 @@ static void res_sleep(struct journal *j, int why)
 		env_cond_wait(&j->wait, &j->lock);
 }
 
+/* Too little room: @pins more are wanted. The lock is held. */
+static void wait_for_room(struct journal *j, u32 pins)
+{
+	j->waiting_pins = max(j->waiting_pins, pins);
+	journal_reclaim_kick(j);
+}
+
+static void waited(struct journal *j)
+{
+	j->nr_waiting--;
+	if (!j->nr_waiting)
+		j->waiting_pins = 0;
+}
+
+/* Nothing is promised while waiting; between promising and taking it back the lock is held. */
 static int res_get_slow(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags)
 {
-	bool counted = false;
+	u32 pins = res_pins(flags);
+	bool counted = false, nonblock = flags & JOURNAL_RES_NONBLOCK;
 	int ret;
 
 	env_mutex_lock(&j->lock);
-	while (worth_waiting(ret = res_step(j, res, u64s, flags))) {
+	/* Who was refused because of what we promised on the fast path. */
+	if (pins && j->nr_waiting)
+		env_cond_broadcast(&j->wait);
+	do {
+		/* Before looking: whoever drops a promise after that sees that we wait. */
+		j->nr_waiting++;
+		j->promised += pins;
+		ret = res_step(j, res, u64s, flags, pins);
+		if (ret)
+			j->promised -= pins;
 		bool full = ret == -BCFS_ERR_journal_full;
 
-		j->counters.waits += !counted;
-		counted = true;
-		j->nr_waiting += full;
 		if (full)
-			journal_reclaim_kick(j);
-		if (!(flags & JOURNAL_RES_NONBLOCK))
-			res_sleep(j, ret);
-		j->nr_waiting -= full;
-		if (flags & JOURNAL_RES_NONBLOCK) {
-			ret = -BCFS_ERR_journal_would_block;
+			wait_for_room(j, pins);
+		else
+			waited(j);
+		if (worth_waiting(ret)) {
+			j->counters.waits += !counted;
+			counted = true;
+			if (!nonblock)
+				res_sleep(j, ret);
+		}
+		if (full)
+			waited(j);
+	} while (worth_waiting(ret) && !nonblock);
+	env_mutex_unlock(&j->lock);
+	if (!ret)
+		res->pins = pins;
+	return worth_waiting(ret) ? -BCFS_ERR_journal_would_block : ret;
+}
+
+int journal_promise_get(struct journal *j, u32 pins)
+{
+	enum journal_dig dig;
+	int ret = 0;
+
+	env_mutex_lock(&j->lock);
+	j->nr_waiting++;
+	for (;;) {
+		if (j->err || j->run != JOURNAL_RUNNING) {
+			ret = -BCFS_ERR_journal_shutdown;
 			break;
 		}
+		j->promised += pins;
+		if (journal_admits(j, pins, &dig))
+			break;
+		j->promised -= pins;
+		wait_for_room(j, pins);
+		env_cond_wait(&j->wait, &j->lock);
 	}
+	waited(j);
 	env_mutex_unlock(&j->lock);
 	return ret;
+}
+
+void journal_promise_put(struct journal *j, u32 pins)
+{
+	promise_drop(j, pins);
 }
 
 u32 journal_res_max_u64s(const struct journal *j)
@@ -226,9 +325,16 @@ u32 journal_res_max_u64s(const struct journal *j)
 
 int journal_res_get(struct journal *j, struct journal_res *res, u32 u64s, unsigned flags)
 {
+	u32 pins = res_pins(flags);
+
 	assert(u64s);
-	if (likely(res_try(j, res, u64s, flags)))
-		return 0;
+	if (likely(promise_try(j, pins))) {
+		if (likely(res_try(j, res, u64s, flags))) {
+			res->pins = pins;
+			return 0;
+		}
+		atomic_fetch_sub(&j->promised, pins);
+	}
 	if (u64s > j->res_max_u64s)
 		return -BCFS_ERR_journal_res_too_big;
 	return res_get_slow(j, res, u64s, flags);
@@ -287,6 +393,8 @@ void journal_res_put(struct journal *j, struct journal_res *res)
 		env_cond_signal(&j->writer_wait);
 		env_mutex_unlock(&j->lock);
 	}
+	promise_drop(j, res->pins);
+	res->pins = 0;
 }
 
 void journal_add_entry(struct journal *j, struct journal_res *res, enum bcfs_jset_entry_type type,
@@ -296,7 +404,7 @@ void journal_add_entry(struct journal *j, struct journal_res *res, enum bcfs_jse
 
 	assert(res->ref && u64s <= UINT16_MAX && jset_entry_u64s(u64s) <= res->u64s);
 	assert(type != BCFS_JSET_ENTRY_btree_root ||
-	       (btree_id < BTREE_ID_NR && jset_entry_u64s(u64s) <= JOURNAL_ROOT_U64s));
+	       (btree_id < BTREE_ID_NR && jset_entry_u64s(u64s) <= j->root_u64s));
 	e = (struct jset_entry *)(j->bufs[res->idx].data->start + res->offset);
 	*e = (struct jset_entry){
 		.u64s = u64s,
@@ -351,6 +459,20 @@ int journal_flush_next(struct journal *j)
 	return flush_wait(j, j->cur_seq);
 }
 
+/* The newest seq in which anything was reserved: nothing is gained by closing an entry for less. */
+static u64 newest_reserved(const struct journal *j)
+{
+	u64 st = j->state;
+	bool any = (st & ST_OPEN) && st_left(st) < j->bufs[st_idx(st)].cap;
+
+	return j->cur_seq - !any;
+}
+
+int journal_flush_open(struct journal *j)
+{
+	return flush_wait(j, j->cur_seq - !journal_is_open(j));
+}
+
 int journal_flush_seq(struct journal *j, u64 seq)
 {
 	int ret;
@@ -358,20 +480,17 @@ int journal_flush_seq(struct journal *j, u64 seq)
 	if (journal_flushed_seq(j) >= seq)
 		return 0;
 	env_mutex_lock(&j->lock);
-	/* Nothing was ever reserved behind the newest entry. */
-	ret = flush_wait(j, min(seq, j->cur_seq - !journal_is_open(j)));
+	ret = flush_wait(j, min(seq, newest_reserved(j)));
 	env_mutex_unlock(&j->lock);
 	return ret;
 }
 
 int journal_flush(struct journal *j)
 {
-	u64 seq;
 	int ret;
 
 	env_mutex_lock(&j->lock);
-	seq = j->cur_seq - !journal_is_open(j);
-	ret = flush_wait(j, max(seq, j->start_seq));
+	ret = flush_wait(j, max(newest_reserved(j), j->start_seq));
 	env_mutex_unlock(&j->lock);
 	return ret;
 }
@@ -379,7 +498,7 @@ int journal_flush(struct journal *j)
 void journal_flush_async(struct journal *j, u64 seq)
 {
 	env_mutex_lock(&j->lock);
-	seq = min(seq, j->cur_seq - !journal_is_open(j));
+	seq = min(seq, newest_reserved(j));
 	if (j->run == JOURNAL_RUNNING && !j->err && seq > j->flushed_seq)
 		journal_request_flush(j, seq);
 	env_mutex_unlock(&j->lock);

@@ -294,7 +294,8 @@ void journal_writer_thread(void *arg)
 
 /* ---- completion ---- */
 
-/* Another place, up to a few times. A flush that failed is never repeated: what was cached is lost.
+/* Another place, up to a few times, and once another bucket: each takes from what is kept for
+ * reclaim. A flush that failed is never repeated: what was cached is lost.
  */
 static int write_again(struct journal *j, struct journal_buf *buf, int ret)
 {
@@ -307,7 +308,7 @@ static int write_again(struct journal *j, struct journal_buf *buf, int ret)
 		env_mutex_lock(&j->lock);
 		j->counters.write_errors++;
 		placed = ret == -BCFS_ERR_dev_write && !j->err && j->run == JOURNAL_RUNNING &&
-			 (planted(journal_retry_in_place) || journal_place(j, buf, i > 0));
+			 (planted(journal_retry_in_place) || journal_place_again(j, buf, i == 1));
 		env_mutex_unlock(&j->lock);
 		if (!placed)
 			return ret;

@@ -10,7 +10,8 @@
 #define USAGE_U64s (sizeof(struct bcfs_jset_usage) / sizeof(u64))
 
 _Static_assert(BTREE_ID_NR <= 32, "roots seen are a 32-bit mask");
-_Static_assert(JOURNAL_ROOT_U64s - 1 <= ARRAY_SIZE(((struct journal_root *)0)->buf), "a root fits");
+_Static_assert(JOURNAL_ROOT_U64s_MAX - 1 <= ARRAY_SIZE(((struct journal_root *)0)->buf),
+	       "a root fits");
 
 static int validate_keys(const struct jset_entry *e, struct printbuf *err)
 {
@@ -57,7 +58,7 @@ static int validate_root(const struct jset_entry *e, struct printbuf *err)
 		prt_printf(err, "a root entry holds one key");
 		return -BCFS_ERR_journal_invalid;
 	}
-	if (k->k.type != KEY_TYPE_btree_ptr || e->u64s > JOURNAL_ROOT_U64s - 1) {
+	if (k->k.type != KEY_TYPE_btree_ptr || e->u64s > JOURNAL_ROOT_U64s_MAX - 1) {
 		prt_printf(err, "root key of type %u, %u u64s", k->k.type, e->u64s);
 		return -BCFS_ERR_journal_invalid;
 	}

@@ -18,7 +18,7 @@ min_files=${BCFS_TREE_FILES:-30000}
 case $geometry in
 default) mkfs_opts=() mount_opts=() ;;
 small)
-	mkfs_opts=(-b 4096 --node-size 16K --journal-size 1M)
+	mkfs_opts=(-b 4096 --node-size 16K --journal-size 4M)
 	mount_opts=(-o cache=4M)
 	;;
 *) bail_out "no geometry $geometry" ;;

@@ -493,7 +493,7 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.block = big ? 4096 : 512;
 	c.node = big ? 16384 : 4096;
 	c.bucket = max(c.node, 8192U << trand_below(&rng, 2));
-	c.journal = journal_min_bytes(c.block, c.bucket / 512);
+	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192U << trand_below(&rng, 2);
 	c.dev_bytes = (big ? 3072ULL << 10 : 1536ULL << 10) + c.journal;
 	c.preempt = preempts[trand_below(&rng, ARRAY_SIZE(preempts))];

@@ -734,7 +734,7 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.block = trand_below(&rng, 4) ? 512 : 4096;
 	c.node = c.block == 512 ? 4096U : 16384;
 	c.bucket = max(c.node, 16384U);
-	c.journal = journal_min_bytes(c.block, c.bucket / 512);
+	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192;
 	c.dev_bytes = 6ULL << 20;
 	c.preempt = preempts[trand_below(&rng, ARRAY_SIZE(preempts))];

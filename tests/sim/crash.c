@@ -52,6 +52,10 @@ static const struct sim_mode modes[] = {
 	{"evict-faults", 40, 40, 20, 12, false, true, 400, false,
 	 RECOVERS "errors btree.evictions btree.node_reads",
 	 .about = "the same, with a small cache"},
+	/* Keys come faster than the ring has room for them, and flushes take long. */
+	{"pressure", 4, 60, 10, 160, false, false, 400, false,
+	 RECOVERS "journal.wraps journal.noflush journal.waits btree.evictions",
+	 .about = "the journal is always short of space, and flushes take long", .pressure = true},
 	/* One filesystem that is never closed: crash after crash. */
 	{"again", 4, 20, 40, 0, false, false, 0, false, "", again,
 	 .about = "one filesystem that is never closed: crash after crash"},
@@ -69,7 +73,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 	c.block = trand_below(&rng, 2) ? 512 : 4096;
 	c.node = c.block == 512 ? 4096U << trand_below(&rng, 3) : 16384;
 	c.bucket = max(c.node, 16384U << trand_below(&rng, 3));
-	c.journal = journal_min_bytes(c.block, c.bucket / 512);
+	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192U << trand_below(&rng, 3);
 	c.cache_bytes = 1;
 	c.dev_bytes = (trand_below(&rng, 2) ? 6ULL : 12ULL) << 20;
@@ -83,7 +87,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 	c.ballast = mode->full;
 	if (mode->full) {
 		c.bucket = max(c.node, 8192U);
-		c.journal = journal_min_bytes(c.block, c.bucket / 512);
+		c.journal = sim_small_journal_bytes(c.block, c.bucket);
 		c.dev_bytes = (1472ULL << 10) + c.journal;
 	}
 	if (!strcmp(mode->name, "gc")) {
@@ -98,7 +102,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 		c.block = 512;
 		c.node = 4096;
 		c.bucket = max(c.bucket, c.node);
-		c.journal = journal_min_bytes(c.block, c.bucket / 512);
+		c.journal = sim_small_journal_bytes(c.block, c.bucket);
 		c.dev_bytes = 12ULL << 20;
 	}
 	if (mode->restarts)
@@ -112,6 +116,16 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 		c.stall_ms = 1 + (u32)trand_below(&rng, 400);
 		c.latency_us = us[trand_below(&rng, ARRAY_SIZE(us))];
 		c.flush_latency_us = flush_us[trand_below(&rng, ARRAY_SIZE(flush_us))];
+	}
+	if (mode->pressure) {
+		c.bucket = max(c.node << trand_below(&rng, 2), 8192U);
+		c.journal = trand_below(&rng, 2) ? sim_small_journal_bytes(c.block, c.bucket)
+						 : journal_min_bytes(c.block, c.bucket / 512);
+		c.journal <<= trand_below(&rng, 2) ? 0 : trand_below(&rng, 3);
+		c.touches = 5 + (unsigned)trand_below(&rng, 25);
+		c.latency_us = trand_below(&rng, 2) ? 0 : 60000;
+		c.flush_latency_us = trand_below(&rng, 3) ? 100000 : 1000000;
+		c.flush_delay_ms = trand_below(&rng, 2) ? 1000 : 30000;
 	}
 	if (mode->faults) {
 		static const enum sim_fault faults[] = {

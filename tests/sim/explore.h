@@ -59,7 +59,8 @@ struct sim_mode {
 	void (*run)(const struct sim_mode *mode, u64 unit,
 		    struct sim_work *w); /* NULL: crash_run */
 	const char *about;
-	unsigned depth;				      /* of a tier: operations in a sequence */
+	bool pressure;	/* the ring is always short, and flushes take long */
+	unsigned depth; /* of a tier: operations in a sequence */
 	u64 (*nr_units)(const struct sim_mode *mode); /* NULL: no end */
 };
 

@@ -382,6 +382,7 @@ void sim_run_make_bulk(struct sim_run *r)
 		check(r, !ret, "mknod: %s", err_str(ret));
 		r->bulk[i] = st.ino.inum;
 		bulk_xattr(r, i);
+		env_sim_progress(r->env);
 		r->nr_bulk++;
 	}
 }
@@ -579,7 +580,7 @@ static void one_op(struct sim_run *r, const struct mop *op)
 	int ret;
 
 	for (unsigned i = 0; r->nr_bulk && i < (r->cfg.touches ?: 3); i++)
-		bulk_touch(r);
+		bulk_touch(r), env_sim_progress(r->env);
 	/* Not in windows: there are states enough to look at. */
 	for (unsigned i = 0; r->cfg.stir && r->ballast_blocks && i < 2; i++)
 		if (!(op->mark & SIM_MARK_WINDOW))
@@ -686,6 +687,34 @@ struct core_opts sim_core_opts(const struct sim_cfg *cfg)
 				  .journal_flush_delay_ms = cfg->flush_delay_ms};
 }
 
+u32 sim_small_journal_bytes(u32 block_bytes, u32 bucket_bytes)
+{
+	u32 room = bucket_bytes - 3536, pins = 24 * max(2048U, block_bytes);
+	u32 payload = max(room - min(room, block_bytes), room / 4);
+
+	return bucket_bytes * max(DIV_ROUND_UP(pins, payload) + 2, 8U);
+}
+
+int sim_mkfs(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *o, char *msg,
+	     size_t msg_size)
+{
+	int ret = env_inject_arm(env, "mkfs_small_journal", 1, true)
+			  ?: core_mkfs_on(env, bdev, o, NULL, msg, msg_size);
+
+	env_inject_disarm_all(env);
+	return ret;
+}
+
+static void arm_restarts(struct env *env, const struct sim_cfg *cfg)
+{
+	if (cfg->preempt_trans)
+		env_inject_arm(env, "trans_restart", 0, false);
+	if (!cfg->restart_ppm)
+		return;
+	env_inject_arm_random(env, "trans_restart", cfg->restart_ppm);
+	env_inject_arm_random(env, "trans_restart_commit", cfg->restart_ppm);
+}
+
 static void run_main(void *arg)
 {
 	struct sim_run *r = arg;
@@ -700,9 +729,10 @@ static void run_main(void *arg)
 				   .log_arg = (void *)cfg};
 	struct core_opts co = sim_core_opts(cfg);
 	char msg[CORE_MSG_SIZE] = "";
-	int ret = core_mkfs_on(r->env, r->bdev, &o, NULL, msg, sizeof(msg));
+	int ret = sim_mkfs(r->env, r->bdev, &o, msg, sizeof(msg));
 
 	check(r, !ret, "mkfs: %s (%s)", err_str(ret), msg);
+	arm_restarts(r->env, cfg);
 	sim_bdev_log_reset(r->bdev);
 	r->first_pos = sim_bdev_log_len(r->bdev);
 	ret = core_open_on(r->env, r->bdev, &co, sim_log_line, (void *)cfg, &r->core, msg,
@@ -735,12 +765,7 @@ void sim_schedule(struct env *env, const struct sim_cfg *cfg)
 	env_set_log(env, env_line, (void *)cfg);
 	env_sim_set_preempt_points(env, cfg->preempt_trans);
 	env_sim_set_preempt_locks(env, cfg->preempt_locks);
-	if (cfg->preempt_trans)
-		env_inject_arm(env, "trans_restart", 0, false);
-	if (cfg->restart_ppm) {
-		env_inject_arm_random(env, "trans_restart", cfg->restart_ppm);
-		env_inject_arm_random(env, "trans_restart_commit", cfg->restart_ppm);
-	}
+	arm_restarts(env, cfg);
 }
 
 struct sim_bdev_opts sim_dev_opts(const struct sim_cfg *cfg)

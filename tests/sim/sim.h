@@ -53,6 +53,15 @@ struct sim_cfg {
 	u64 fault_at;
 };
 
+/*
+ * The least journals of earlier versions, smaller than what mkfs makes today: they have to open and
+ * to go on, and in them the ring is short of space soon.
+ */
+u32 sim_small_journal_bytes(u32 block_bytes, u32 bucket_bytes);
+/* mkfs that makes such journals, too; nothing may be armed in @env. */
+int sim_mkfs(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *o, char *msg,
+	     size_t msg_size);
+
 /* The tree after an operation, or after a part of one. */
 struct sim_state {
 	u64 hash;

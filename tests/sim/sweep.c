@@ -459,7 +459,7 @@ static struct sim_cfg make_cfg(const struct scenario *sc, u64 seed)
 	c.block = trand_below(&rng, 3) ? 512 : 4096;
 	c.node = c.block == 512 ? 4096U << trand_below(&rng, 2) : 16384;
 	c.bucket = max(c.node, 16384U << trand_below(&rng, 2));
-	c.journal = journal_min_bytes(c.block, c.bucket / 512);
+	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192U << trand_below(&rng, 2);
 	c.cache_bytes = 1;
 	c.dev_bytes = 6ULL << 20;

@@ -560,7 +560,7 @@ static void with_bulk(struct sim_cfg *c)
 	c->block = 512;
 	c->node = 4096;
 	c->bucket = 16384;
-	c->journal = journal_min_bytes(c->block, c->bucket / 512);
+	c->journal = sim_small_journal_bytes(c->block, c->bucket);
 	c->dev_bytes = 12ULL << 20;
 }
 
@@ -568,7 +568,7 @@ static void nearly_full(struct sim_cfg *c)
 {
 	c->ballast = true;
 	c->bucket = max(c->node, 8192U);
-	c->journal = journal_min_bytes(c->block, c->bucket / 512);
+	c->journal = sim_small_journal_bytes(c->block, c->bucket);
 	c->dev_bytes = (1472ULL << 10) + c->journal;
 }
 
@@ -577,7 +577,7 @@ static void small_nodes(struct sim_cfg *c)
 	c->block = 512;
 	c->node = 4096;
 	c->bucket = 16384;
-	c->journal = journal_min_bytes(c->block, c->bucket / 512);
+	c->journal = sim_small_journal_bytes(c->block, c->bucket);
 }
 
 #define NO_WRITES ((1U << SWEEP_WRITE) | (1U << SWEEP_TORN) | (1U << SWEEP_FLUSH))

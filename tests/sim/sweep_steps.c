@@ -195,7 +195,7 @@ void sweep_mkfs(struct sweep *w)
 				   .log_arg = w};
 	char msg[CORE_MSG_SIZE] = "";
 
-	w->ret = core_mkfs_on(w->r.env, w->r.bdev, &o, NULL, msg, sizeof(msg));
+	w->ret = sim_mkfs(w->r.env, w->r.bdev, &o, msg, sizeof(msg));
 	if (w->ret)
 		sweep_failed(w, "mkfs", w->ret);
 	sweep_check(w, !w->ret || msg[0], "mkfs failed (%s) without a message", err_str(w->ret));
@@ -228,7 +228,9 @@ void sweep_close(struct sweep *w)
 
 	if (!c)
 		return;
-	/* A flush that failed may still be on its way back. */
+	/* What failed for good may still be on its way back. */
+	if (w->gone)
+		env_sleep_ns(w->r.env, 10 * ENV_NSEC_PER_MSEC);
 	bool ro = sweep_stopped(w), quiet = !w->armed || (w->gone && w->kind != SWEEP_FLUSH);
 
 	w->r.core = NULL;

@@ -37,6 +37,7 @@ SUITES = {
     "core-crash": 1, "btree-bset_fuzz": 1, "btree-walk": 2, "btree-faults": 3, "sb_fuzz": 2,
     "core-threads": 2, "journal-threads": 2,
     "crash-clients": 5, "crash-restarts": 3, "crash-again": 5, "crash-evict-faults": 6, "crash-evict": 8,
+    "crash-pressure": 8,
     "crash-flips": 5, "crash-damage": 6, "crash-full": 10, "crash-faults": 10, "crash-long": 20,
     "btree-threads": 4, "journal-reserve": 5, "btree-bkey_pack": 7, "btree-bset_model": 9,
     "crash-ace1": 60, "sweep-io": 40, "sweep-nomem": 40, "crash-ace2": 60,

@@ -108,7 +108,7 @@ static inline u32 jt_key(u64 *buf, const struct jt_rec *r)
 static inline u32 jt_root(u64 *buf, u64 value)
 {
 	struct bkey_i *k = (struct bkey_i *)buf;
-	u32 n = 7 + value % 3;
+	u32 n = 5 + value % 3;
 
 	*k = (struct bkey_i){
 		.k.u64s = BKEY_U64s + n,

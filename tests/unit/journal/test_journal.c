@@ -560,7 +560,46 @@ Test(journal, empty_and_geometry)
 	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &j), -BCFS_ERR_journal_geometry);
 	t.opts.bucket_sectors = 8;
 	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &j), -BCFS_ERR_journal_geometry);
-	cr_assert_eq(journal_min_bytes(4096, 32), 14 * 16 << 10);
+	cr_assert_eq(journal_min_bytes(4096, 32), 20 * 16 << 10);
+	jt_sim_close(&t);
+}
+
+/* Roots of another version, with all the pointers there may be: a full entry has room for them. */
+Test(journal, long_roots)
+{
+	struct journal_carried c = {0};
+	struct journal_res res;
+	struct journal_replay r;
+	struct journal *j;
+	struct jt t;
+	u64 *log;
+	u32 most;
+
+	jt_sim_open(&t, trand_seed(14), &geometries[2]);
+	for (unsigned i = 0; i < BTREE_ID_NR; i++) {
+		c.roots[i].alive = true;
+		jt_root(c.roots[i].buf, 3 * i);
+		c.roots[i].k.k.u64s = JOURNAL_ROOT_U64s_MAX - 1;
+	}
+	cr_assert_eq(journal_start(t.j, t.start_seq, NULL, &c), 0);
+	most = journal_res_max_u64s(t.j);
+	log = calloc(most, sizeof(*log));
+	for (unsigned i = 0; i < 6; i++) {
+		cr_assert_eq(journal_res_get(t.j, &res, most, 0), 0);
+		journal_add_entry(t.j, &res, BCFS_JSET_ENTRY_log, 0, 0, log, most - 1);
+		journal_res_put(t.j, &res);
+	}
+	free(log);
+	cr_assert_eq(journal_flush(t.j), 0);
+	journal_halt(t.j);
+	journal_free(t.j);
+	bdev_drain(t.bdev);
+	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &j), 0);
+	cr_assert_eq(journal_read(j, NULL, 0, &r), 0);
+	cr_assert_geq(r.seq, 6);
+	cr_assert(jt_carried_eq(&r.carried, &c));
+	journal_replay_free(j, &r);
+	journal_free(j);
 	jt_sim_close(&t);
 }
 

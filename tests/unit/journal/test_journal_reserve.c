@@ -4,9 +4,10 @@
  * not after a crash at any moment, not after crashes during several recoveries in a row.
  * Method: "nodes" whose pins cost reclaim what a btree's cost it: mostly an append (a key in the
  * parent), sometimes a rewrite of JOURNAL_PIN_BYTES, which makes some of a few common nodes dirty
- * again, as triggers do. Users dirty several nodes with each reservation. Which operations of a
- * node are written is a key in the journal, too, so that a recovery knows what to pin. The
- * simulated env tells when every fiber waits.
+ * again, as triggers do. The worst there is: every write of a node is a rewrite in an entry of its
+ * own, and makes its parent dirty, too. Users dirty several nodes with each reservation. Which
+ * operations of a node are written is a key in the journal, too, so that a recovery knows what to
+ * pin. The simulated env tells when every fiber waits.
  */
 #include "jtest.h"
 
@@ -32,9 +33,11 @@ struct world {
 	struct env_mutex lock; /* nodes, rnd */
 	struct node nodes[NODES_MAX];
 	unsigned nr_nodes;
+	unsigned user_nodes; /* that a user's reservation dirties at most */
+	bool worst;
 	u32 block, bucket, nr_buckets;
 	u64 rnd;
-	u64 op_seqs[NODES_MAX][4096]; /* journal seq of each operation, for pins */
+	u64 op_seqs[NODES_MAX][1 << 15]; /* journal seq of each operation, for pins */
 };
 
 static void add_key(struct world *w, struct journal_res *res, u64 inode, u64 offset, u32 val_u64s)
@@ -66,10 +69,10 @@ static void node_op(struct world *w, struct journal_res *res, unsigned i, u32 va
 
 static int user_op(struct world *w, u64 *rnd)
 {
-	unsigned nr = 1 + trand_below(rnd, 6);
+	unsigned nr = 1 + trand_below(rnd, w->user_nodes);
 	u32 val = 1 + trand_below(rnd, 12);
 	struct journal_res res;
-	int ret = journal_res_get(w->j, &res, nr * OP_U64s(val), 0);
+	int ret = journal_res_get(w->j, &res, nr * OP_U64s(val), JOURNAL_RES_PINS(nr));
 
 	if (ret)
 		return ret;
@@ -84,6 +87,7 @@ static int user_op(struct world *w, u64 *rnd)
 static int flush_node(struct world *w, struct node *n, u64 seq)
 {
 	unsigned idx = n - w->nodes, nr_common = 0;
+	bool rewrite;
 	struct journal_res res;
 	u64 ops, rnd;
 
@@ -96,7 +100,8 @@ static int flush_node(struct world *w, struct node *n, u64 seq)
 		return 0;
 
 	u32 u64s = OP_U64s(7);
-	if (!trand_below(&rnd, idx < COMMON ? 8 : 3)) { /* a rewrite */
+	rewrite = w->worst || !trand_below(&rnd, idx < COMMON ? 8 : 3);
+	if (rewrite) {
 		nr_common = 1 + trand_below(&rnd, 3);
 		u64s = JOURNAL_PIN_BYTES / 8;
 	}
@@ -106,6 +111,8 @@ static int flush_node(struct world *w, struct node *n, u64 seq)
 	env_sleep_ns(w->env, trand_below(&rnd, ENV_NSEC_PER_MSEC));
 	env_mutex_lock(&w->lock);
 	add_key(w, &res, idx | WRITTEN, ops, 7);
+	if (w->worst && idx)
+		node_op(w, &res, (idx - 1) / 4, 7);
 	for (unsigned i = 0; i < nr_common; i++)
 		node_op(w, &res, trand_below(&rnd, COMMON), 20);
 	n->written = max(n->written, ops); /* another thread may have been at it */
@@ -117,6 +124,8 @@ static int flush_node(struct world *w, struct node *n, u64 seq)
 	if (nr_common) /* all of it is used */
 		add_key(w, &res, idx | WRITTEN, ops, res.u64s - OP_U64s(0));
 	journal_res_put(w->j, &res);
+	if (w->worst) /* as on a full device, which waits for what was freed */
+		journal_flush_async(w->j, UINT64_MAX);
 	return 0;
 }
 
@@ -137,7 +146,7 @@ static void no_error(void *arg, int err)
 static void world_open(struct world *w, u64 seed, const struct sim_image *img)
 {
 	struct sim_bdev_opts o = {.size_bytes = (u64)w->bucket * (w->nr_buckets + 1)};
-	u64 buckets[64];
+	u64 buckets[128];
 
 	w->env = env_sim_create(seed);
 	cr_assert_eq(img ? sim_bdev_create_from(w->env, "sim", &o, img, &w->bdev)
@@ -246,7 +255,7 @@ static struct sim_image *session(struct world *w, u64 seed, struct sim_image *im
 		cr_assert_eq(journal_start(w->j, 1, NULL, &carried), 0);
 	}
 	for (unsigned i = 0; i < USERS && !settle; i++) {
-		u[i] = (struct user){.w = w, .rnd = seed * 31 + i, .nr_ops = 150};
+		u[i] = (struct user){.w = w, .rnd = seed * 31 + i, .nr_ops = w->worst ? 50 : 150};
 		cr_assert_eq(env_thread_start(w->env, &u[i].thread, "user", user, &u[i]), 0);
 	}
 	for (unsigned i = 0; i < USERS && !settle; i++)
@@ -262,7 +271,13 @@ static struct sim_image *session(struct world *w, u64 seed, struct sim_image *im
 	return ret;
 }
 
-static void run(u64 seed, u32 block, u32 bucket, u32 nr_buckets, unsigned nr_nodes)
+struct ring {
+	u32 block, bucket, nr_buckets;
+	unsigned nr_nodes, user_nodes;
+	bool worst;
+};
+
+static void run(u64 seed, const struct ring *r)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct journal_blacklist_range bl[64];
@@ -272,10 +287,12 @@ static void run(u64 seed, u32 block, u32 bucket, u32 nr_buckets, unsigned nr_nod
 
 	cr_assert(w);
 	fprintf(stderr, "# " TEST_SEED_FMT "\n", (unsigned long long)seed);
-	w->block = block;
-	w->bucket = bucket;
-	w->nr_buckets = nr_buckets;
-	w->nr_nodes = nr_nodes;
+	w->block = r->block;
+	w->bucket = r->bucket;
+	w->nr_buckets = r->nr_buckets;
+	w->nr_nodes = r->nr_nodes;
+	w->user_nodes = r->user_nodes ?: 6;
+	w->worst = r->worst;
 	w->rnd = seed;
 	w->log = (struct log){
 		.fn = jt_log, .arg = calloc(1, sizeof(struct jt)), .max = LOG_LEVEL_ERR};
@@ -290,21 +307,59 @@ static void run(u64 seed, u32 block, u32 bucket, u32 nr_buckets, unsigned nr_nod
 	free(w);
 }
 
+static u32 min_buckets(u32 block, u32 bucket)
+{
+	return journal_min_bytes(block, bucket / SECTOR_SIZE) / bucket;
+}
+
+/* The least that any version made. */
 Test(journal_reserve, least_ring)
 {
 	for (u64 i = 0; i < 30; i++)
-		run(trand_seed(500) + i, 512, JOURNAL_BUCKET_BYTES_MIN, JOURNAL_BUCKETS_MIN,
-		    i % 2 ? 12 : 60);
+		run(trand_seed(500) + i, &(struct ring){.block = 512,
+							.bucket = JOURNAL_BUCKET_BYTES_MIN,
+							.nr_buckets = JOURNAL_BUCKETS_MIN,
+							.nr_nodes = i % 2 ? 12 : 60});
+	/* These ran full when users' pins counted only once they were there. */
+	for (u64 i = 0; i < 3; i++) {
+		static const u64 seeds[] = {16, 26, 50};
+
+		run(seeds[i], &(struct ring){.block = 512,
+					     .bucket = JOURNAL_BUCKET_BYTES_MIN,
+					     .nr_buckets = JOURNAL_BUCKETS_MIN,
+					     .nr_nodes = 60});
+	}
 }
 
 Test(journal_reserve, large_blocks)
 {
 	for (u64 i = 0; i < 20; i++)
-		run(trand_seed(600) + i, 4096, 16 << 10, journal_min_bytes(4096, 32) >> 14, 60);
+		run(trand_seed(600) + i, &(struct ring){.block = 4096,
+							.bucket = 16 << 10,
+							.nr_buckets = i % 2 ? 14 : 8 + i,
+							.nr_nodes = 60});
 }
 
 Test(journal_reserve, many_nodes)
 {
 	for (u64 i = 0; i < 20; i++)
-		run(trand_seed(700) + i, 512, 16 << 10, 8 + i, NODES_MAX);
+		run(trand_seed(700) + i, &(struct ring){.block = 512,
+							.bucket = 16 << 10,
+							.nr_buckets = 8 + i,
+							.nr_nodes = NODES_MAX});
+}
+
+/* The least ring that mkfs makes, at the worst that can be. */
+Test(journal_reserve, worst)
+{
+	for (u64 i = 0; i < 24; i++) {
+		u32 block = i % 3 == 2 ? 4096 : 512, bucket = 8192U << i % 4;
+
+		run(trand_seed(800) + i, &(struct ring){.block = block,
+							.bucket = bucket,
+							.nr_buckets = min_buckets(block, bucket),
+							.nr_nodes = i % 2 ? 60 : NODES_MAX,
+							.user_nodes = 1 + i % JOURNAL_USER_PINS,
+							.worst = true});
+	}
 }
