@@ -82,9 +82,10 @@ struct write_point {
 /* How far an allocation may dig. */
 enum alloc_watermark {
 	ALLOC_WATERMARK_user,
-	ALLOC_WATERMARK_gc, /* what copygc moves */
-	ALLOC_WATERMARK_btree,
-	ALLOC_WATERMARK_reserve, /* interior updates */
+	ALLOC_WATERMARK_gc,	 /* what copygc moves */
+	ALLOC_WATERMARK_btree,	 /* interior updates for new keys */
+	ALLOC_WATERMARK_keeps,	 /* ... for as many keys as before */
+	ALLOC_WATERMARK_reserve, /* all others */
 	ALLOC_WATERMARK_last,	 /* interior updates that waited in vain */
 	ALLOC_WATERMARK_discard, /* discards alone: without them nothing becomes free any more */
 	ALLOC_WATERMARK_NR,

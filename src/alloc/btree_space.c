@@ -49,7 +49,9 @@ int alloc_btree_nodes_alloc(struct alloc_fs *a, unsigned flags, unsigned nr,
 			    struct bcfs_extent_ptr *ret)
 {
 	bool reserve = flags & BTREE_SPACE_RESERVE;
-	enum alloc_watermark watermark = reserve ? ALLOC_WATERMARK_reserve : ALLOC_WATERMARK_btree;
+	enum alloc_watermark watermark = reserve		     ? ALLOC_WATERMARK_reserve
+					 : flags & BTREE_SPACE_KEEPS ? ALLOC_WATERMARK_keeps
+								     : ALLOC_WATERMARK_btree;
 	unsigned n = 0;
 	int err = 0;
 

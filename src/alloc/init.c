@@ -34,6 +34,8 @@ static void set_watermarks(struct alloc_fs *a)
 	a->watermark[ALLOC_WATERMARK_btree] = reserve / 2;
 	a->watermark[ALLOC_WATERMARK_last] = max(reserve / 8, min(discard, reserve / 4));
 	a->watermark[ALLOC_WATERMARK_reserve] = a->watermark[ALLOC_WATERMARK_last] + reserve / 8;
+	a->watermark[ALLOC_WATERMARK_keeps] =
+		(a->watermark[ALLOC_WATERMARK_btree] + a->watermark[ALLOC_WATERMARK_reserve]) / 2;
 	a->watermark[ALLOC_WATERMARK_discard] = 0;
 	a->discard_worth = DIV_ROUND_UP(DISCARD_WORTH_NODES, a->nodes_per_bucket);
 	a->nr_write_points = max_t(u64, min_t(u64, nr / 64, ALLOC_WP_MAX), 1);

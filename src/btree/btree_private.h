@@ -434,10 +434,22 @@ int btree_trans_prepare(struct btree_trans *trans, unsigned flags);
 int btree_run_trigger(struct btree_trans *trans, unsigned id, unsigned level, struct bkey_s_c old,
 		      struct bkey_s_c new);
 
+/* node_format.c; intent held on the node */
+/* What a format for all live keys of @src in [min, max] has to hold; added to @r. */
+void btree_node_measure(const struct btree *src, struct bpos min_key, struct bpos max_key,
+			struct btree_keys_ranges *r);
+/* The format for keys of @src that end at @max_key, and take @r; all of them take @all. */
+struct bkey_format btree_node_format(const struct btree *src, struct bpos max_key,
+				     const struct btree_keys_ranges *r,
+				     const struct btree_keys_ranges *all);
+/* A part of @src, all of which takes @all. */
+struct bkey_format btree_node_format_part(const struct btree *src, struct bpos min_key,
+					  struct bpos max_key, const struct btree_keys_ranges *all);
+
 /* interior.c */
 /* Make room in the node at @level that covers @pos (split, or rewrite). Nothing held. */
 int btree_node_make_room(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
-			 u32 u64s, bool reserve);
+			 u32 u64s, bool reserve, unsigned space_flags);
 /* Rewrite that node if it is still @hash. */
 int btree_node_rewrite(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
 		       u64 hash);

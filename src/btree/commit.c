@@ -120,6 +120,14 @@ static enum btree_room trans_room(const struct btree_trans *trans, bool reserve)
 	return reserve ? BTREE_ROOM_interior : BTREE_ROOM_normal;
 }
 
+/* What a split for a commit may dig into. */
+static unsigned space_flags(unsigned flags)
+{
+	return flags & (BTREE_COMMIT_RESERVE | BTREE_COMMIT_RECLAIM) ? BTREE_SPACE_RESERVE
+	       : flags & BTREE_COMMIT_KEEPS			     ? BTREE_SPACE_KEEPS
+								     : 0;
+}
+
 /* Room in every target; else unlocks and makes some. */
 static int check_room(struct btree_trans *trans, unsigned flags)
 {
@@ -157,7 +165,8 @@ static int check_room(struct btree_trans *trans, unsigned flags)
 		int ret = user ? journal_promise_get(trans->c->j, BTREE_SPLIT_PINS) : 0;
 		if (ret)
 			return ret;
-		ret = btree_node_make_room(trans->c, id, level, pos, u64s, reserve);
+		ret = btree_node_make_room(trans->c, id, level, pos, u64s, reserve,
+					   space_flags(flags));
 		if (user)
 			journal_promise_put(trans->c->j, BTREE_SPLIT_PINS);
 		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_split);

@@ -18,7 +18,6 @@
 
 #include <string.h>
 
-#define EDGE_OFFSET_BITS  18 /* 128 MiB in sectors */
 #define OP_NODES_MAX	  3
 #define OP_RETRIES_MAX	  10000
 #define OP_WRITE_TRIES	  3
@@ -38,6 +37,7 @@ struct interior_op {
 	u64 hash;     /* OP_REWRITE: only if it still is this node */
 	u32 u64s;     /* OP_MAKE_ROOM: how much */
 	bool reserve; /* ditto */
+	unsigned space_flags;
 	unsigned nr_prepared;
 	struct bcfs_extent_ptr space[OP_NODES_MAX];
 	struct btree *mem[OP_NODES_MAX];
@@ -101,7 +101,7 @@ static int op_prepare(struct interior_op *op, unsigned nr)
 	if (!op->buf)
 		return -BCFS_ERR_nomem;
 	if (nr)
-		ret = c->opts.space->alloc(c->opts.arg, BTREE_SPACE_RESERVE, nr, op->space);
+		ret = c->opts.space->alloc(c->opts.arg, op->space_flags, nr, op->space);
 	if (ret)
 		return ret;
 	for (unsigned i = 0; i < nr && !ret; i++)
@@ -190,131 +190,6 @@ static int op_write_nodes(struct interior_op *op)
 	return ret;
 }
 
-/* What a format for all live keys of @src in [min, max] has to hold. */
-static void measure(const struct btree *src, struct bpos min_key, struct bpos max_key,
-		    struct btree_keys_ranges *r)
-{
-	struct bkey_format_state *s = &r->s;
-
-	btree_keys_measure(&src->keys, min_key, max_key, r);
-	/* The edges, so that what comes between fits; but a boundary's snapshot (0, behind a split)
-	 * is no key's. */
-	u64 snap_min = s->field_min[BKEY_FIELD_SNAPSHOT];
-
-	if (snap_min > s->field_max[BKEY_FIELD_SNAPSHOT])
-		return; /* no keys */
-	if (!bpos_eq(min_key, POS_MIN))
-		bkey_format_add_pos(s, SPOS(min_key.inode, min_key.offset, snap_min));
-	if (!bpos_eq(max_key, SPOS_MAX))
-		bkey_format_add_pos(s, SPOS(max_key.inode, max_key.offset, snap_min));
-}
-
-/* Does every key in these ranges pack? */
-static bool format_fits(const struct bkey_format_fast *f, const struct bkey_format_state *s)
-{
-	for (unsigned i = 0; i < BKEY_NR_FIELDS; i++)
-		if (s->field_min[i] <= s->field_max[i] &&
-		    (s->field_min[i] < f->f.field_offset[i] ||
-		     s->field_max[i] - f->f.field_offset[i] > f->mask[i]))
-			return false;
-	return true;
-}
-
-/* Let field @f hold up to @to, or as much of the way as makes no key longer than @key_u64s. */
-static void format_widen(struct bkey_format_state *s, enum bkey_fields f, u64 to, u8 key_u64s)
-{
-	u64 from = s->field_max[f];
-
-	if (s->field_min[f] > from)
-		return;
-	for (u64 more = to > from ? to - from : 0; more; more /= 2) {
-		s->field_max[f] = from + more;
-		if (bkey_format_done(s).key_u64s <= key_u64s)
-			return;
-	}
-	s->field_max[f] = from;
-}
-
-static u64 field_range(const struct bkey_format_state *s, enum bkey_fields f)
-{
-	return s->field_max[f] > s->field_min[f] ? s->field_max[f] - s->field_min[f] : 0;
-}
-
-/*
- * At the right edge of a btree keys go on to where nobody knows yet: often upwards in order, and
- * else like those before them. A split leaves but a few keys there, perhaps of nothing but small
- * files, so it is @all keys of the old node that say what to expect: the field that grows, the
- * first one that differs between them, may grow as much again, or by one for each key; sizes and
- * offsets may be as great as any, and offsets greater, since a large file may follow; each as far
- * as that makes no key longer.
- */
-static struct bkey_format format_for_edge(struct bkey_format_state s,
-					  const struct btree_keys_ranges *all)
-{
-	enum bkey_fields f =
-		field_range(&all->s, BKEY_FIELD_INODE) ? BKEY_FIELD_INODE : BKEY_FIELD_OFFSET;
-	u8 key_u64s = bkey_format_done(&s).key_u64s;
-	u64 own = field_range(&s, f), before = field_range(&all->s, f), last = s.field_max[f];
-	u64 more = own > UINT64_MAX / 2 ? UINT64_MAX : own * 2;
-
-	more = max(more, before);
-	more = max(more, (u64)all->nr);
-	format_widen(&s, f, more > UINT64_MAX - last ? UINT64_MAX : last + more, key_u64s);
-	format_widen(&s, BKEY_FIELD_SIZE, all->s.field_max[BKEY_FIELD_SIZE], key_u64s);
-	if (f == BKEY_FIELD_INODE) {
-		/* The next inodes' offsets begin anew. */
-		struct bkey_format_state low = s;
-
-		low.field_min[BKEY_FIELD_OFFSET] = 0;
-		if (bkey_format_done(&low).key_u64s <= key_u64s)
-			s = low;
-		format_widen(&s, BKEY_FIELD_OFFSET, all->s.field_max[BKEY_FIELD_OFFSET], key_u64s);
-		format_widen(&s, BKEY_FIELD_OFFSET, low_bits_mask(EDGE_OFFSET_BITS), key_u64s);
-	}
-	return bkey_format_done(&s);
-}
-
-/* The format for keys of @src that end at @max_key, and take @r; all of them take @all. */
-static struct bkey_format format_for(const struct btree *src, struct bpos max_key,
-				     const struct btree_keys_ranges *r,
-				     const struct btree_keys_ranges *all)
-{
-	if (bpos_eq(max_key, SPOS_MAX))
-		return format_for_edge(r->s, all);
-	struct bkey_format fmt = bkey_format_done(&r->s);
-
-	/* No shorter than what @src has: then keys are copied as they are. */
-	if (fmt.key_u64s >= src->keys.f.f.key_u64s && format_fits(&src->keys.f, &r->s))
-		return src->keys.f.f;
-	return fmt;
-}
-
-/* Has @src, at the right edge, more room for offsets than what came needs? */
-static bool edge_was_wide(const struct btree *src, const struct btree_keys_ranges *all)
-{
-	return bpos_eq(src->max_key, SPOS_MAX) && field_range(&all->s, BKEY_FIELD_INODE) &&
-	       fls64(all->s.field_max[BKEY_FIELD_OFFSET]) + 2 <
-		       src->keys.f.f.bits_per_field[BKEY_FIELD_OFFSET];
-}
-
-/* A part of @src, all of which takes @all. */
-static struct bkey_format format_for_part(const struct btree *src, struct bpos min_key,
-					  struct bpos max_key, const struct btree_keys_ranges *all)
-{
-	const struct bkey_format_fast *f = &src->keys.f;
-	struct btree_keys_ranges r;
-
-	/* Shorter is not possible. */
-	bool wide = edge_was_wide(src, all);
-	if (!wide && !bpos_eq(max_key, SPOS_MAX) && f->f.key_u64s == 1 && format_fits(f, &all->s))
-		return f->f;
-	btree_keys_ranges_init(&r);
-	measure(src, min_key, max_key, &r);
-	if (wide && !bpos_eq(max_key, SPOS_MAX))
-		return bkey_format_done(&r.s);
-	return format_for(src, max_key, &r, all);
-}
-
 /* ---- the pieces of an attempt ---- */
 
 /* Lock the node at op->pos and its parent. Restarts come back as such. */
@@ -377,7 +252,7 @@ static int op_grow_root(struct interior_op *op, struct btree *old, struct btree 
 	 * any inode number and offset with the snapshot ids there are.
 	 */
 	btree_keys_ranges_init(&r);
-	measure(old, old->min_key, old->max_key, &r);
+	btree_node_measure(old, old->min_key, old->max_key, &r);
 	bkey_format_add_key(s, &n1->key.k.k);
 	bkey_format_add_pos(s, SPOS(0, 0, n1->key.k.k.p.snapshot));
 	bkey_format_add_pos(s, SPOS(low_bits_mask(40), UINT64_MAX, n1->key.k.k.p.snapshot));
@@ -440,8 +315,8 @@ static int op_split(struct interior_op *op, struct btree *b, bool root,
 	    (root && op->level + 1 >= BTREE_MAX_DEPTH))
 		return -BCFS_ERR_btree_node_too_small;
 	struct bpos mid_next = bpos_successor(mid);
-	struct bkey_format f1 = format_for_part(b, b->min_key, mid, all);
-	struct bkey_format f2 = format_for_part(b, mid_next, b->max_key, all);
+	struct bkey_format f1 = btree_node_format_part(b, b->min_key, mid, all);
+	struct bkey_format f2 = btree_node_format_part(b, mid_next, b->max_key, all);
 	struct btree *n1 = op_new_node(op, op->level, b->min_key, mid, &f1);
 	struct btree *n2 = op_new_node(op, op->level, mid_next, b->max_key, &f2);
 
@@ -493,8 +368,8 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 	struct btree_keys_ranges all;
 
 	btree_keys_ranges_init(&all);
-	measure(b, b->min_key, b->max_key, &all);
-	struct bkey_format fmt = format_for(b, b->max_key, &all, &all);
+	btree_node_measure(b, b->min_key, b->max_key, &all);
+	struct bkey_format fmt = btree_node_format(b, b->max_key, &all, &all);
 	u32 live = btree_keys_ranges_u64s(&all, &fmt);
 
 	if ((leaves_room(c, live, op->u64s) || op->kind == OP_REWRITE) && !op->tight) {
@@ -535,9 +410,9 @@ static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct
 	u32 cap = node_capacity_u64s(c);
 
 	btree_keys_ranges_init(&ranges);
-	measure(l, l->min_key, l->max_key, &ranges);
+	btree_node_measure(l, l->min_key, l->max_key, &ranges);
 	struct btree_keys_ranges left = ranges;
-	measure(r, r->min_key, r->max_key, &ranges);
+	btree_node_measure(r, r->min_key, r->max_key, &ranges);
 	struct bkey_format fmt = bkey_format_done(&ranges.s);
 	u32 ul = btree_keys_ranges_u64s(&left, &fmt);
 	u32 ur = btree_keys_ranges_u64s(&ranges, &fmt) - ul;
@@ -734,14 +609,14 @@ static int op_wait(struct interior_op *op, int why)
 		if (t->room.in_new)
 			return ++op->tight > 2 ? -BCFS_ERR_btree_node_too_small : 0;
 		return btree_node_make_room(c, t->room.id, t->room.level, t->room.pos, t->room.u64s,
-					    false);
+					    false, op->space_flags);
 	}
 	case -OP_AGAIN:
 		if (op->wait_write)
 			btree_wait_io_in_flight(c, op->wait_write);
 		if (op->parent_full)
 			return btree_node_make_room(c, op->id, op->level + 1, op->pos,
-						    2 * PTR_KEY_U64s, false);
+						    2 * PTR_KEY_U64s, false, op->space_flags);
 		return 0;
 	}
 	return why;
@@ -787,8 +662,12 @@ static void shrink_root_if_single(struct btree_fs *c, enum btree_id id)
 
 		if (!level)
 			return;
-		struct interior_op op = {
-			.c = c, .kind = OP_SHRINK, .id = id, .level = level - 1, .pos = SPOS_MAX};
+		struct interior_op op = {.c = c,
+					 .kind = OP_SHRINK,
+					 .id = id,
+					 .level = level - 1,
+					 .pos = SPOS_MAX,
+					 .space_flags = BTREE_SPACE_RESERVE};
 		ret = op_run(&op, 0);
 		if (ret)
 			return;
@@ -797,7 +676,7 @@ static void shrink_root_if_single(struct btree_fs *c, enum btree_id id)
 }
 
 int btree_node_make_room(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
-			 u32 u64s, bool reserve)
+			 u32 u64s, bool reserve, unsigned space_flags)
 {
 	struct interior_op op = {.c = c,
 				 .kind = OP_MAKE_ROOM,
@@ -805,7 +684,8 @@ int btree_node_make_room(struct btree_fs *c, enum btree_id id, unsigned level, s
 				 .level = level,
 				 .pos = pos,
 				 .u64s = u64s,
-				 .reserve = reserve};
+				 .reserve = reserve,
+				 .space_flags = space_flags};
 	int ret = op_run(&op, OP_NODES_MAX);
 
 	if (!ret && op.swap.root_grows)
@@ -816,8 +696,13 @@ int btree_node_make_room(struct btree_fs *c, enum btree_id id, unsigned level, s
 int btree_node_rewrite(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
 		       u64 hash)
 {
-	struct interior_op op = {
-		.c = c, .kind = OP_REWRITE, .id = id, .level = level, .pos = pos, .hash = hash};
+	struct interior_op op = {.c = c,
+				 .kind = OP_REWRITE,
+				 .id = id,
+				 .level = level,
+				 .pos = pos,
+				 .hash = hash,
+				 .space_flags = BTREE_SPACE_RESERVE};
 	int ret = op_run(&op, OP_NODES_MAX);
 
 	if (!ret && op.swap.root_grows)
@@ -830,8 +715,12 @@ int btree_node_try_merge(struct btree_fs *c, enum btree_id id, unsigned level, s
 	int ret;
 
 	for (unsigned i = 0; i < 64; i++) {
-		struct interior_op op = {
-			.c = c, .kind = OP_MERGE, .id = id, .level = level, .pos = pos};
+		struct interior_op op = {.c = c,
+					 .kind = OP_MERGE,
+					 .id = id,
+					 .level = level,
+					 .pos = pos,
+					 .space_flags = BTREE_SPACE_RESERVE};
 
 		ret = op_run(&op, 1);
 		if (ret)
@@ -860,7 +749,7 @@ static int interior_work_do(struct interior_work *w)
 	if (w->kind == OP_MERGE)
 		ret = btree_node_try_merge(w->c, w->id, w->level, w->pos);
 	else
-		ret = btree_node_make_room(w->c, w->id, w->level, w->pos, 4 * BKEY_U64s, false);
+		ret = btree_node_make_room(w->c, w->id, w->level, w->pos, 4 * BKEY_U64s, false, 0);
 	journal_promise_put(w->c->j, BTREE_SPLIT_PINS);
 	return ret;
 }

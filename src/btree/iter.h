@@ -87,6 +87,9 @@ struct btree_iter {
 #define BTREE_COMMIT_RESERVE	   (1U << 1) /* splits may dig into the space reserve */
 #define BTREE_COMMIT_NO_SPLIT_WAIT (1U << 2) /* reserved */
 #define BTREE_COMMIT_SLACK	   (1U << 3) /* all updates may use the leaves' slack */
+#define BTREE_COMMIT_KEEPS	   (1U << 4) /* as many keys as before: splits may dig somewhat */
+/* What takes keys away, and adds but few that soon go: has room on a full device (adr/0022). */
+#define BTREE_COMMIT_REMOVES (BTREE_COMMIT_RESERVE | BTREE_COMMIT_SLACK)
 
 /* Transactions */
 

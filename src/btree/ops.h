@@ -76,6 +76,7 @@ void bkey_val_to_text(const struct bkey_ops_table *t, struct printbuf *out, stru
 
 /* Space for nodes; filled in by alloc/. */
 #define BTREE_SPACE_RESERVE (1U << 0) /* may dig into what is kept for interior updates */
+#define BTREE_SPACE_KEEPS   (1U << 1) /* a part of the way: for as many keys as before */
 
 struct btree_space_ops {
 	/*

@@ -108,7 +108,7 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 	while (!ret && p.pos < p.end) {
 		u64 seq = 0, pos = 0;
 
-		ret = commit_do(trans, &seq, BTREE_COMMIT_RESERVE, punch_step(trans, &p, &pos));
+		ret = commit_do(trans, &seq, BTREE_COMMIT_REMOVES, punch_step(trans, &p, &pos));
 		if (!ret) {
 			p.pos = pos;
 			p.seq = max(p.seq, seq);

@@ -79,7 +79,7 @@ static int write_commit(struct btree_trans *trans, struct data_writer *w,
 			const struct write_extent *e)
 {
 	u64 seq = 0;
-	int ret = commit_do(trans, &seq, 0, write_commit_step(trans, w, e));
+	int ret = commit_do(trans, &seq, BTREE_COMMIT_RESERVE, write_commit_step(trans, w, e));
 
 	btree_trans_unlock(trans);
 	if (!ret) {

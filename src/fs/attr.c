@@ -218,7 +218,7 @@ int bcfs_setattr(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_stat *at
 	if (mask & BCFS_SET_SIZE)
 		err = inode_truncate_locked(c, ino, attr->size, mask & BCFS_SET_KILL_PRIV);
 	if (!err && (a->mask & ~BCFS_SET_KILL_PRIV || !(mask & BCFS_SET_SIZE)))
-		err = inode_update(c, ino, setattr_step, a);
+		err = inode_update_flags(c, ino, BTREE_COMMIT_KEEPS, setattr_step, a);
 	else if (!err)
 		err = inode_get(c, ino, &a->result);
 	inode_unlock(c, ino);

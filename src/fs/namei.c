@@ -499,7 +499,7 @@ static int unlink_trans(struct btree_trans *trans, const struct unlink_args *a,
 		err = deleted_inode_mark(trans, (struct bcfs_ino){a->dir.subvol, inode.inum}, true);
 	err = err ?: inode_write(trans, &i_iter, &inode)
 		  ?: inode_write(trans, &dir_iter, &dir)
-		  ?: btree_trans_commit(trans, BTREE_COMMIT_RESERVE, NULL);
+		  ?: btree_trans_commit(trans, BTREE_COMMIT_REMOVES, NULL);
 	if (!err)
 		*ret = inode;
 out:

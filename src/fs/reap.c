@@ -49,7 +49,7 @@ static int reap_names_trans(struct btree_trans *trans, const struct bcfs_inode_u
 		ret = delete_names(trans, BTREE_ID_xattrs, inode->inum, inode->snapshot);
 	if (ret < 0)
 		return ret;
-	err = btree_trans_commit(trans, BTREE_COMMIT_RESERVE, NULL);
+	err = btree_trans_commit(trans, BTREE_COMMIT_REMOVES, NULL);
 	return err ?: ret;
 }
 
@@ -64,7 +64,7 @@ static int reap_last_trans(struct btree_trans *trans, struct bcfs_ino ino)
 		goto out;
 	if (!inode_is_unlinked(&inode)) {
 		ret = deleted_inode_mark(trans, ino, false)
-			      ?: btree_trans_commit(trans, BTREE_COMMIT_RESERVE, NULL);
+			      ?: btree_trans_commit(trans, BTREE_COMMIT_REMOVES, NULL);
 		goto out;
 	}
 	ret = delete_names(trans, BTREE_ID_xattrs, ino.inum, inode.snapshot);
@@ -72,7 +72,7 @@ static int reap_last_trans(struct btree_trans *trans, struct bcfs_ino ino)
 		ret = delete_names(trans, BTREE_ID_dirents, ino.inum, inode.snapshot);
 	ret = ret ?: btree_trans_delete_at(trans, &iter, 0)
 		  ?: deleted_inode_mark(trans, ino, false)
-		  ?: btree_trans_commit(trans, BTREE_COMMIT_RESERVE, NULL);
+		  ?: btree_trans_commit(trans, BTREE_COMMIT_REMOVES, NULL);
 out:
 	btree_iter_exit(&iter);
 	return ret;
@@ -82,7 +82,7 @@ static int unmark(struct bcfs *c, struct bcfs_ino ino)
 {
 	struct btree_trans *trans = btree_trans_get(c->btree);
 	int ret =
-		commit_do(trans, NULL, BTREE_COMMIT_RESERVE, deleted_inode_mark(trans, ino, false));
+		commit_do(trans, NULL, BTREE_COMMIT_REMOVES, deleted_inode_mark(trans, ino, false));
 
 	btree_trans_put(trans);
 	return ret;

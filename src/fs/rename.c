@@ -237,7 +237,7 @@ static int rename_steps(struct btree_trans *trans, const struct rename_args *a,
 		   ?: (s->dst.exists ? inode_write(trans, &s->dst.i_iter, &s->dst.inode) : 0)
 		   ?: inode_write(trans, &s->src.dir_iter, s->src.dir)
 		   ?: (s->same_dir ? 0 : inode_write(trans, &s->dst.dir_iter, s->dst.dir))
-		   ?: btree_trans_commit(trans, 0, NULL);
+		   ?: btree_trans_commit(trans, BTREE_COMMIT_KEEPS, NULL);
 }
 
 static int rename_trans(struct btree_trans *trans, const struct rename_args *a,

@@ -60,7 +60,7 @@ static int resize_step(struct btree_trans *trans, struct bcfs_inode_unpacked *in
 static int op_done(struct bcfs *c, struct bcfs_ino ino)
 {
 	struct btree_trans *trans = btree_trans_get(c->btree);
-	int ret = commit_do(trans, NULL, BTREE_COMMIT_RESERVE,
+	int ret = commit_do(trans, NULL, BTREE_COMMIT_REMOVES,
 			    btree_trans_delete(trans, BTREE_ID_logged_ops, op_pos(ino), 0));
 
 	btree_trans_put(trans);
@@ -109,10 +109,10 @@ int inode_truncate_locked(struct bcfs *c, struct bcfs_ino ino, u64 size, bool ki
 		return -BCFS_ERR_file_too_big;
 	if (size > inode.size) {
 		ret = io_zero_tail(c, ino, &inode);
-		return ret ?: inode_update_flags(c, ino, BTREE_COMMIT_RESERVE, resize_step, &a);
+		return ret ?: inode_update_flags(c, ino, BTREE_COMMIT_REMOVES, resize_step, &a);
 	}
 	a.log_op = inode.sectors > 0 && !planted(truncate_not_logged);
-	ret = inode_update_flags(c, ino, BTREE_COMMIT_RESERVE, resize_step, &a);
+	ret = inode_update_flags(c, ino, BTREE_COMMIT_REMOVES, resize_step, &a);
 	return ret || !a.log_op ? ret : truncate_rest(c, ino, &inode, size);
 }
 
@@ -206,7 +206,7 @@ static int fallocate_locked(struct bcfs *c, struct bcfs_ino ino, u32 mode, u64 o
 		ret = data_punch(c->data, &f, offset, len, inode.size, io_commit, &u, NULL);
 	if (!ret && !(mode & BCFS_FALLOC_PUNCH_HOLE))
 		ret = data_fallocate(c->data, &f, offset, len, io_commit, &u, NULL);
-	return ret ?: inode_update_flags(c, ino, BTREE_COMMIT_RESERVE, resize_step, &a);
+	return ret ?: inode_update_flags(c, ino, BTREE_COMMIT_REMOVES, resize_step, &a);
 }
 
 int bcfs_fallocate(struct bcfs *c, struct bcfs_ino ino, uint32_t mode, uint64_t offset,

@@ -366,7 +366,7 @@ static int setxattr(struct bcfs *c, struct setxattr_args *a)
 		return ret;
 	a->now = fs_now(c);
 	inode_lock(c, a->ino);
-	ret = inode_update(c, a->ino, setxattr_step, a);
+	ret = inode_update_flags(c, a->ino, a->value ? 0 : BTREE_COMMIT_REMOVES, setxattr_step, a);
 	inode_unlock(c, a->ino);
 	/* Many pieces, and nodes set small. */
 	return ret == -BCFS_ERR_btree_node_too_small ? -BCFS_ERR_xattr_no_room : ret;

@@ -19,8 +19,8 @@ static int make(struct fsx *fx)
 	struct bcfs_mkfs_opts o = {.struct_size = sizeof(o),
 				   .block_bytes = 4096,
 				   .node_bytes = fx->node_bytes,
-				   .bucket_bytes = 256 << 10,
-				   .journal_bytes = 8 << 20,
+				   .bucket_bytes = fx->dev_bytes ? 64 << 10 : 256 << 10,
+				   .journal_bytes = fx->dev_bytes ? 1 << 20 : 8 << 20,
 				   .log = log_line};
 	char msg[256] = "";
 	int ret = core_mkfs_on(fx->env, fx->bdev, &o, NULL, msg, sizeof(msg));
@@ -93,7 +93,8 @@ static void run_main(void *arg)
 
 void fsx_run(struct fsx *fx, u64 seed, void (*fn)(struct fsx *fx, void *arg), void *arg)
 {
-	struct sim_bdev_opts o = {.size_bytes = DEV_BYTES, .no_log = !fx->keep_bdev};
+	struct sim_bdev_opts o = {.size_bytes = fx->dev_bytes ?: DEV_BYTES,
+				  .no_log = !fx->keep_bdev};
 	int ret;
 
 	fx->fn = fn;

@@ -23,6 +23,7 @@ struct fsx {
 	void *core;
 	u8 hash_bits;
 	u64 cache_bytes;
+	u64 dev_bytes; /* 0: plenty; else of the whole core alone, with small buckets */
 	u64 next_node; /* bytes */
 	int error;
 	s64 usage[BCFS_ACCOUNTING_NR];
