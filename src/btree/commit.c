@@ -400,6 +400,8 @@ static void commit_locked(struct btree_trans *trans, struct journal_res *res)
 	}
 	if (trans->swap)
 		publish_swap(trans);
+	/* Before anybody sees it: a check that counts alike before and after saw one state. */
+	btree_count(c, commits);
 }
 
 /* Iterators of this transaction on changed nodes: still valid, but not their node iterators. */
@@ -418,7 +420,6 @@ static void after_commit(struct btree_trans *trans)
 	struct btree_fs *c = trans->c;
 	struct btree *prev = NULL;
 
-	btree_count(c, commits);
 	btree_count_add(c, keys_inserted, trans->updates.nr);
 	for (size_t i = 0; i < trans->updates.nr; i++) {
 		struct btree *b = trans->updates.data[i]->b;
