@@ -139,4 +139,10 @@ struct btree_cache_stats {
 void btree_cache_stats(struct btree_fs *c, struct btree_cache_stats *ret);
 void btree_fs_to_text(struct printbuf *out, struct btree_fs *c);
 
+/*
+ * What one transaction may put into one leaf (u64s of keys) whatever lies there already, if no key
+ * there has more than @key_u64s: a leaf is split until it has room, or one key alone.
+ */
+u32 btree_leaf_always_u64s(const struct btree_fs *c, u32 key_u64s);
+
 #endif

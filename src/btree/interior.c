@@ -387,6 +387,12 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 	int ret = op_split(op, b, !parent, &all);
 	if (!ret)
 		btree_count(c, splits);
+	/* One key alone is not split: then nothing is spared for those that come next. */
+	if (ret == -BCFS_ERR_btree_node_too_small && op->kind == OP_MAKE_ROOM && !op->tight &&
+	    live <= cap && op->u64s <= btree_leaf_always_u64s(c, live)) {
+		btree_count(c, rewrites);
+		ret = op_compact(op, b, !parent, &fmt);
+	}
 	return ret;
 }
 

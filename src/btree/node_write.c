@@ -41,6 +41,16 @@ u32 btree_node_room(const struct btree *b, enum btree_room which)
 	return max_t(s64, mem, 0);
 }
 
+u32 btree_leaf_always_u64s(const struct btree_fs *c, u32 key_u64s)
+{
+	u32 node = c->opts.node_bytes / 8, block = c->opts.block_bytes / 8;
+	/* What its rewriting leaves; a block is never used. */
+	u32 used = round_up(key_u64s + (u32)sizeof(struct btree_node) / 8, block) +
+		   (u32)sizeof(struct btree_node_entry) / 8 + block;
+
+	return node > used ? node - used : 0;
+}
+
 /* Header fields and checksum of the bset at @buf, its keys in place; *ret_bytes rounded to blocks.
  */
 static int seal_bset(struct btree_fs *c, struct btree *b, void *buf, size_t hdr, struct bset *i,

@@ -119,6 +119,10 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 	}
 	u64 least = max(4ULL * p->block_bytes, (u64)BTREE_NODE_SIZE_MIN);
 
+	/* Four blocks of 1 KiB do not hold what the allocator changes at once. */
+	if (least == BTREE_NODE_SIZE_MIN && p->block_bytes > 512)
+		least *= 2;
+
 	/* A block size that is itself bad is told by sb_init(). */
 	if (p->block_bytes <= 65536 && p->node_bytes < least) {
 		bool by_bucket = !o->node_bytes;

@@ -2,6 +2,7 @@
 #include "fs/acl.h"
 #include "fs/table.h"
 #include "fs/xattr.h"
+#include "journal/journal.h"
 #include "util/printbuf.h"
 
 #include <string.h>
@@ -325,6 +326,20 @@ int64_t bcfs_listxattr(struct bcfs *c, struct bcfs_ino ino, char *list, size_t s
 	return ret ?: (int64_t)len;
 }
 
+u32 xattr_value_max(struct bcfs *c, u8 name_len)
+{
+	/* A key's entry in the journal has a header; and with the pieces goes the inode. */
+	const u32 jset = 2, journal = journal_res_max_u64s(c->journal) - BKEY_VAL_U64s_MAX;
+	u32 room = min(btree_leaf_always_u64s(c->btree, XATTR_KEY_U64s_MAX), journal);
+	u32 key_bytes = sizeof(struct bcfs_xattr) + name_len;
+	u32 piece = jset + BKEY_U64s + DIV_ROUND_UP(key_bytes + BCFS_XATTR_PIECE_MAX, 8U);
+	u32 bytes = room / piece * BCFS_XATTR_PIECE_MAX;
+	u32 last = room % piece * 8, least = (jset + BKEY_U64s) * 8 + key_bytes;
+
+	bytes += last > least ? last - least : 0;
+	return min(bytes, BCFS_XATTR_SIZE_MAX);
+}
+
 struct setxattr_args {
 	struct bcfs_ino ino;
 	const struct xattr_name *name;
@@ -368,8 +383,7 @@ static int setxattr(struct bcfs *c, struct setxattr_args *a)
 	inode_lock(c, a->ino);
 	ret = inode_update_flags(c, a->ino, a->value ? 0 : BTREE_COMMIT_REMOVES, setxattr_step, a);
 	inode_unlock(c, a->ino);
-	/* Many pieces, and nodes set small. */
-	return ret == -BCFS_ERR_btree_node_too_small ? -BCFS_ERR_xattr_no_room : ret;
+	return ret;
 }
 
 int bcfs_setxattr(struct bcfs *c, struct bcfs_ino ino, const char *name, const void *value,
@@ -384,7 +398,7 @@ int bcfs_setxattr(struct bcfs *c, struct bcfs_ino ino, const char *name, const v
 		return ret;
 	if ((flags & BCFS_XATTR_CREATE) && (flags & BCFS_XATTR_REPLACE))
 		return -BCFS_ERR_xattr_flags;
-	if (size > BCFS_XATTR_SIZE_MAX)
+	if (size > xattr_value_max(c, n.len) / (type_is_acl(n.type) ? 2 : 1))
 		return -BCFS_ERR_xattr_value_too_big;
 	if (type_is_acl(n.type))
 		ret = acl_check(a.value, size);

@@ -16,6 +16,18 @@
 
 BKEY_VAL_TYPE(xattr, struct bcfs_xattr);
 
+/* The longest piece with the longest name. */
+#define XATTR_KEY_U64s_MAX                                                                         \
+	(BKEY_U64s + DIV_ROUND_UP(sizeof(struct bcfs_xattr) + 255 + BCFS_XATTR_PIECE_MAX, 8))
+
+/*
+ * The longest value (bytes) of an attribute with a name of that length (without its prefix): it
+ * depends on the sizes of nodes, blocks and journal alone. Such a value fits whatever is there
+ * already; a longer one is refused, though it might fit: -BCFS_ERR_xattr_value_too_big. An ACL may
+ * be half as long, since a new file may get two at once.
+ */
+u32 xattr_value_max(struct bcfs *c, u8 name_len);
+
 /* A name without its prefix. */
 struct xattr_name {
 	u8 type; /* enum bcfs_xattr_type */

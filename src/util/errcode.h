@@ -257,7 +257,6 @@
 	x(hash_full, 1036, ENOSPC, "too many names with one hash")                                 \
 	x(acl_invalid, 1037, EINVAL, "malformed ACL")                                              \
 	x(acl_no_dir, 1038, EACCES, "a default ACL belongs to directories")                        \
-	x(xattr_no_room, 1039, E2BIG, "the extended attribute does not fit into a btree node")     \
 	x(dirent_target_missing, 1050, EUCLEAN, "a directory entry leads to no inode")             \
 	x(dir_cycle, 1051, EUCLEAN, "directories form a loop")                                     \
 	x(xattr_piece_missing, 1052, EUCLEAN, "a piece of an extended attribute is missing")       \

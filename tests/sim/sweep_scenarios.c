@@ -5,6 +5,8 @@
  */
 #include "sweep.h"
 
+#include "fs/xattr.h"
+
 #include "../unit/test_rand.h"
 
 #include <errno.h>
@@ -208,7 +210,7 @@ static void xattrs(struct sweep *w)
 			sweep_op(w, (struct mop){.type = MOP_SETXATTR,
 						 .ino = x % 2 ? a : d,
 						 .name = x,
-						 .len = lens[i],
+						 .len = min(lens[i], w->r.cfg.node * 5 / 16),
 						 .fill = i * 7 + x});
 	}
 	of_ino(w, MOP_FSYNC, a);
@@ -224,11 +226,9 @@ static void xattrs(struct sweep *w)
 		memset(big, 'a' + (int)i, sizeof(big));
 		int ret = bcfs_setxattr(c, ino, "user.pieces", big, len, 0);
 
-		/*
-		 * A leaf has to hold all pieces and one neighbour: of 4 KiB, 2,000 bytes always
-		 * fit, and 3,000 or not; then the old value stays.
-		 */
-		if (ret == -BCFS_ERR_xattr_no_room && w->r.cfg.node == 4096 && i == 2) {
+		/* The old value stays. */
+		if (ret == -BCFS_ERR_xattr_value_too_big &&
+		    len > xattr_value_max(c, strlen("pieces"))) {
 			len = had;
 			memset(big, had_fill, sizeof(big));
 		} else if (ret) {

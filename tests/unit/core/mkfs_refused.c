@@ -69,6 +69,7 @@ Test(mkfs_refused, leaves_the_file_as_it_was, .init = make_file, .fini = remove_
 		{"a block size of 3000", {.block_bytes = 3000}},
 		{"a block size of 128K", {.block_bytes = 128 << 10}},
 		{"nodes of 8K", {.node_bytes = 8 << 10}},
+		{"nodes of 4K in blocks of 1K", {.block_bytes = 1024, .node_bytes = 4096}},
 		{"nodes of 100000", {.node_bytes = 100000}},
 		{"nodes larger than buckets", {.node_bytes = 256 << 10, .bucket_bytes = 64 << 10}},
 		{"buckets of 8K", {.bucket_bytes = 8 << 10}},
