@@ -511,6 +511,12 @@ static struct sim_cfg make_cfg(u64 unit)
 	return c;
 }
 
+static void every_window(struct explore *x, struct sim_run *r, const void *arg)
+{
+	for (unsigned i = 0; i < r->nr_windows; i++)
+		explore_all(x, max(r->window[i].begin, r->first_pos), r->window[i].end);
+}
+
 static void ace_run(const struct sim_mode *mode, u64 unit, struct sim_work *w)
 {
 	struct ace a = {.mode = mode,
@@ -518,23 +524,13 @@ static void ace_run(const struct sim_mode *mode, u64 unit, struct sim_work *w)
 			.rng = unit ^ 0xace,
 			.next_seq = (unit - 1) * SEQUENCES,
 			.end_seq = unit * SEQUENCES};
-	struct sim_run *r = calloc(1, sizeof(*r));
 	struct sim_cfg cfg = make_cfg(unit);
-	struct explore *x;
 
 	a.clock_ns = sim_clock_bound_ns(&cfg);
 	a.settle_ns = unit % 4 ? ENV_NSEC_PER_SEC : 0;
-	cfg.report = w->report;
 	cfg.next = ace_next;
 	cfg.next_arg = &a;
-	sim_run_do(r, &cfg, &w->t->counters);
-	explore_count_run(r, w->t);
-	x = explore_begin(r, w);
-	for (unsigned i = 0; i < r->nr_windows; i++)
-		explore_all(x, max(r->window[i].begin, r->first_pos), r->window[i].end);
-	explore_end(x);
-	sim_run_free(r);
-	free(r);
+	explore_run(w, &cfg, every_window, NULL);
 }
 
 #define MUST                                                                                       \

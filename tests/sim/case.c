@@ -27,20 +27,12 @@ static bool script_next(void *arg, struct sim_run *r, struct mop *op)
 	return false;
 }
 
-void sim_case_run(const struct sim_case *c, struct sim_work *w)
+/* Its crash, and as many more as there are, or some. */
+static void case_crashes(struct explore *x, struct sim_run *r, const void *arg)
 {
-	struct script s = {.c = c};
-	struct sim_run *r = calloc(1, sizeof(*r));
-	struct sim_cfg cfg = c->cfg;
-	struct explore *x;
+	const struct sim_case *c = arg;
 	u64 events = 0;
 
-	cfg.next = script_next;
-	cfg.next_arg = &s;
-	cfg.report = w->report;
-	sim_run_do(r, &cfg, &w->t->counters);
-	explore_count_run(r, w->t);
-	x = explore_begin(r, w);
 	if (c->crashed && c->place.pos >= r->first_pos && c->place.pos <= sim_bdev_log_len(r->bdev))
 		explore_one(x, &c->place);
 	for (unsigned i = 0; i < r->nr_windows; i++)
@@ -53,9 +45,16 @@ void sim_case_run(const struct sim_case *c, struct sim_work *w)
 		else
 			explore_some(x, begin, end, SOME_STATES * (end - begin) / events + 1);
 	}
-	explore_end(x);
-	sim_run_free(r);
-	free(r);
+}
+
+void sim_case_run(const struct sim_case *c, struct sim_work *w)
+{
+	struct script s = {.c = c};
+	struct sim_cfg cfg = c->cfg;
+
+	cfg.next = script_next;
+	cfg.next_arg = &s;
+	explore_run(w, &cfg, case_crashes, c);
 }
 
 void sim_case_free(struct sim_case *c)

@@ -757,21 +757,12 @@ static struct sim_cfg make_cfg(u64 unit)
 static void clients_run(const struct sim_mode *mode, u64 unit, struct sim_work *w)
 {
 	struct clients a = {.rng = unit ^ 0xc11e, .memo = calloc(MEMO_MAX, sizeof(struct memo))};
-	struct sim_run *r = calloc(1, sizeof(*r));
 	struct sim_cfg cfg = make_cfg(unit);
-	struct explore *x;
 
-	cfg.report = w->report;
 	cfg.next = clients_next;
 	cfg.next_arg = &a;
-	sim_run_do(r, &cfg, &w->t->counters);
-	explore_count_run(r, w->t);
-	x = explore_begin(r, w);
-	explore_some(x, r->first_pos, sim_bdev_log_len(r->bdev), mode->states);
-	explore_end(x);
-	sim_run_free(r);
+	explore_run(w, &cfg, explore_spread, &mode->states);
 	free(a.memo);
-	free(r);
 }
 
 static const struct sim_mode modes[] = {

@@ -146,17 +146,8 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 void crash_run(const struct sim_mode *mode, u64 unit, struct sim_work *w)
 {
 	struct sim_cfg cfg = make_cfg(mode, unit);
-	struct sim_run *r = calloc(1, sizeof(*r));
-	struct explore *x;
 
-	cfg.report = w->report;
-	sim_run_do(r, &cfg, &w->t->counters);
-	explore_count_run(r, w->t);
-	x = explore_begin(r, w);
-	explore_some(x, r->first_pos, sim_bdev_log_len(r->bdev), mode->states);
-	explore_end(x);
-	sim_run_free(r);
-	free(r);
+	explore_run(w, &cfg, explore_spread, &mode->states);
 }
 
 /* ---- crash after crash ---- */

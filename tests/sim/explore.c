@@ -374,3 +374,26 @@ void explore_count_run(struct sim_run *r, struct sim_totals *t)
 	t->armed[r->cfg.fault]++;
 	t->struck[r->cfg.fault] += !!struck;
 }
+
+void explore_run(struct sim_work *w, const struct sim_cfg *cfg, explore_fn crashes, const void *arg)
+{
+	struct sim_run *r = calloc(1, sizeof(*r));
+	struct sim_cfg c = *cfg;
+	struct explore *x;
+
+	c.report = w->report;
+	sim_run_do(r, &c, &w->t->counters);
+	explore_count_run(r, w->t);
+	x = explore_begin(r, w);
+	crashes(x, r, arg);
+	explore_end(x);
+	sim_run_free(r);
+	free(r);
+}
+
+void explore_spread(struct explore *x, struct sim_run *r, const void *arg)
+{
+	const unsigned *states = arg;
+
+	explore_some(x, r->first_pos, sim_bdev_log_len(r->bdev), *states);
+}

@@ -85,4 +85,13 @@ void explore_some(struct explore *x, u64 from, u64 to, unsigned states);
 /* A run is counted, but for its crashes. */
 void explore_count_run(struct sim_run *r, struct sim_totals *t);
 
+/* Chooses the crashes of a run that is over. */
+typedef void (*explore_fn)(struct explore *x, struct sim_run *r, const void *arg);
+
+/* One run from its beginning to its end, with its crashes. Its report is the work's. */
+void explore_run(struct sim_work *w, const struct sim_cfg *cfg, explore_fn crashes,
+		 const void *arg);
+/* About so many (arg: const unsigned *), spread over all of it. */
+void explore_spread(struct explore *x, struct sim_run *r, const void *arg);
+
 #endif

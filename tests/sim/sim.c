@@ -715,18 +715,23 @@ static void arm_restarts(struct env *env, const struct sim_cfg *cfg)
 	env_inject_arm_random(env, "trans_restart_commit", cfg->restart_ppm);
 }
 
+struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)
+{
+	return (struct bcfs_mkfs_opts){.struct_size = sizeof(struct bcfs_mkfs_opts),
+				       .block_bytes = cfg->block,
+				       .node_bytes = cfg->node,
+				       .bucket_bytes = cfg->bucket,
+				       .journal_bytes = cfg->journal,
+				       .extent_max_bytes = cfg->extent_max,
+				       .log = sim_log_line,
+				       .log_arg = (void *)cfg};
+}
+
 static void run_main(void *arg)
 {
 	struct sim_run *r = arg;
 	const struct sim_cfg *cfg = &r->cfg;
-	struct bcfs_mkfs_opts o = {.struct_size = sizeof(o),
-				   .block_bytes = cfg->block,
-				   .node_bytes = cfg->node,
-				   .bucket_bytes = cfg->bucket,
-				   .journal_bytes = cfg->journal,
-				   .extent_max_bytes = cfg->extent_max,
-				   .log = sim_log_line,
-				   .log_arg = (void *)cfg};
+	struct bcfs_mkfs_opts o = sim_mkfs_opts(cfg);
 	struct core_opts co = sim_core_opts(cfg);
 	char msg[CORE_MSG_SIZE] = "";
 	int ret = sim_mkfs(r->env, r->bdev, &o, msg, sizeof(msg));

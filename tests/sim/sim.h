@@ -237,6 +237,7 @@ void sim_recovery_free(struct sim_recovery *rec);
 /* What the environment, the device and the filesystem of a run and its recoveries are made with. */
 void sim_schedule(struct env *env, const struct sim_cfg *cfg);
 struct sim_bdev_opts sim_dev_opts(const struct sim_cfg *cfg);
+struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg);
 struct core_opts sim_core_opts(const struct sim_cfg *cfg);
 /* arg: the cfg. */
 void sim_log_line(void *arg, enum bcfs_log_level level, const char *line);

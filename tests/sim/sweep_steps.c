@@ -171,30 +171,22 @@ void sweep_failed(struct sweep *w, const char *what, int ret)
 
 struct core_opts sweep_core_opts(const struct sweep *w, bool read_only, bool for_check)
 {
-	return (struct core_opts){.noatime = true,
-				  .read_only = read_only,
-				  .for_check = for_check,
-				  .no_background = read_only,
-				  .on_error = w->sc->on_error,
-				  .cache_bytes = w->r.cfg.cache_bytes,
-				  .discard = w->r.cfg.discard ? BCFS_ON : BCFS_OFF,
-				  .journal_flush_delay_ms = w->r.cfg.flush_delay_ms};
+	struct core_opts o = sim_core_opts(&w->r.cfg);
+
+	o.read_only = o.no_background = read_only;
+	o.for_check = for_check;
+	o.on_error = w->sc->on_error;
+	return o;
 }
 
 void sweep_mkfs(struct sweep *w)
 {
-	const struct sim_cfg *cfg = &w->r.cfg;
-	struct bcfs_mkfs_opts o = {.struct_size = sizeof(o),
-				   .block_bytes = cfg->block,
-				   .node_bytes = cfg->node,
-				   .bucket_bytes = cfg->bucket,
-				   .journal_bytes = cfg->journal,
-				   .extent_max_bytes = cfg->extent_max,
-				   .force = 1,
-				   .log = sweep_log,
-				   .log_arg = w};
+	struct bcfs_mkfs_opts o = sim_mkfs_opts(&w->r.cfg);
 	char msg[CORE_MSG_SIZE] = "";
 
+	o.force = 1;
+	o.log = sweep_log;
+	o.log_arg = w;
 	w->ret = sim_mkfs(w->r.env, w->r.bdev, &o, msg, sizeof(msg));
 	if (w->ret)
 		sweep_failed(w, "mkfs", w->ret);
