@@ -26,6 +26,8 @@
 #define SEEN_BITS 24
 /* A process in which nothing moves for so long does not come back. */
 #define HANG_SECONDS 600
+/* Nor does one that goes on for so long when the time is over: no more crashes are looked at. */
+#define OVERTIME_SECONDS 300
 
 struct opts {
 	u64 seed, states, runs;
@@ -55,6 +57,7 @@ struct shared {
 
 struct driver {
 	struct opts o;
+	double stopped; /* when s->stop was set */
 	struct shared *s;
 	struct sim_seen *seen;
 };
@@ -272,6 +275,29 @@ static void end_all(struct driver *d)
 	}
 }
 
+/* False: it hangs, and says so. */
+static bool goes_on(const struct driver *d, struct worker *w)
+{
+	double t = now(CLOCK_MONOTONIC);
+
+	if (w->beat != w->rep.beat) {
+		w->beat = w->rep.beat;
+		w->moved = t;
+	}
+	if (t - w->moved > HANG_SECONDS)
+		snprintf(w->rep.msg, sizeof(w->rep.msg),
+			 "FAILED: nothing has moved for %d seconds\n", HANG_SECONDS);
+	else if (d->s->stop && t - d->stopped > OVERTIME_SECONDS)
+		snprintf(w->rep.msg, sizeof(w->rep.msg),
+			 "FAILED: a run goes on, %d seconds after the time was over; its "
+			 "operations: "
+			 "%u\n",
+			 OVERTIME_SECONDS, w->rep.nr_ops);
+	else
+		return true;
+	return false;
+}
+
 /* One that has come to nothing, or hangs; NULL: none. *running: how many go on. */
 static struct worker *look_at_workers(struct driver *d, unsigned *running, int *status)
 {
@@ -288,12 +314,7 @@ static struct worker *look_at_workers(struct driver *d, unsigned *running, int *
 			continue;
 		}
 		++*running;
-		if (w->beat != w->rep.beat) {
-			w->beat = w->rep.beat;
-			w->moved = now(CLOCK_MONOTONIC);
-		} else if (now(CLOCK_MONOTONIC) - w->moved > HANG_SECONDS) {
-			snprintf(w->rep.msg, sizeof(w->rep.msg),
-				 "FAILED: nothing has moved for %d seconds\n", HANG_SECONDS);
+		if (!goes_on(d, w)) {
 			*status = -1;
 			return w;
 		}
@@ -417,8 +438,10 @@ static int run_mode(struct driver *d, const struct sim_mode *mode, double minute
 
 		t = sum(d);
 		if ((minutes > 0 && wall > minutes * 60) ||
-		    (d->o.states && t->states >= d->o.states))
+		    (d->o.states && t->states >= d->o.states)) {
+			d->stopped = d->s->stop ? d->stopped : begin + wall;
 			d->s->stop = true;
+		}
 		if (!running) {
 			print_line(mode, t, wall);
 			print_totals(mode, t);
