@@ -48,6 +48,7 @@ struct daemon {
 	atomic_bool enosys_flush; /* the kernel writes dirty pages before FLUSH: 5.16 */
 	atomic_bool killpriv_v2;  /* offered by the kernel, as is the next */
 	atomic_bool parallel_dirops;
+	atomic_bool setxattr_ext;     /* SETXATTR has flags: raw.c */
 	_Atomic uint64_t unique_init; /* of the INIT request, while its reply is awaited */
 };
 
@@ -79,6 +80,8 @@ extern const struct fuse_lowlevel_ops daemon_ops;
 void stat_fill(const struct bcfs_stat *st, struct stat *ret);
 void entry_fill(const struct daemon *d, const struct bcfs_stat *st, struct fuse_entry_param *ret);
 struct bcfs_cred req_cred(fuse_req_t req);
+/* Sees to it that the mount becomes read-only, if the error says that the filesystem has. */
+void note_code(struct daemon *d, int code);
 void reply_code(fuse_req_t req, int code);
 /* Replies with the entry; gives its lookup reference back when the kernel did not take it. */
 void reply_entry(fuse_req_t req, const struct bcfs_stat *st);

@@ -174,6 +174,7 @@ static void note_request(struct worker *w, const struct fuse_in_header *in, size
 		d->unique_init = in->unique;
 		d->killpriv_v2 = init_in->flags & FUSE_HANDLE_KILLPRIV_V2;
 		d->parallel_dirops = init_in->flags & FUSE_PARALLEL_DIROPS;
+		d->setxattr_ext = init_in->flags & FUSE_SETXATTR_EXT;
 	}
 }
 
@@ -248,8 +249,9 @@ static void *worker_main(void *arg)
 
 /*
  * What libfuse 3.14 cannot ask for: HANDLE_KILLPRIV_V2, without which every
- * write(2) to the cache costs a GETXATTR of security.capability, and
- * PARALLEL_DIROPS, which it knows but forgets.
+ * write(2) to the cache costs a GETXATTR of security.capability; PARALLEL_DIROPS,
+ * which it knows but forgets; SETXATTR_EXT, which says when an ACL takes
+ * set-group-ID away.
  */
 static ssize_t patch_init(struct daemon *d, int fd, const struct iovec *iov, int count)
 {
@@ -269,6 +271,8 @@ static ssize_t patch_init(struct daemon *d, int fd, const struct iovec *iov, int
 	}
 	if (d->parallel_dirops)
 		out.flags |= FUSE_PARALLEL_DIROPS;
+	if (d->setxattr_ext)
+		out.flags |= FUSE_SETXATTR_EXT;
 	copy[0] = iov[0];
 	copy[1] = (struct iovec){.iov_base = &out, .iov_len = iov[1].iov_len};
 	return writev(fd, copy, 2);

@@ -53,15 +53,17 @@ struct bcfs_cred req_cred(fuse_req_t req)
 	return (struct bcfs_cred){.uid = ctx->uid, .gid = ctx->gid, .umask = ctx->umask};
 }
 
-void reply_code(fuse_req_t req, int code)
+void note_code(struct daemon *d, int code)
 {
-	struct daemon *d = req_daemon(req);
-	int error = bcfs_errno(code);
-
-	if (error == EROFS && !d->opts->open.read_only && bcfs_is_read_only(d->fs) &&
+	if (bcfs_errno(code) == EROFS && !d->opts->open.read_only && bcfs_is_read_only(d->fs) &&
 	    !atomic_exchange(&d->went_ro, true))
 		daemon_signal(d);
-	fuse_reply_err(req, error);
+}
+
+void reply_code(fuse_req_t req, int code)
+{
+	note_code(req_daemon(req), code);
+	fuse_reply_err(req, bcfs_errno(code));
 }
 
 void reply_entry(fuse_req_t req, const struct bcfs_stat *st)

@@ -60,13 +60,14 @@ static uint32_t set_mask(int to_set)
 /*
  * The kernel leaves it to us to clear set-user-ID: always at chown, else where it
  * says so. Before write(2) and fallocate(2) by the unprivileged it says so by a
- * SETATTR of nothing, whose reply then tells it the new mode.
+ * SETATTR of nothing, whose reply then tells it the new mode. One of ctime alone is chown(2) with
+ * neither owner nor group.
  */
 static bool wants_kill_priv(uint32_t mask)
 {
 	bool chown = mask & (BCFS_SET_UID | BCFS_SET_GID) && !(mask & BCFS_SET_MODE);
 
-	return chown || !mask || request_current()->kill_priv;
+	return chown || !mask || mask == BCFS_SET_CTIME || request_current()->kill_priv;
 }
 
 void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,

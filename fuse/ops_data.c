@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Data of files. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,7 +46,8 @@ static bool kills_priv(struct daemon *d, fuse_ino_t node)
 
 /*
  * A short write is an answer to write(2) only. For pages from the cache the
- * kernel looks at the error alone, so there the reason must be the reply.
+ * kernel looks at the error alone, and past the cache (O_DIRECT) it makes EIO of a short one: so
+ * there the reason must be the reply.
  */
 void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t off,
 	      struct fuse_file_info *fi)
@@ -73,7 +75,7 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off
 			done += (size_t)len;
 	} while (len > 0 && done < size);
 
-	if (len < 0 && (r->from_cache || !done))
+	if (len < 0 && (r->from_cache || !done || fi->flags & O_DIRECT))
 		reply_code(req, (int)len);
 	else if (done < size && r->from_cache)
 		fuse_reply_err(req, EIO);

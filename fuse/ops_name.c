@@ -142,11 +142,11 @@ void op_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
 void op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t newdir,
 	       const char *newname, unsigned int flags)
 {
-	const unsigned int noreplace = 1, exchange = 2; /* as of renameat2(2) */
+	const unsigned int noreplace = 1, exchange = 2, whiteout = 4; /* as of renameat2(2) */
 	struct daemon *d = req_daemon(req);
 	uint32_t how = 0;
 
-	if (flags & ~(noreplace | exchange)) {
+	if (flags & ~(noreplace | exchange | whiteout)) {
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
@@ -154,6 +154,8 @@ void op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t newd
 		how |= BCFS_RENAME_NOREPLACE;
 	if (flags & exchange)
 		how |= BCFS_RENAME_EXCHANGE;
+	if (flags & whiteout)
+		how |= BCFS_RENAME_WHITEOUT;
 	reply_code(req, bcfs_rename(d->fs, ino_of(d, dir), name, ino_of(d, newdir), newname, how));
 }
 

@@ -95,26 +95,41 @@ void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
 		fuse_reply_buf(req, buf, (size_t)len);
 }
 
+/* Names of trusted.* are for the privileged alone, as on other filesystems. What is left. */
+static size_t hide_trusted(char *list, size_t len)
+{
+	static const char trusted[] = "trusted.";
+	size_t left = 0, pos, n;
+
+	for (pos = 0; pos < len; pos += n) {
+		n = strlen(list + pos) + 1;
+		if (!strncmp(list + pos, trusted, strlen(trusted)))
+			continue;
+		memmove(list + left, list + pos, n);
+		left += n;
+	}
+	return left;
+}
+
 void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
 {
+	const size_t room = 1U << 16; /* longer lists the kernel does not take */
 	struct daemon *d = req_daemon(req);
-	void *buf = NULL;
+	char *buf = request_buffer(room);
 	int64_t len;
 
-	if (size) {
-		buf = request_buffer(size);
-		if (!buf) {
-			fuse_reply_err(req, ENOMEM);
-			return;
-		}
+	if (!buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
 	}
-	len = bcfs_listxattr(d->fs, ino_of(d, node), buf, size);
-	if (len < 0)
+	len = bcfs_listxattr(d->fs, ino_of(d, node), buf, room);
+	if (len < 0) {
 		reply_code(req, (int)len);
-	else if (!size)
-		fuse_reply_xattr(req, (size_t)len);
-	else
-		fuse_reply_buf(req, buf, (size_t)len);
+		return;
+	}
+	if (fuse_req_ctx(req)->uid)
+		len = (int64_t)hide_trusted(buf, (size_t)len);
+	reply_value(req, buf, (size_t)len, size);
 }
 
 void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value, size_t size,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Requests that libfuse 3.14 does not know, decoded and answered here: SYNCFS,
- * TMPFILE, STATX (for the birth time) and the 64-bit COPY_FILE_RANGE. Any
- * other newer one is refused with EOPNOTSUPP: ENOSYS would stick.
+ * TMPFILE, STATX (for the birth time), the 64-bit COPY_FILE_RANGE and SETXATTR
+ * with flags (the length of its arguments is another then). Any other newer one is refused with
+ * EOPNOTSUPP: ENOSYS would stick.
  */
 #include <errno.h>
 #include <linux/fuse.h>
@@ -118,11 +119,14 @@ static void raw_tmpfile(struct daemon *d, const struct fuse_in_header *in,
 		struct fuse_open_out open;
 	} out;
 	struct bcfs_stat st;
+	int error;
 	int ret = bcfs_tmpfile(d->fs, ino_of(d, in->nodeid), S_IFREG | (arg->mode & 07777), &cred,
 			       &st);
 
 	if (ret) {
-		send_reply(d, in->unique, bcfs_errno(ret), NULL, 0);
+		/* Nothing is made in a removed directory; for open(2) of one, this is the errno. */
+		error = bcfs_errno(ret) == ENOENT ? EPERM : bcfs_errno(ret);
+		send_reply(d, in->unique, error, NULL, 0);
 		return;
 	}
 	memset(&out, 0, sizeof(out));
@@ -193,6 +197,33 @@ static void raw_copy(struct daemon *d, const struct fuse_in_header *in,
 	send_reply(d, in->unique, 0, &out, sizeof(out));
 }
 
+static void raw_setxattr(struct daemon *d, const struct fuse_in_header *in,
+			 const struct fuse_setxattr_in *arg, size_t arg_len)
+{
+	const char *name = (const void *)(arg + 1), *value;
+	size_t room = arg_len - sizeof(*arg), name_len = strnlen(name, room);
+	const uint32_t create = 1, replace = 2; /* as of setxattr(2) */
+	uint32_t how = 0;
+	int ret;
+
+	value = name + name_len + 1;
+	if (name_len == room || room - name_len - 1 < arg->size ||
+	    arg->flags & ~(create | replace)) {
+		send_reply(d, in->unique, EINVAL, NULL, 0);
+		return;
+	}
+	if (arg->flags & create)
+		how |= BCFS_XATTR_CREATE;
+	if (arg->flags & replace)
+		how |= BCFS_XATTR_REPLACE;
+	if (arg->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
+		how |= BCFS_XATTR_KILL_SGID;
+	ret = bcfs_setxattr(d->fs, ino_of(d, in->nodeid), name, value, arg->size, how);
+	if (ret)
+		note_code(d, ret);
+	send_reply(d, in->unique, bcfs_errno(ret), NULL, 0);
+}
+
 bool raw_request(struct daemon *d, const void *buf, size_t len)
 {
 	const struct fuse_in_header *in = buf;
@@ -203,9 +234,11 @@ bool raw_request(struct daemon *d, const void *buf, size_t len)
 	/* We ask the kernel for no data. libfuse would keep the request for ever. */
 	if (in->opcode == FUSE_NOTIFY_REPLY)
 		return true;
-	if (in->opcode < FUSE_SETUPMAPPING)
+	if (in->opcode < FUSE_SETUPMAPPING && !(in->opcode == FUSE_SETXATTR && d->setxattr_ext))
 		return false;
-	if (in->opcode == OP_TMPFILE)
+	if (in->opcode == FUSE_SETXATTR)
+		want = sizeof(struct fuse_setxattr_in);
+	else if (in->opcode == OP_TMPFILE)
 		want = sizeof(struct fuse_create_in);
 	else if (in->opcode == OP_STATX)
 		want = sizeof(struct statx_in);
@@ -222,6 +255,9 @@ bool raw_request(struct daemon *d, const void *buf, size_t len)
 			len);
 
 	switch (in->opcode) {
+	case FUSE_SETXATTR:
+		raw_setxattr(d, in, arg, arg_len);
+		break;
 	case OP_SYNCFS:
 		raw_syncfs(d, in);
 		break;

@@ -238,7 +238,7 @@ int bcfs_setattr(struct bcfs *fs, struct bcfs_ino ino, const struct bcfs_stat *a
 
 /*
  * ENOENT: no such name. "." and ".." are looked up too (for file handles): the
- * directory itself, and its parent.
+ * inode itself, which need not be a directory then, and the directory's parent.
  */
 int bcfs_lookup(struct bcfs *fs, struct bcfs_ino dir, const char *name, struct bcfs_stat *ret);
 
@@ -274,6 +274,8 @@ int bcfs_rmdir(struct bcfs *fs, struct bcfs_ino dir, const char *name);
 
 #define BCFS_RENAME_NOREPLACE (1U << 0)
 #define BCFS_RENAME_EXCHANGE  (1U << 1)
+/* In the place of the old name a character device 0:0 is left, of the same owner. */
+#define BCFS_RENAME_WHITEOUT (1U << 2)
 
 int bcfs_rename(struct bcfs *fs, struct bcfs_ino olddir, const char *oldname,
 		struct bcfs_ino newdir, const char *newname, uint32_t flags);

@@ -143,27 +143,32 @@ static int64_t write_locked(struct bcfs *c, struct bcfs_ino ino, u64 offset, con
 	return done ? (int64_t)done : ret;
 }
 
+bool io_make_room(struct bcfs *c, int64_t ret, unsigned *tries)
+{
+	if (ret != -BCFS_ERR_nospc || (*tries)++)
+		return false;
+	inode_reap_flush(c);
+	alloc_do_discards(c->alloc);
+	return true;
+}
+
 int64_t bcfs_write(struct bcfs *c, struct bcfs_ino ino, uint64_t offset, const void *buf,
 		   size_t len, uint32_t flags)
 {
 	const bool unlocked = planted(write_unlocked_early);
 	int64_t ret = fs_may_write(c);
+	unsigned tries = 0;
 
 	if (ret)
 		return ret;
-	for (unsigned i = 0; i < 2; i++) {
+	do {
 		inode_lock(c, ino);
 		if (unlocked)
 			inode_unlock(c, ino);
 		ret = write_locked(c, ino, offset, buf, len, flags);
 		if (!unlocked)
 			inode_unlock(c, ino);
-		if (ret != -BCFS_ERR_nospc || i)
-			break;
-		/* What was deleted may not be free yet. */
-		inode_reap_flush(c);
-		alloc_do_discards(c->alloc);
-	}
+	} while (io_make_room(c, ret, &tries));
 	return ret;
 }
 
@@ -187,6 +192,7 @@ int64_t bcfs_copy_range(struct bcfs *c, struct bcfs_ino src, uint64_t src_offset
 			struct bcfs_ino dst, uint64_t dst_offset, uint64_t len, uint32_t flags)
 {
 	int64_t ret = fs_may_write(c);
+	unsigned tries = 0;
 	u64 done = 0;
 	void *buf;
 
@@ -204,6 +210,8 @@ int64_t bcfs_copy_range(struct bcfs *c, struct bcfs_ino src, uint64_t src_offset
 	while (done < len) {
 		ret = copy_piece(c, src, src_offset + done, dst, dst_offset + done, buf,
 				 min_t(u64, len - done, COPY_BYTES), flags);
+		if (io_make_room(c, ret, &tries))
+			continue;
 		if (ret <= 0)
 			break;
 		done += ret;

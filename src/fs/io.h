@@ -33,6 +33,12 @@ int io_check_file(const struct bcfs_inode_unpacked *inode);
 
 int inode_truncate_locked(struct bcfs *c, struct bcfs_ino ino, u64 size, bool kill_priv);
 
+/*
+ * After an operation that said @ret, no inode locked: true if it was for lack of space, and is
+ * worth one more try, since what was deleted before may be free only now. @tries: 0 at first.
+ */
+bool io_make_room(struct bcfs *c, int64_t ret, unsigned *tries);
+
 /* Steps of a transaction (attr.c, io.c). */
 void inode_kill_priv(struct bcfs_inode_unpacked *inode);
 int inode_drop_caps_step(struct btree_trans *trans, struct bcfs_inode_unpacked *inode);

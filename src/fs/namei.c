@@ -62,11 +62,11 @@ void inode_link_gone(struct bcfs *c, u32 subvol, const struct bcfs_inode_unpacke
 
 /* ---- lookup ---- */
 
-/* "." and "..": the inode itself, or where its backpointer leads. */
-static int lookup_dots(struct btree_trans *trans, const struct bcfs_inode_unpacked *dir, bool up,
-		       struct bcfs_inode_unpacked *ret)
+/* "..": where the backpointer leads, of the root to itself. */
+static int lookup_parent(struct btree_trans *trans, const struct bcfs_inode_unpacked *dir,
+			 struct bcfs_inode_unpacked *ret)
 {
-	if (!up || !dir->dir) {
+	if (!dir->dir) {
 		*ret = *dir;
 		return 0;
 	}
@@ -79,12 +79,17 @@ static int lookup_trans(struct btree_trans *trans, struct bcfs_ino dir_ino,
 	struct bcfs_inode_unpacked dir;
 	struct btree_iter dir_iter, d_iter;
 	struct dirent_found d;
-	int err = dir_peek(trans, &dir_iter, dir_ino, 0, &dir);
+	int err;
 
+	if (name->len == 1 && name->name[0] == '.') {
+		err = inode_peek(trans, &dir_iter, dir_ino, 0, ret);
+		goto out;
+	}
+	err = dir_peek(trans, &dir_iter, dir_ino, 0, &dir);
 	if (err)
 		goto out;
-	if (name->name[0] == '.' && (name->len == 1 || (name->len == 2 && name->name[1] == '.'))) {
-		err = lookup_dots(trans, &dir, name->len == 2, ret);
+	if (name->len == 2 && name->name[0] == '.' && name->name[1] == '.') {
+		err = lookup_parent(trans, &dir, ret);
 		goto out;
 	}
 

@@ -17,6 +17,9 @@ struct rename_args {
 	const struct fs_name *oldname, *newname;
 	u32 flags;
 	u64 now;
+	/* Of the whiteout, if one is to be left. */
+	u64 inum, hash_seed;
+	u32 generation;
 };
 
 struct rename_side {
@@ -31,6 +34,7 @@ struct rename_side {
 
 struct rename_state {
 	struct rename_side src, dst;
+	struct btree_iter whiteout_iter;
 	bool same_dir, nothing_to_do;
 	bool replaced; /* dst.inode lost a link */
 };
@@ -149,13 +153,42 @@ static int rename_check(struct btree_trans *trans, const struct rename_args *a,
 					 : 0);
 }
 
+/* The old entry stays, and leads to a device that says: nothing is here. */
+static int leave_whiteout(struct btree_trans *trans, const struct rename_args *a,
+			  struct rename_state *s)
+{
+	struct bcfs_inode_unpacked inode = {
+		.inum = a->inum,
+		.snapshot = s->src.dir->snapshot,
+		.generation = a->generation,
+		.hash_seed = a->hash_seed,
+		.atime = a->now,
+		.mtime = a->now,
+		.ctime = a->now,
+		.otime = a->now,
+		.mode = S_IFCHR,
+		.uid = s->src.inode.uid,
+		.gid = s->src.inode.gid,
+		.dir = s->src.dir->inum,
+		.dir_offset = s->src.d.pos,
+	};
+
+	dir_entry_added(s->src.dir, s->src.name, false, a->now);
+	btree_iter_exit(&s->whiteout_iter);
+	return dirent_retarget(trans, &s->src.d_iter, s->src.dir->snapshot, inode.inum,
+			       inode_d_type(&inode))
+		       ?: inode_create(trans, &s->whiteout_iter, &inode);
+}
+
 /* The entry moves, over what the new name led to, if anything. */
 static int rename_move(struct btree_trans *trans, const struct rename_args *a,
 		       struct rename_state *s)
 {
 	bool is_dir = S_ISDIR(s->src.inode.mode);
 	u8 d_type = s->src.d.d_type;
-	int ret = dirent_delete(trans, &s->src.d_iter, s->src.dir, s->src.name);
+	int ret = a->flags & BCFS_RENAME_WHITEOUT
+			  ? leave_whiteout(trans, a, s)
+			  : dirent_delete(trans, &s->src.d_iter, s->src.dir, s->src.name);
 
 	dir_entry_removed(s->src.dir, s->src.name, is_dir, a->now);
 	if (planted(rename_in_two_steps))
@@ -247,12 +280,40 @@ static int rename_trans(struct btree_trans *trans, const struct rename_args *a,
 
 	side_init(trans, &s->src, a->oldname);
 	side_init(trans, &s->dst, a->newname);
+	btree_iter_init(trans, &s->whiteout_iter, BTREE_ID_inodes, POS_MIN, 0);
 	s->same_dir = a->olddir.inum == a->newdir.inum;
 	s->nothing_to_do = s->replaced = false;
 	ret = rename_steps(trans, a, s);
+	btree_iter_exit(&s->whiteout_iter);
 	side_exit(&s->dst);
 	side_exit(&s->src);
 	return ret;
+}
+
+static int rename_run(struct bcfs *c, struct rename_args *a, struct rename_state *s)
+{
+	struct btree_trans *trans;
+	u64 taken = 0;
+	int ret = 0;
+
+	do {
+		if (a->flags & BCFS_RENAME_WHITEOUT)
+			ret = inum_next(c, a->olddir.subvol, taken, &a->inum, &a->generation);
+		if (ret)
+			return ret;
+		trans = btree_trans_get(c->btree);
+		ret = lockrestart_do(trans, rename_trans(trans, a, s));
+		btree_trans_put(trans);
+		taken = a->inum;
+	} while (ret == -BCFS_ERR_inum_taken);
+	return ret;
+}
+
+static bool rename_flags_valid(u32 flags)
+{
+	if (flags & ~(BCFS_RENAME_NOREPLACE | BCFS_RENAME_EXCHANGE | BCFS_RENAME_WHITEOUT))
+		return false;
+	return !(flags & BCFS_RENAME_EXCHANGE) || flags == BCFS_RENAME_EXCHANGE;
 }
 
 int bcfs_rename(struct bcfs *c, struct bcfs_ino olddir, const char *oldname, struct bcfs_ino newdir,
@@ -261,13 +322,11 @@ int bcfs_rename(struct bcfs *c, struct bcfs_ino olddir, const char *oldname, str
 	struct fs_name n_old, n_new;
 	struct rename_args a = {olddir, newdir, &n_old, &n_new, flags, fs_now(c)};
 	struct rename_state *s;
-	struct btree_trans *trans;
 	int ret = fs_may_write(c) ?: name_check(oldname, &n_old) ?: name_check(newname, &n_new);
 
 	if (ret)
 		return ret;
-	if (flags & ~(BCFS_RENAME_NOREPLACE | BCFS_RENAME_EXCHANGE) ||
-	    flags == (BCFS_RENAME_NOREPLACE | BCFS_RENAME_EXCHANGE))
+	if (!rename_flags_valid(flags))
 		return -BCFS_ERR_rename_flags;
 	if (olddir.subvol != newdir.subvol)
 		return -BCFS_ERR_cross_subvolume;
@@ -275,11 +334,11 @@ int bcfs_rename(struct bcfs *c, struct bcfs_ino olddir, const char *oldname, str
 	if (!s)
 		return -BCFS_ERR_nomem;
 
+	a.hash_seed = flags & BCFS_RENAME_WHITEOUT ? env_random_u64(c->env) : 0;
+
 	if (olddir.inum != newdir.inum)
 		env_mutex_lock(&c->ino->rename_lock);
-	trans = btree_trans_get(c->btree);
-	ret = lockrestart_do(trans, rename_trans(trans, &a, s));
-	btree_trans_put(trans);
+	ret = rename_run(c, &a, s);
 	if (olddir.inum != newdir.inum)
 		env_mutex_unlock(&c->ino->rename_lock);
 

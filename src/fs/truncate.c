@@ -213,11 +213,14 @@ int bcfs_fallocate(struct bcfs *c, struct bcfs_ino ino, uint32_t mode, uint64_t 
 		   uint64_t len)
 {
 	int ret = fs_may_write(c);
+	unsigned tries = 0;
 
 	if (ret)
 		return ret;
-	inode_lock(c, ino);
-	ret = fallocate_locked(c, ino, mode, offset, len);
-	inode_unlock(c, ino);
+	do {
+		inode_lock(c, ino);
+		ret = fallocate_locked(c, ino, mode, offset, len);
+		inode_unlock(c, ino);
+	} while (io_make_room(c, ret, &tries));
 	return ret;
 }

@@ -30,8 +30,10 @@ int xattr_name_parse(const char *full, struct xattr_name *ret)
 
 		if (strncmp(full, xattr_prefix[i], plen))
 			continue;
-		if (type_is_acl(i) == (len > plen))
+		if (type_is_acl(i) && len > plen)
 			break;
+		if (!type_is_acl(i) && len == plen)
+			return -BCFS_ERR_xattr_name_empty;
 		*ret = (struct xattr_name){i, len - plen, full + plen};
 		return 0;
 	}

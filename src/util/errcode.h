@@ -257,6 +257,7 @@
 	x(hash_full, 1036, ENOSPC, "too many names with one hash")                                 \
 	x(acl_invalid, 1037, EINVAL, "malformed ACL")                                              \
 	x(acl_no_dir, 1038, EACCES, "a default ACL belongs to directories")                        \
+	x(xattr_name_empty, 1040, EINVAL, "the name of the extended attribute is a namespace alone") \
 	x(dirent_target_missing, 1050, EUCLEAN, "a directory entry leads to no inode")             \
 	x(dir_cycle, 1051, EUCLEAN, "directories form a loop")                                     \
 	x(xattr_piece_missing, 1052, EUCLEAN, "a piece of an extended attribute is missing")       \

@@ -145,6 +145,7 @@ static void test_init(int fd)
 	result(!get_reply(fd, unique, &out, sizeof(out)), "INIT");
 	result(out.flags & FUSE_HANDLE_KILLPRIV_V2 && !(out.flags & FUSE_HANDLE_KILLPRIV),
 	       "INIT: clearing set-user-ID, second version");
+	result(out.flags & FUSE_SETXATTR_EXT, "INIT: SETXATTR with flags");
 	result(!(out.flags & FUSE_ATOMIC_O_TRUNC), "INIT: no O_TRUNC that only OPEN would bring");
 	result(!(out.flags & (FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS)), "INIT: locks stay local");
 	result(!(out.flags & FUSE_AUTO_INVAL_DATA), "INIT: the page cache is kept");

@@ -202,16 +202,39 @@ static int rename_want(struct model *m, int od, int s, int nd, int d, u32 flags)
 	return is_dir(m, d) && !dir_empty(m, d) ? ENOTEMPTY : 0;
 }
 
+/* What a rename has left in the place of the old name; of the same owner. */
+static void whiteout_left(struct model *m, int dir, unsigned name, int owner, int w)
+{
+	struct bcfs_stat st, again;
+
+	expect(m, bcfs_lookup(m->c, ino_of(m, dir), m->names[name], &st), 0, "lookup of whiteout");
+	check(m, st.mode == S_IFCHR && !st.rdev_major && !st.rdev_minor, "whiteout: %o", st.mode);
+	expect(m, bcfs_lookup(m->c, st.ino, ".", &again), 0, "lookup of a dot, no directory");
+	check(m, again.ino.inum == st.ino.inum, "a dot is another inode");
+	bcfs_forget(m->c, again.ino, 1);
+	node_init(m, w, S_IFCHR, &st, dir);
+	m->n[w].uid = m->n[owner].uid;
+	m->n[dir].ents[name] = w + 1;
+}
+
 static void op_rename(struct model *m)
 {
 	int od = pick(m, S_IFDIR), nd = rnd(m, 2) ? od : pick(m, S_IFDIR);
 	unsigned on = rnd(m, NAMES), nn = rnd(m, NAMES);
 	int s = m->n[od].ents[on] - 1, d = m->n[nd].ents[nn] - 1;
-	static const u32 flag_set[] = {0, 0, BCFS_RENAME_NOREPLACE, BCFS_RENAME_EXCHANGE};
-	u32 flags = flag_set[rnd(m, 4)];
-	int want = rename_want(m, od, s, nd, d, flags);
-	int ret =
-		bcfs_rename(m->c, ino_of(m, od), m->names[on], ino_of(m, nd), m->names[nn], flags);
+	static const u32 flag_set[] = {0,
+				       0,
+				       BCFS_RENAME_NOREPLACE,
+				       BCFS_RENAME_EXCHANGE,
+				       BCFS_RENAME_WHITEOUT,
+				       BCFS_RENAME_WHITEOUT | BCFS_RENAME_NOREPLACE};
+	u32 flags = flag_set[rnd(m, ARRAY_SIZE(flag_set))];
+	int want = rename_want(m, od, s, nd, d, flags), w = new_node(m);
+	int ret;
+
+	if (w < 0)
+		return;
+	ret = bcfs_rename(m->c, ino_of(m, od), m->names[on], ino_of(m, nd), m->names[nn], flags);
 
 	expect(m, ret, want, "rename");
 	if (ret || s == d)
@@ -223,6 +246,8 @@ static void op_rename(struct model *m)
 		m->n[d].parent = od;
 	else if (d >= 0)
 		link_lost(m, d);
+	if (flags & BCFS_RENAME_WHITEOUT)
+		whiteout_left(m, od, on, s, w);
 }
 
 static void op_write(struct model *m)
