@@ -42,7 +42,7 @@ static void run_random(const struct tfs_geometry *g, u64 default_seed, u32 resta
 	struct alloc_counters n;
 	struct tfs f;
 
-	tfs_mkfs(&f, r, g);
+	toy_mkfs(&f, r, g);
 	tfs_check(&f, "mkfs");
 	for (unsigned round = 0; round < 12; round++) {
 		if (restart_ppm)
@@ -108,7 +108,7 @@ static void run_fill(const struct tfs_geometry *g, u64 default_seed)
 	struct alloc_counters n;
 	struct tfs f;
 
-	tfs_mkfs(&f, r, g);
+	toy_mkfs(&f, r, g);
 	alloc_usage(f.alloc, &u0);
 	for (unsigned i = 0; i < 3; i++) {
 		total[i] = fill(&f, &r);
@@ -149,18 +149,21 @@ Test(alloc_fs, given_up_space_is_retired)
 	struct alloc_usage u0, u1;
 	struct tfs fs, *f = &fs;
 
-	tfs_mkfs(f, r, &tfs_small);
+	toy_mkfs(f, r, &tfs_small);
 	alloc_usage(f->alloc, &u0);
+	u8 *data = calloc(f->g.bucket_sectors, 512);
+
 	for (unsigned i = 0; i < 3 * f->g.nr_buckets; i++) {
 		struct disk_reservation res = {0};
 		struct alloc_sectors s;
 
 		TFS_OK(disk_reservation_get(f->alloc, &res, f->g.bucket_sectors));
 		TFS_OK(alloc_sectors_get(f->alloc, i, f->g.bucket_sectors, &s));
-		TFS_OK(bdev_write(f->bdev, s.ptr.offset * 512ULL, f->data, s.sectors * 512, 0));
+		TFS_OK(bdev_write(f->bdev, s.ptr.offset * 512ULL, data, s.sectors * 512, 0));
 		alloc_sectors_done(f->alloc, &s);
 		disk_reservation_put(f->alloc, &res);
 	}
+	free(data);
 	TFS_OK(alloc_do_discards(f->alloc));
 	tfs_check(f, "given up");
 	alloc_counters(f->alloc, &n);
@@ -176,7 +179,7 @@ static void run_crashes(const struct tfs_geometry *g, u64 default_seed)
 	u64 r = trand_seed(default_seed);
 	struct tfs fs, *f = &fs;
 
-	tfs_mkfs(f, r, g);
+	toy_mkfs(f, r, g);
 	TFS_OK(journal_flush(f->journal));
 	for (unsigned round = 0; round < 10; round++) {
 		struct sim_crash crash = {
@@ -230,7 +233,7 @@ Test(alloc_fs, concurrent)
 	struct worker w[6];
 	struct tfs fs, *f = &fs;
 
-	tfs_mkfs(f, r, &tfs_small);
+	toy_mkfs(f, r, &tfs_small);
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < 6; i++) {
 			w[i] = (struct worker){f, trand_u64(&r)};
@@ -250,7 +253,7 @@ Test(alloc_fs, huge_device)
 	struct tfs fs, *f = &fs;
 	struct btree_counters n;
 
-	tfs_mkfs(f, 1, &g);
+	toy_mkfs(f, 1, &g);
 	TFS_OK(tfs_write(f, 1, 0, 2048, 1));
 	tfs_umount(f);
 	tfs_mount(f);
@@ -301,7 +304,7 @@ static void run_free(const struct tfs_geometry *g, u64 default_seed)
 	struct alloc_usage u;
 	struct tfs fs, *f = &fs;
 
-	tfs_mkfs(f, r, g);
+	toy_mkfs(f, r, g);
 	for (unsigned round = 0; round < 12; round++) {
 		/* Splits and rewrites that are given up, or begun again, have places to return. */
 		env_inject_arm_random(f->env, "trans_restart_commit", 100000);

@@ -376,7 +376,7 @@ static const struct {
 
 static void setup(struct tfs *f)
 {
-	tfs_mkfs(f, 0xda3a9e, &tfs_small);
+	toy_mkfs(f, 0xda3a9e, &tfs_small);
 	for (u64 inum = 1; inum <= 6; inum++)
 		for (u64 at = 0; at < 5; at++)
 			TFS_OK(tfs_write(f, inum, at * 64, 40, (inum + at) % 3));
@@ -392,7 +392,6 @@ static void end(struct tfs *f)
 
 	tfs_crash(f, &how);
 	bdev_close(f->bdev);
-	free(f->data);
 	env_sim_destroy(f->env);
 }
 

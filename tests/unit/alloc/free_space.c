@@ -117,7 +117,7 @@ Test(alloc_free, emptied_is_small)
 
 	for (unsigned i = 0; i < NR_BUCKETS; i++)
 		last_gen[i] = -1;
-	tfs_mkfs(f, r, &geometry);
+	toy_mkfs(f, r, &geometry);
 	tfs_check(f, "mkfs");
 	count_nodes(f, fresh);
 	for (unsigned round = 0; round < 6; round++) {
@@ -155,7 +155,7 @@ Test(alloc_free, mark_follows_use_both_ways)
 	u64 r = trand_seed(0xa110d2), mark0;
 	struct tfs fs, *f = &fs;
 
-	tfs_mkfs(f, r, &geometry);
+	toy_mkfs(f, r, &geometry);
 	tfs_umount(f);
 	mark0 = f->carried.usage[BCFS_ACCOUNTING_used_mark];
 	tfs_mount(f);
@@ -207,7 +207,7 @@ Test(alloc_free, reused_10000_times)
 	struct tfs fs, *f = &fs;
 	u8 last[96] = {0};
 
-	tfs_mkfs(f, r, &g);
+	toy_mkfs(f, r, &g);
 	while (!tfs_write(f, 7, fixed * g.bucket_sectors, g.bucket_sectors, 0))
 		fixed++;
 	TFS_OK(tfs_delete(f, 7, 0, 6 * g.bucket_sectors));
@@ -261,7 +261,7 @@ Test(alloc_free, group_of_zeroes_has_no_key)
 	struct tfs fs, *f = &fs;
 	unsigned keys;
 
-	tfs_mkfs(f, trand_seed(0xa110d3), &geometry);
+	toy_mkfs(f, trand_seed(0xa110d3), &geometry);
 	keys = count_keys(f, BTREE_ID_alloc);
 	set_gen(f, 255, 7);
 	set_gen(f, 256, 255);
@@ -352,7 +352,7 @@ Test(alloc_free, gens_of_many_buckets_are_small)
 	u64 r = trand_seed(0xa110d7);
 	struct tfs fs, *f = &fs;
 
-	tfs_mkfs(f, r, &g);
+	toy_mkfs(f, r, &g);
 	count_nodes(f, fresh);
 	for (u64 b = 0; b < 40 * 1024; b++)
 		set_gen(f, b, trand_below(&r, 12) ? 1 : 1 + trand_below(&r, 12));
@@ -410,7 +410,7 @@ Test(alloc_free, runs_are_the_bitmap)
 	static bool is_free[NR_BUCKETS];
 	struct tfs fs, *f = &fs;
 
-	tfs_mkfs(f, r, &geometry);
+	toy_mkfs(f, r, &geometry);
 	for (unsigned round = 0; round < 4000; round++) {
 		struct btree_trans *trans = btree_trans_get(f->btree);
 		u64 buckets[16], range = round % 1000 < 500 ? 40 : NR_BUCKETS;

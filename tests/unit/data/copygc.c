@@ -18,7 +18,7 @@
 #define FILES 8U
 
 struct file {
-	struct dfs *f;
+	struct tfs *f;
 	struct data_file id;
 	u32 nr_blocks, block; /* block: bytes */
 	u32 *version;	      /* 0: hole */
@@ -26,7 +26,7 @@ struct file {
 	u64 nospc, written; /* blocks */
 };
 
-static const struct dfs_geometry gc_small = {
+static const struct tfs_geometry gc_small = {
 	.block_sectors = 8,
 	.node_sectors = 64,
 	.bucket_sectors = 128,
@@ -36,7 +36,7 @@ static const struct dfs_geometry gc_small = {
 	.chunk_shift = 4,
 };
 /* Extents longer than what a bucket has left, checksums of several blocks, odd sizes. */
-static const struct dfs_geometry gc_odd = {
+static const struct tfs_geometry gc_odd = {
 	.block_sectors = 4,
 	.node_sectors = 64,
 	.bucket_sectors = 200,
@@ -99,14 +99,14 @@ static void check_file(struct file *x)
 	free(got);
 }
 
-static void check_all(struct dfs *f, const char *when)
+static void check_all(struct tfs *f, const char *when)
 {
 	for (unsigned i = 0; i < FILES; i++)
 		check_file(&files[i]);
-	dfs_check(f, when);
+	tfs_check(f, when);
 }
 
-static void files_init(struct dfs *f, u64 seed)
+static void files_init(struct tfs *f, u64 seed)
 {
 	for (unsigned i = 0; i < FILES; i++) {
 		struct file *x = &files[i];
@@ -126,7 +126,7 @@ static void files_exit(void)
 }
 
 /* Until nothing goes in any more. */
-static void fill_up(struct dfs *f)
+static void fill_up(struct tfs *f)
 {
 	u32 at[FILES] = {0};
 	unsigned full = 0;
@@ -142,7 +142,7 @@ static void fill_up(struct dfs *f)
 }
 
 /* Some holes: so many percent of the blocks. */
-static void make_holes(struct dfs *f, unsigned percent)
+static void make_holes(struct tfs *f, unsigned percent)
 {
 	for (unsigned i = 0; i < FILES; i++) {
 		struct file *x = &files[i];
@@ -198,7 +198,7 @@ static void overwrite(struct file *x, u64 nr, u32 version)
 	}
 }
 
-static void check_gain(struct dfs *f)
+static void check_gain(struct tfs *f)
 {
 	struct alloc_counters c;
 
@@ -209,7 +209,7 @@ static void check_gain(struct dfs *f)
 		   (unsigned long long)c.gc_buckets);
 }
 
-static void full_body(struct dfs *f)
+static void full_body(struct tfs *f)
 {
 	struct alloc_usage u;
 
@@ -229,8 +229,8 @@ static void full_body(struct dfs *f)
 		check_all(f, "overwritten");
 		if (v == 3) {
 			check_gain(f);
-			dfs_umount(f);
-			dfs_mount(f);
+			tfs_umount(f);
+			tfs_mount(f);
 		}
 	}
 	check_gain(f);
@@ -264,7 +264,7 @@ static void overwriter(void *arg)
 	}
 }
 
-static void writers_body(struct dfs *f)
+static void writers_body(struct tfs *f)
 {
 	struct env_thread *t[FILES];
 
@@ -287,7 +287,7 @@ Test(copygc, writers)
 }
 
 /* What is moved under a crash is where it was, or where it went. */
-static void crash_body(struct dfs *f)
+static void crash_body(struct tfs *f)
 {
 	u64 r = f->seed;
 
@@ -305,11 +305,11 @@ static void crash_body(struct dfs *f)
 		DFS_OK(f, journal_flush(f->journal));
 		for (unsigned i = 0; i < FILES / 2; i++)
 			overwrite(&files[i], files[i].nr_blocks / 8, 100 + round);
-		dfs_crash(f, &crash);
-		dfs_mount(f);
+		tfs_crash(f, &crash);
+		tfs_mount(f);
 		for (unsigned i = FILES / 2; i < FILES; i++)
 			check_file(&files[i]);
-		dfs_check(f, "after a crash");
+		tfs_check(f, "after a crash");
 		/* The first half is of this round or the one before: written anew. */
 		for (unsigned i = 0; i < FILES / 2; i++)
 			for (u32 b = 0; b < files[i].nr_blocks; b++)

@@ -20,7 +20,7 @@
 enum block_state { HOLE, RESERVED, DATA };
 
 struct file {
-	struct dfs *f;
+	struct tfs *f;
 	struct data_file id;
 	u64 r;
 	u32 block; /* bytes */
@@ -35,7 +35,7 @@ static u64 file_max(const struct file *x)
 	return (u64)FILE_BLOCKS * x->block;
 }
 
-static void file_init(struct file *x, struct dfs *f, u64 inum, u64 r)
+static void file_init(struct file *x, struct tfs *f, u64 inum, u64 r)
 {
 	*x = (struct file){
 		.f = f, .id = {UINT32_MAX, inum}, .r = r, .block = f->g.block_sectors * 512};
@@ -271,7 +271,7 @@ static void random_ops(struct file *x, unsigned nr)
 
 /* ---- one file after the other ---- */
 
-static void files_init(struct file *x, struct dfs *f)
+static void files_init(struct file *x, struct tfs *f)
 {
 	u64 r = f->seed;
 
@@ -280,7 +280,7 @@ static void files_init(struct file *x, struct dfs *f)
 }
 
 /* All is empty behind it, to the sector. */
-static void files_end(struct file *x, struct dfs *f)
+static void files_end(struct file *x, struct tfs *f)
 {
 	struct alloc_usage u;
 
@@ -296,7 +296,7 @@ static void files_end(struct file *x, struct dfs *f)
 	DFS_ASSERT(f, !u.reserved, "%llu", (unsigned long long)u.reserved);
 }
 
-static void rounds(struct dfs *f, unsigned nr, u32 restart_ppm)
+static void rounds(struct tfs *f, unsigned nr, u32 restart_ppm)
 {
 	struct file x[NR_FILES];
 
@@ -311,10 +311,10 @@ static void rounds(struct dfs *f, unsigned nr, u32 restart_ppm)
 		env_inject_disarm_all(f->env);
 		for (unsigned i = 0; i < NR_FILES; i++)
 			check_file(&x[i]);
-		dfs_check(f, "random operations");
+		tfs_check(f, "random operations");
 		if (round % 4 == 3) {
-			dfs_umount(f);
-			dfs_mount(f);
+			tfs_umount(f);
+			tfs_mount(f);
 			for (unsigned i = 0; i < NR_FILES; i++)
 				check_file(&x[i]);
 		}
@@ -322,12 +322,12 @@ static void rounds(struct dfs *f, unsigned nr, u32 restart_ppm)
 	files_end(x, f);
 }
 
-static void run_plain(struct dfs *f)
+static void run_plain(struct tfs *f)
 {
 	rounds(f, 12, 0);
 }
 
-static void run_restarts(struct dfs *f)
+static void run_restarts(struct tfs *f)
 {
 	rounds(f, 6, 100000);
 }
@@ -344,7 +344,7 @@ Test(data_model, tiny)
 
 Test(data_model, no_checksums)
 {
-	struct dfs_geometry g = dfs_small;
+	struct tfs_geometry g = dfs_small;
 
 	g.csum_type = BCFS_CSUM_none;
 	dfs_run(trand_seed(0xda03), &g, run_plain);
@@ -367,7 +367,7 @@ static void worker_fn(void *arg)
 	random_ops(arg, 60);
 }
 
-static void run_concurrent(struct dfs *f)
+static void run_concurrent(struct tfs *f)
 {
 	struct env_thread *t[NR_FILES];
 	struct file x[NR_FILES];
@@ -380,7 +380,7 @@ static void run_concurrent(struct dfs *f)
 			env_thread_join(t[i]);
 		for (unsigned i = 0; i < NR_FILES; i++)
 			check_file(&x[i]);
-		dfs_check(f, "concurrent operations");
+		tfs_check(f, "concurrent operations");
 	}
 	files_end(x, f);
 }
@@ -392,7 +392,7 @@ Test(data_model, concurrent)
 
 /* A reader beside the writer: whole old or whole new blocks, never anything else. */
 struct reader {
-	struct dfs *f;
+	struct tfs *f;
 	bool stop;
 	u64 nr;
 };
@@ -416,7 +416,7 @@ static void reader_fn(void *arg)
 	free(buf);
 }
 
-static void run_reader(struct dfs *f)
+static void run_reader(struct tfs *f)
 {
 	struct data_file id = {UINT32_MAX, 1};
 	u32 block = f->g.block_sectors * 512;
@@ -455,7 +455,7 @@ Test(data_model, reader_beside_writer)
 
 Test(data_model, reader_beside_writer_no_checksums)
 {
-	struct dfs_geometry g = dfs_small;
+	struct tfs_geometry g = dfs_small;
 
 	g.csum_type = BCFS_CSUM_none;
 	dfs_run(trand_seed(0xda08), &g, run_reader);
@@ -463,7 +463,7 @@ Test(data_model, reader_beside_writer_no_checksums)
 
 /* ---- crashes ---- */
 
-static void run_crashes(struct dfs *f)
+static void run_crashes(struct tfs *f)
 {
 	struct file x[NR_FILES];
 	u64 r = f->seed;
@@ -479,11 +479,11 @@ static void run_crashes(struct dfs *f)
 			random_ops(&x[i], 10);
 		/* What is flushed is there, with its data. */
 		DFS_OK(f, journal_flush(f->journal));
-		dfs_crash(f, &crash);
-		dfs_mount(f);
+		tfs_crash(f, &crash);
+		tfs_mount(f);
 		for (unsigned i = 0; i < NR_FILES; i++)
 			check_file(&x[i]);
-		dfs_check(f, "recovered");
+		tfs_check(f, "recovered");
 	}
 	files_end(x, f);
 }
@@ -510,7 +510,7 @@ static void fill(struct file *x, u64 *pos)
 	free(buf);
 }
 
-static void run_full(struct dfs *f)
+static void run_full(struct tfs *f)
 {
 	struct file x[NR_FILES], *p = &x[0], *filler = &x[1];
 	struct alloc_usage u0, u1;
@@ -524,7 +524,7 @@ static void run_full(struct dfs *f)
 		DFS_OK(f, op_fallocate(p, 0, file_max(p), false));
 		fill(filler, &total);
 		DFS_ASSERT(f, total > u0.free * 512 / 2, "%llu", (unsigned long long)total);
-		dfs_check(f, "full");
+		tfs_check(f, "full");
 		DFS_OK(f, op_write(p, 0, file_max(p) / 2));
 		DFS_OK(f, op_write(p, file_max(p) / 2, file_max(p) / 4));
 		check_file(p);
@@ -539,7 +539,7 @@ static void run_full(struct dfs *f)
 		DFS_ASSERT(f, !count_now(filler), "%llu", (unsigned long long)count_now(filler));
 		DFS_OK(f, op_truncate(p, 0));
 		DFS_OK(f, alloc_do_discards(f->alloc));
-		dfs_check(f, "emptied");
+		tfs_check(f, "emptied");
 	}
 	files_end(x, f);
 }
@@ -551,7 +551,7 @@ Test(data_model, full_device)
 
 /* ---- faults ---- */
 
-static void run_write_errors(struct dfs *f)
+static void run_write_errors(struct tfs *f)
 {
 	struct file x[NR_FILES];
 	unsigned struck_data = 0;
@@ -664,7 +664,7 @@ static void flip_one(struct file *x, u64 offset)
 	bool *bad = calloc(file_max(x) / 512, 1);
 	u64 errors = x->f->data_errors;
 	unsigned bit = trand_below(&x->r, 8);
-	struct dfs *f = x->f;
+	struct tfs *f = x->f;
 	struct chunk c = {0};
 	int ret;
 
@@ -689,7 +689,7 @@ static void flip_one(struct file *x, u64 offset)
 	free(bad);
 }
 
-static void run_flips(struct dfs *f)
+static void run_flips(struct tfs *f)
 {
 	struct file x[NR_FILES];
 
