@@ -39,7 +39,7 @@ static const struct sim_mode modes[] = {
 	 RECOVERS
 	 "nospc recovery.alloc.waits alloc.buckets_reused alloc.buckets_discarded journal.wraps",
 	 .about = "little space: every bucket is used again and again, and writes meet ENOSPC"},
-	{"gc", 4, 300, 300, 150, false, false, 0, true,
+	{"gc", 8, 300, 300, 150, false, false, 0, true,
 	 RECOVERS "nospc alloc.gc_buckets alloc.buckets_discarded journal.wraps",
 	 .about = "the same where a bucket holds several extents: copygc has something to move"},
 	{"restarts", 16, 60, 120, 200, true, false, 0, false,
