@@ -117,6 +117,7 @@ void alloc_gc_start(struct alloc_fs *a); /* from now on promises count on it */
 void alloc_gc_stop(struct alloc_fs *a);	 /* it ends by itself; any context */
 bool alloc_gc_stopping(struct alloc_fs *a);
 bool alloc_gc_wait(struct alloc_fs *a, bool *ret_urgent);
+void alloc_gc_kick(struct alloc_fs *a); /* a round now, as if somebody needed space */
 /* Buckets with the least live sectors, which together fit where copygc may write. */
 int alloc_gc_pick(struct alloc_fs *a, bool urgent, alloc_gc_skip_fn skip, void *arg,
 		  struct alloc_gc_victim *ret, u32 max, u32 *ret_nr);

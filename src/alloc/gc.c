@@ -82,6 +82,14 @@ bool alloc_gc_wait(struct alloc_fs *a, bool *ret_urgent)
 	return go_on;
 }
 
+void alloc_gc_kick(struct alloc_fs *a)
+{
+	env_mutex_lock(&a->lock);
+	a->gc_kick = true;
+	env_cond_signal(&a->gc_cond);
+	env_mutex_unlock(&a->lock);
+}
+
 void alloc_gc_round_end(struct alloc_fs *a)
 {
 	env_mutex_lock(&a->lock);

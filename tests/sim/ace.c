@@ -9,7 +9,9 @@
  * The tree is small, but the filesystem is not new: one batch of sequences is done in one
  * filesystem, one after the other, among files of no interest that fill its nodes, with a journal,
  * a cache and a device as small as can be. So nodes are split and merged, the journal wraps around
- * and buckets are used again inside the sequences, which counters ("in.*") show.
+ * and buckets are used again inside the sequences, which counters ("in.*") show. Some
+ * batches are nearly full, too, with a file that is written anew in between: copygc empties buckets
+ * inside the sequences.
  *
  * Sequences are numbered, and done in an order that is spread over all of them: the first batches
  * are a fair sample. A batch is a unit; its number is its seed.
@@ -508,6 +510,12 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.bulk = unit % 10 == 7 ? 120 : 20 + (unsigned)trand_below(&rng, 30);
 	c.dev_bytes += c.bulk > 100 ? 1 << 20 : 0;
 	c.touches = 2;
+	/* Nearly full, with dead sectors all over, so that copygc runs inside the sequences. */
+	c.ballast = c.stir = unit % 30 == 3;
+	if (c.stir) {
+		c.bulk = 4;
+		c.touches = 1;
+	}
 	return c;
 }
 
@@ -543,7 +551,7 @@ static const struct sim_mode modes[] = {
 	 .depth = 1,
 	 .run = ace_run,
 	 .nr_units = nr_batches,
-	 .must_move = MUST " in.btree.evictions",
+	 .must_move = MUST " in.btree.evictions in.alloc.gc_buckets",
 	 .about = "every operation, made durable in every way, crashed everywhere"},
 	{.name = "ace2",
 	 .runs = 2,

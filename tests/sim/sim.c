@@ -485,6 +485,9 @@ static void window_begin(struct sim_run *r)
 	r->window[r->nr_windows++] = (struct sim_window){
 		.begin = sim_bdev_log_len(r->bdev), .end = UINT64_MAX, .first_op = r->nr_ops};
 	bcfs_counters(&r->core->fs, sub_window_counter, r->counters);
+	/* Dead sectors there are: that they are wanted back falls into some windows. */
+	if (r->cfg.stir && r->nr_windows % 16 == 6)
+		alloc_gc_kick(r->core->fs.alloc);
 }
 
 static void window_end(struct sim_run *r)
