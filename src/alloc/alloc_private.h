@@ -157,6 +157,7 @@ struct alloc_fs {
 	bool gc_stop, gc_kick;
 	u64 gc_rounds, gc_useful; /* rounds; what came of them: buckets emptied, pieces moved */
 	struct env_cond gc_cond;
+	u32 nr_checks; /* atomic: under way; nothing is moved unless somebody needs space */
 
 	u64 compact_owner;  /* thread; atomic */
 	u64 compact_cursor; /* the worker's */

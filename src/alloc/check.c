@@ -6,7 +6,10 @@
 
 /* Beyond this only the number of differences is known. */
 #define CHECK_TEXT_MAX (8U << 20)
-/* The filesystem's own background work may come in between: then all is done again. */
+/*
+ * The filesystem's own background work may come in between: then all is done again. What is moved
+ * to empty buckets rests meanwhile, or it might come in between each time.
+ */
 #define CHECK_TRIES 10
 
 void alloc_check_report(struct alloc_checker *c)
@@ -202,6 +205,7 @@ int alloc_check(struct alloc_fs *a, const struct journal_carried *carried, u64 *
 	s64 usage[BCFS_ACCOUNTING_NR];
 	int ret = 0;
 
+	__atomic_fetch_add(&a->nr_checks, 1, __ATOMIC_RELAXED);
 	for (unsigned tries = 0; tries < CHECK_TRIES; tries++) {
 		u64 commits = nr_commits(a);
 
@@ -213,6 +217,7 @@ int alloc_check(struct alloc_fs *a, const struct journal_carried *carried, u64 *
 			break;
 		env_sleep_ns(a->env, (10ULL << tries) * ENV_NSEC_PER_MSEC);
 	}
+	__atomic_fetch_sub(&a->nr_checks, 1, __ATOMIC_RELAXED);
 	for (size_t i = 0; !ret && report && i < c.texts.nr; i += strlen(c.texts.data + i) + 1)
 		report(arg, c.texts.data + i);
 	if (!ret)

@@ -385,6 +385,13 @@ static void worker_wait_flushed(struct alloc_fs *a)
 		env_sleep_ns(a->env, ROUND_SHORT_NS);
 }
 
+/* A check of all that there is walks in peace, but for who waits for a place. */
+static bool may_compact(const struct alloc_fs *a)
+{
+	return !__atomic_load_n(&a->nr_checks, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&a->nr_waiting, __ATOMIC_RELAXED);
+}
+
 void alloc_worker(void *arg)
 {
 	struct alloc_fs *a = arg;
@@ -408,7 +415,7 @@ void alloc_worker(void *arg)
 			ret = alloc_discard_round(a, &freed, &need);
 			flushed_before = flushed;
 		}
-		if (!ret && alloc_compact_wanted(a))
+		if (!ret && may_compact(a) && alloc_compact_wanted(a))
 			ret = alloc_compact_nodes(a, &moved);
 		if (!ret && may)
 			ret = alloc_move_mark(a, false);

@@ -72,7 +72,8 @@ bool alloc_gc_wait(struct alloc_fs *a, bool *ret_urgent)
 	while (!a->gc_stop && !a->gc_kick) {
 		env_cond_timedwait(&a->gc_cond, &a->lock, GC_IDLE_NS);
 		/* Once a second: not again at once when nothing came of it. */
-		if (!a->gc_kick && background_wanted(a))
+		if (!a->gc_kick && !__atomic_load_n(&a->nr_checks, __ATOMIC_RELAXED) &&
+		    background_wanted(a))
 			break;
 	}
 	*ret_urgent = a->gc_kick;
