@@ -180,8 +180,10 @@ static int fx_recover(struct fx *fx)
 		ret = 0;
 		r.seq = 0;
 	}
-	if (ret)
+	if (ret) {
+		journal_replay_free(fx->j, &r);
 		return ret;
+	}
 	u64 base = max(r.seq, r.max_seen);
 
 	if (fx->p.nr_bl == FX_MAX_BL) {
