@@ -143,6 +143,23 @@ CASE("fcntl(F_SETLKW): ok: waits until the other lets go")
 	waitpid(pid, NULL, 0);
 }
 
+/* Until the process waits for something. */
+static void wait_asleep(pid_t pid)
+{
+	char path[64], text[200], state = 0;
+	int i, fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	for (i = 0; i < 5000 && state != 'S'; i++) {
+		usleep(2000);
+		fd = file(path, O_RDONLY);
+		text[0] = 0;
+		(void)!read(fd, text, sizeof(text) - 1);
+		close(fd);
+		sscanf(text, "%*d (%*[^)]) %c", &state);
+	}
+}
+
 CASE("fcntl(F_SETLKW): EDEADLK: two wait for each other")
 {
 	int fds[2], status;
@@ -159,7 +176,7 @@ CASE("fcntl(F_SETLKW): EDEADLK: two wait for each other")
 		_exit(0);
 	}
 	MUST(read(fds[0], &c, 1) == 1);
-	usleep(50000);
+	wait_asleep(pid);
 	r(lock(fd_a, F_SETLKW, F_WRLCK, 5, 1));
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);

@@ -342,14 +342,3 @@ CASE("rmdir: ok: an open directory is empty then")
 	r(openat(fd, ".", O_RDONLY));
 	r(fchmod(fd, 0700));
 }
-
-CASE("rmdir: EBUSY: the root of the process")
-{
-	if (!fork()) {
-		MUST(!chroot("e"));
-		pause();
-	}
-	usleep(20000);
-	r(rmdir("e"));
-	r(rmdir(top_dir));
-}

@@ -87,32 +87,6 @@ CASE("open: ENXIO: a socket")
 	r(open("sock", O_RDWR));
 }
 
-CASE("open: ETXTBSY: to write a program that runs")
-{
-	char *argv[] = {"prog", "30", NULL}, text[30000];
-	int in = file("/bin/sleep", O_RDONLY), out = file("prog", O_CREAT | O_WRONLY);
-	ssize_t got;
-	pid_t pid;
-
-	while ((got = read(in, text, sizeof(text))) > 0)
-		MUST(write(out, text, (size_t)got) == got);
-	MUST(!fchmod(out, 0755));
-	close(out);
-	pid = fork();
-	if (!pid) {
-		execv("./prog", argv);
-		_exit(1);
-	}
-	usleep(50000);
-	r(open("prog", O_WRONLY));
-	r(open("prog", O_RDWR | O_TRUNC));
-	r(truncate("prog", 0));
-	r(open("prog", O_RDONLY));
-	r(unlink("prog"));
-	kill(pid, 9);
-	waitpid(pid, NULL, 0);
-}
-
 CASE("execve: ETXTBSY: a program open to write")
 {
 	char *argv[] = {"prog", NULL};

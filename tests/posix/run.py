@@ -19,6 +19,7 @@ the document names: others may answer otherwise).
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -343,6 +344,7 @@ def main():
     global CALLS, PASSTHROUGH
     CALLS, PASSTHROUGH, write, only = parse_args()
     check_needs()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     was_on = document_kernel()
     other_kernel = bool(was_on) and was_on != KERNEL and not write
     top = os.path.realpath(tempfile.mkdtemp(prefix="bcfs-posix."))
@@ -351,7 +353,7 @@ def main():
     try:
         for kind in (Ext4, Bcfs, Passthrough):
             saw[kind.name] = {}
-            threads.append(threading.Thread(target=run_all,
+            threads.append(threading.Thread(target=run_all, daemon=True,
                                             args=(kind, top, only, saw[kind.name], errors)))
         for t in threads:
             t.start()
