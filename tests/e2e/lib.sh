@@ -125,6 +125,15 @@ ok()
 	[ "$status" = 0 ] || { echo "status $status of: $*"; head -n 30 "$T/.out"; } | comment
 }
 
+# usage: ok_python WHAT [ARG...] <<END: one test case: a script
+ok_python()
+{
+	local what=$1
+	shift
+	cat >"$T/.py"
+	ok "$what" python3 "$T/.py" "$@"
+}
+
 no()
 {
 	local what=$1 status=0
