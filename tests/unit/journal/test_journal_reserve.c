@@ -315,7 +315,7 @@ static u32 min_buckets(u32 block, u32 bucket)
 /* The least that any version made. */
 Test(journal_reserve, least_ring)
 {
-	for (u64 i = 0; i < 30; i++)
+	for (u64 i = 0; i < trand_rounds(30); i++)
 		run(trand_seed(500) + i, &(struct ring){.block = 512,
 							.bucket = JOURNAL_BUCKET_BYTES_MIN,
 							.nr_buckets = JOURNAL_BUCKETS_MIN,
@@ -333,7 +333,7 @@ Test(journal_reserve, least_ring)
 
 Test(journal_reserve, large_blocks)
 {
-	for (u64 i = 0; i < 20; i++)
+	for (u64 i = 0; i < trand_rounds(20); i++)
 		run(trand_seed(600) + i, &(struct ring){.block = 4096,
 							.bucket = 16 << 10,
 							.nr_buckets = i % 2 ? 14 : 8 + i,
@@ -342,7 +342,7 @@ Test(journal_reserve, large_blocks)
 
 Test(journal_reserve, many_nodes)
 {
-	for (u64 i = 0; i < 20; i++)
+	for (u64 i = 0; i < trand_rounds(20); i++)
 		run(trand_seed(700) + i, &(struct ring){.block = 512,
 							.bucket = 16 << 10,
 							.nr_buckets = 8 + i,
@@ -352,7 +352,7 @@ Test(journal_reserve, many_nodes)
 /* The least ring that mkfs makes, at the worst that can be. */
 Test(journal_reserve, worst)
 {
-	for (u64 i = 0; i < 24; i++) {
+	for (u64 i = 0; i < trand_rounds(24); i++) {
 		u32 block = i % 3 == 2 ? 4096 : 512, bucket = 8192U << i % 4;
 
 		run(trand_seed(800) + i, &(struct ring){.block = block,
