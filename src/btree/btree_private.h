@@ -149,10 +149,10 @@ struct btree_cache {
 	struct btree *free; /* with memory, not in use; lock */
 	struct btree *bare; /* their memory was given back; lock */
 	u32 nr_free, nr_bare;
-	u32 peak;    /* of nodes with memory since the start; lock */
-	u32 limit;   /* nodes with memory */
-	u32 reserve; /* free ones that only interior updates take */
-	u32 clock;   /* lock */
+	u32 peak;	   /* of nodes with memory since the start; lock */
+	_Atomic u32 limit; /* nodes with memory; raised when the btree is halted */
+	u32 reserve;	   /* free ones that only interior updates take */
+	u32 clock;	   /* lock */
 };
 
 struct btree_root {

@@ -370,7 +370,7 @@ static struct btree *evict(struct btree_fs *c, struct btree *b, bool second_chan
  */
 static bool cache_enough_clean(struct btree_cache *bc)
 {
-	u32 clean = 0, want = min(CACHE_CLEAN_MIN, bc->limit / 4);
+	u32 clean = 0, want = min_t(u32, CACHE_CLEAN_MIN, bc->limit / 4);
 
 	for (size_t i = 0; i < bc->all.nr && clean < want; i++) {
 		struct btree *b = bc->all.data[(bc->clock + i) % bc->all.nr];

@@ -468,5 +468,9 @@ int main(int argc, char **argv)
 		check_all(x, &x->files[i]);
 	if (model)
 		save(x, model);
+	for (i = 0; i < NR_FILES; i++)
+		free(x->files[i].model);
+	free(x->buf);
+	free(x);
 	return 0;
 }
