@@ -27,11 +27,11 @@
  *  2. The current seq never runs more than JOURNAL_SEQ_AHEAD beyond flushed_seq; so after
  *     a crash whose newest flush entry is F nothing on the device carries a seq above
  *     F + JOURNAL_SEQ_AHEAD: recovery blacklists (F, F + JOURNAL_SEQ_AHEAD] and goes on behind.
- *  3. A reservation at JOURNAL_WATERMARK_reclaim finds room though normal ones are refused: for
- * each pin there is, or may come from a reservation that is held, there is free room to get rid of
- *     it, though nothing becomes free meanwhile; so also after a crash. And all pins together never
- *     want more than half of the ring, so that when they are gone there is as much again for those
- *     that reclaim made (journal_space.c).
+ *  3. A reservation at JOURNAL_WATERMARK_reclaim finds room though normal ones are refused:
+ *     for each pin there is, or may come from a reservation that is held, there is free room to
+ *     get rid of it, though nothing becomes free meanwhile; so also after a crash. And all pins
+ *     together never want more than half of the ring, so that when they are gone there is as
+ *     much again for those that reclaim made (journal_space.c).
  *  4. No sector of a journal bucket is written twice in one turn of the ring, as long as the
  * journal is open; a failed write goes to another place. After a crash writing goes on behind the
  * newest entry that counts, over what the crash left of those that were lost.

@@ -9,14 +9,14 @@
  * Who may take what (doc/adr/0017): P is the number of pins there are and may yet come from
  * reservations that are held.
  *
- *  - The free buckets, but for one to begin in after a crash, are enough for P + slack entries of
- *    their own. A normal reservation that would end this waits.
- *  - P + slack entries of their own take half of the ring at most. A reservation that would end
- * this waits, too; so when all pins of one moment are gone and what is older is free, there is as
- * much room again for the pins that came from that.
- *  - One that promises more than that ever lets it, or comes while reclaim's own pins are as many
- * as that, is let in alone: half of the ring is free, the pins are no more than slack, and nobody
- *    else may add any meanwhile.
+ *  - The free buckets, but for one to begin in after a crash, are enough for P + slack
+ *    entries of their own. A normal reservation that would end this waits.
+ *  - P + slack entries of their own take half of the ring at most. A reservation that would
+ *    end this waits, too; so when all pins of one moment are gone and what is older is free,
+ *    there is as much room again for the pins that came from that.
+ *  - One that promises more than that ever lets it, or comes while reclaim's own pins are as
+ *    many as that, is let in alone: half of the ring is free, the pins are no more than slack,
+ *    and nobody else may add any meanwhile.
  */
 #include "journal/journal_private.h"
 #include "util/planted.h"
