@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Goal: SIGKILL of the daemon at any moment loses nothing that was fsynced, and needs no fsck.
-# Method: twenty times on one image: copy a tree, remove an older one, beside it a writer that fsyncs
+# Method: twenty times (or ROUNDS) on one image: copy a tree, remove an older one, beside it a writer that fsyncs
 # files and notes each that returned; kill the daemon in the midst; mount again; all noted files are
 # whole; fsck is clean. With "small", in a geometry in which nodes are written all the time, every
 # fourth kill comes not at a random time but from the daemon itself, right behind a node's append

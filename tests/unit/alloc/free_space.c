@@ -204,6 +204,7 @@ Test(alloc_free, reused_10000_times)
 	/* A small device that is nearly full, so that few buckets take turns. */
 	static const struct tfs_geometry g = {1, 16, 16, 96, 40, 0};
 	u64 r = trand_seed(0xa110d7), uses[96] = {0}, most = 0, fixed = 0;
+	unsigned rounds = trand_rounds(10000);
 	struct tfs fs, *f = &fs;
 	u8 last[96] = {0};
 
@@ -211,7 +212,7 @@ Test(alloc_free, reused_10000_times)
 	while (!tfs_write(f, 7, fixed * g.bucket_sectors, g.bucket_sectors, 0))
 		fixed++;
 	TFS_OK(tfs_delete(f, 7, 0, 6 * g.bucket_sectors));
-	for (u64 n = 0; most < 10000; n++) {
+	for (u64 n = 0; most < rounds; n++) {
 		u64 bucket;
 		u8 gen = 0;
 

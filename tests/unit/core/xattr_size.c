@@ -123,7 +123,7 @@ static void make_and_try(void *arg)
 		     "%s", msg);
 	s->max_1 = xattr_value_max(&core->fs, 1);
 	s->max_255 = xattr_value_max(&core->fs, 250);
-	for (unsigned i = 0; i < ROUNDS; i++)
+	for (unsigned i = 0; i < trand_rounds(ROUNDS); i++)
 		one_file(&core->fs, s, &rng);
 
 	struct bcfs_check_opts ko = {.struct_size = sizeof(ko)};
