@@ -19,6 +19,7 @@
 #define FUSE_USE_VERSION 314
 
 #include <fuse_lowlevel.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,11 +38,16 @@ struct daemon {
 	struct loops *loops;
 
 	bool mounted;
-	dev_t st_dev;	     /* of the mount, once it is live */
-	int event_fd;	     /* wakes main: one of the next two has changed */
-	atomic_bool ended;   /* the loops have */
-	atomic_bool went_ro; /* an error has made the filesystem read-only */
-	bool selinux;	     /* runs on this machine */
+	dev_t st_dev;	       /* of the mount, once it is live */
+	int event_fd;	       /* wakes main: one of the next two has changed */
+	atomic_bool ended;     /* the loops have */
+	atomic_bool went_ro;   /* an error has made the filesystem read-only */
+	atomic_bool shut_down; /* by an ioctl: all answer EIO */
+	bool selinux;	       /* runs on this machine */
+	/* Threads that answer ioctls; protected by tasks_lock. */
+	pthread_mutex_t tasks_lock;
+	pthread_cond_t tasks_done;
+	unsigned int nr_tasks;
 	/* Set by who answers INIT, before the kernel sends anything else. */
 	atomic_bool kernel_times; /* the kernel keeps mtime and ctime of files */
 	atomic_bool falloc_times; /* the kernel keeps the times at fallocate: 6.1 */
@@ -138,6 +144,12 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 		 int flags);
 void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 
+void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
+	      struct fuse_file_info *fi, unsigned int flags, const void *in, size_t in_size,
+	      size_t out_size);
+/* Waits for the threads that still answer ioctls. */
+void tasks_wait(struct daemon *d);
+
 /* ---- session ---- */
 
 /* Checks that can be made before the device is opened. False: msg has one line. */
@@ -157,6 +169,8 @@ void session_tune_bdi(const struct daemon *d);
 
 /* ---- shutdown ---- */
 
+/* syncfs(2) on the mount: what the kernel holds back comes too. Not from a loop. */
+void mount_sync(const struct daemon *d);
 /* Starts the thread that syncs and unmounts. */
 void shutdown_start(struct daemon *d);
 

@@ -192,7 +192,9 @@ static void run_request(struct worker *w, char *buf, size_t len)
 		give_place_away(w->l);
 		gave_away = true;
 	}
-	if (!raw_request(d, buf, len))
+	if (d->shut_down && raw_refuse(d, buf))
+		;
+	else if (!raw_request(d, buf, len))
 		fuse_session_process_buf(d->se, &fbuf);
 	w->req.opcode = gave_away ? UINT32_MAX : 0;
 }

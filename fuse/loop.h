@@ -50,5 +50,7 @@ const struct fuse_custom_io *loops_io(void);
  * Runs a request that libfuse does not know; false: it does know it.
  */
 bool raw_request(struct daemon *d, const void *buf, size_t len);
+/* After a shutdown: answers EIO to what is not needed to leave. True: answered. */
+bool raw_refuse(struct daemon *d, const void *buf);
 
 #endif

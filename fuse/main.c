@@ -125,6 +125,11 @@ static int close_device(struct daemon *d)
 
 	if (!d->fs)
 		return 0;
+	if (d->shut_down) {
+		bcfs_abort(d->fs);
+		d->fs = NULL;
+		return 0;
+	}
 	ret = bcfs_close(d->fs);
 	d->fs = NULL;
 	if (ret)
@@ -170,6 +175,8 @@ static int serve(const struct mount_opts *o, int pipe_fd)
 	block_signals(&signals);
 	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	d.event_fd = eventfd(0, EFD_CLOEXEC);
+	pthread_mutex_init(&d.tasks_lock, NULL);
+	pthread_cond_init(&d.tasks_done, NULL);
 	d.selinux = !access("/sys/fs/selinux/enforce", F_OK);
 	umask(0);
 	/* As root: never wait for our own dirty pages. Inherited by every thread. */
@@ -197,6 +204,7 @@ static int serve(const struct mount_opts *o, int pipe_fd)
 		shutdown_start(&d); /* nobody is waiting for this mount any more */
 	wait_for_end(&d, signal_fd);
 	loops_join(&d);
+	tasks_wait(&d);
 	/* What the kernel did not forget, it cannot use any more. */
 	bcfs_forget_all(d.fs);
 	ret = close_device(&d) ? 1 : 0;

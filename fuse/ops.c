@@ -55,15 +55,17 @@ struct bcfs_cred req_cred(fuse_req_t req)
 
 void note_code(struct daemon *d, int code)
 {
-	if (bcfs_errno(code) == EROFS && !d->opts->open.read_only && bcfs_is_read_only(d->fs) &&
-	    !atomic_exchange(&d->went_ro, true))
+	if (!d->shut_down && bcfs_errno(code) == EROFS && !d->opts->open.read_only &&
+	    bcfs_is_read_only(d->fs) && !atomic_exchange(&d->went_ro, true))
 		daemon_signal(d);
 }
 
 void reply_code(fuse_req_t req, int code)
 {
-	note_code(req_daemon(req), code);
-	fuse_reply_err(req, bcfs_errno(code));
+	struct daemon *d = req_daemon(req);
+
+	note_code(d, code);
+	fuse_reply_err(req, code && d->shut_down ? EIO : bcfs_errno(code));
 }
 
 void reply_entry(fuse_req_t req, const struct bcfs_stat *st)
@@ -79,13 +81,6 @@ void reply_entry(fuse_req_t req, const struct bcfs_stat *st)
 static void op_bmap(fuse_req_t req, fuse_ino_t node, size_t blocksize, uint64_t idx)
 {
 	fuse_reply_err(req, EINVAL);
-}
-
-static void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
-		     struct fuse_file_info *fi, unsigned int flags, const void *in_buf,
-		     size_t in_size, size_t out_size)
-{
-	fuse_reply_err(req, ENOTTY);
 }
 
 /* Files are always ready. */

@@ -8,10 +8,34 @@
 #include "fuse_bcfs.h"
 #include "loop.h"
 
+/* The kernel does not know the flags of files. */
+static int open_allowed(struct daemon *d, fuse_ino_t node, int flags)
+{
+	bool writes = (flags & O_ACCMODE) != O_RDONLY;
+	struct bcfs_stat st;
+	int ret = bcfs_getattr(d->fs, ino_of(d, node), &st);
+
+	if (ret)
+		return bcfs_errno(ret);
+	if (st.flags & BCFS_FL_IMMUTABLE && writes)
+		return EPERM;
+	if (st.flags & BCFS_FL_APPEND && writes && (!(flags & O_APPEND) || flags & O_TRUNC))
+		return EPERM;
+	return 0;
+}
+
 void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
-	if (req_daemon(req)->opts->open_op != BCFS_ON) {
+	struct daemon *d = req_daemon(req);
+	int error;
+
+	if (d->opts->open_op != BCFS_ON) {
 		fuse_reply_err(req, ENOSYS);
+		return;
+	}
+	error = open_allowed(d, node, fi->flags);
+	if (error) {
+		fuse_reply_err(req, error);
 		return;
 	}
 	fi->keep_cache = 1;

@@ -224,6 +224,29 @@ static void raw_setxattr(struct daemon *d, const struct fuse_in_header *in,
 	send_reply(d, in->unique, bcfs_errno(ret), NULL, 0);
 }
 
+bool raw_refuse(struct daemon *d, const void *buf)
+{
+	const struct fuse_in_header *in = buf;
+
+	switch (in->opcode) {
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_INTERRUPT:
+	case FUSE_INIT:
+	case FUSE_DESTROY:
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+	case FUSE_GETATTR:
+	case FUSE_STATFS:
+	case FUSE_IOCTL:
+	case FUSE_NOTIFY_REPLY:
+		return false;
+	default:
+		send_reply(d, in->unique, EIO, NULL, 0);
+		return true;
+	}
+}
+
 bool raw_request(struct daemon *d, const void *buf, size_t len)
 {
 	const struct fuse_in_header *in = buf;

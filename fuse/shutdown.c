@@ -20,7 +20,7 @@
 
 extern char **environ;
 
-static void sync_mount(const struct daemon *d)
+void mount_sync(const struct daemon *d)
 {
 	int fd = open(d->opts->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
@@ -74,7 +74,7 @@ static void *shutdown_main(void *arg)
 	const struct daemon *d = arg;
 	int ret;
 
-	sync_mount(d);
+	mount_sync(d);
 	if (!is_ours(d))
 		return NULL;
 	ret = unmount(d, false);

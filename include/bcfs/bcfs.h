@@ -140,6 +140,18 @@ int bcfs_close(struct bcfs *fs);
 /* Closes the device and writes nothing more: the next open sees a crash. For tests. */
 void bcfs_abort(struct bcfs *fs);
 
+enum bcfs_shutdown_mode {
+	BCFS_SHUTDOWN_SYNC,  /* first everything is made durable */
+	BCFS_SHUTDOWN_FLUSH, /* the same: what this library has been told of */
+	BCFS_SHUTDOWN_NOW,   /* what is not durable is lost, as if the power failed */
+};
+
+/*
+ * Stops everything: nothing is written to the device any more, and changes answer EIO. What is left
+ * to do is bcfs_abort(). May be called while other calls are under way, and twice.
+ */
+int bcfs_shutdown(struct bcfs *fs, enum bcfs_shutdown_mode mode);
+
 /* True once an error has made the filesystem read-only, or when it was opened so. */
 int bcfs_is_read_only(const struct bcfs *fs);
 
@@ -382,6 +394,12 @@ struct bcfs_statfs {
 };
 
 int bcfs_statfs(struct bcfs *fs, struct bcfs_statfs *ret);
+
+/*
+ * Tells the device of all free space within bytes [start, start + len) that lies in pieces of at
+ * least `least` bytes. *ret: bytes told of, also on an error. EOPNOTSUPP: the device cannot.
+ */
+int bcfs_trim(struct bcfs *fs, uint64_t start, uint64_t len, uint64_t least, uint64_t *ret);
 
 struct bcfs_usage {
 	uint64_t capacity; /* bytes, from here on */

@@ -67,6 +67,13 @@ void alloc_fs_stop(struct alloc_fs *a);
 int alloc_do_discards(struct alloc_fs *a);
 
 /*
+ * Tell the device of free buckets within sectors [start, end), where at least @least_sectors in
+ * a row are free. *ret_sectors: told of, also on an error. -BCFS_ERR_dev_no_discard. Others go on
+ * meanwhile.
+ */
+int alloc_trim(struct alloc_fs *a, u64 start, u64 end, u64 least_sectors, u64 *ret_sectors);
+
+/*
  * The argument given to the btree for all ops (struct btree_fs_opts.arg) points to a struct that
  * begins with this, so that triggers and space ops find their way.
  */

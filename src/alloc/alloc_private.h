@@ -286,6 +286,13 @@ enum alloc_take {
 	ALLOC_TAKE_FILL,  /* nothing READY */
 	ALLOC_TAKE_SHORT, /* the watermark forbids it */
 };
+/*
+ * Is @bucket free and without row? The table first, then the key: see invariant 1. @exists: has an
+ * alloc key. 0, a restart or an error.
+ */
+int alloc_bucket_look(struct btree_trans *trans, struct alloc_fs *a, u64 bucket, bool *ret_free,
+		      bool *ret_exists, u8 *ret_gen);
+bool alloc_is_journal_bucket(const struct alloc_fs *a, u64 bucket);
 enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum bcfs_data_type type,
 			      enum alloc_watermark watermark);
 /* Sectors of user data from the write point (its lock held), opened at @watermark if need be. */

@@ -48,12 +48,8 @@ bool alloc_short_of_space(struct alloc_fs *a)
 
 /* ---- filling ---- */
 
-/*
- * Is @bucket free and without row? The table first, then the key: see invariant 1. @exists: has an
- * alloc key. 0, a restart or an error.
- */
-static int bucket_look(struct btree_trans *trans, struct alloc_fs *a, u64 bucket, bool *ret_free,
-		       bool *ret_exists, u8 *ret_gen)
+int alloc_bucket_look(struct btree_trans *trans, struct alloc_fs *a, u64 bucket, bool *ret_free,
+		      bool *ret_exists, u8 *ret_gen)
 {
 	struct btree_iter iter;
 	struct bcfs_alloc v;
@@ -72,7 +68,7 @@ static int bucket_look(struct btree_trans *trans, struct alloc_fs *a, u64 bucket
 	return ret;
 }
 
-static bool is_journal_bucket(const struct alloc_fs *a, u64 bucket)
+bool alloc_is_journal_bucket(const struct alloc_fs *a, u64 bucket)
 {
 	unsigned l = 0, r = a->nr_journal_buckets;
 
@@ -98,7 +94,7 @@ static int scan_run(struct btree_trans *trans, struct alloc_fs *a, const struct 
 	for (; b <= end && c->nr < want; b++) {
 		bool is_free, exists;
 		u8 gen = 0;
-		int ret = bucket_look(trans, a, b, &is_free, &exists, &gen);
+		int ret = alloc_bucket_look(trans, a, b, &is_free, &exists, &gen);
 
 		if (ret)
 			return ret;
@@ -162,9 +158,9 @@ static int fill_from_unused(struct btree_trans *trans, struct alloc_fs *a, u32 w
 		bool is_free, exists;
 		u8 gen = 0;
 
-		if (is_journal_bucket(a, b))
+		if (alloc_is_journal_bucket(a, b))
 			continue;
-		ret = bucket_look(trans, a, b, &is_free, &exists, &gen);
+		ret = alloc_bucket_look(trans, a, b, &is_free, &exists, &gen);
 		if (ret)
 			break;
 		if (is_free && !exists)

@@ -648,7 +648,8 @@ struct bkey_s_c btree_iter_peek_prev_min(struct btree_iter *iter, struct bpos st
 
 		if (!k.k || bkey_err(k))
 			return k;
-		if (bpos_lt(k.k->p, start))
+		if (bpos_lt(k.k->p, start) ||
+		    (iter_extents(iter) && bkey_cmp_pos(k.k->p, start) <= 0))
 			return bkey_s_c_null;
 		if (filter) {
 			/* At this offset: what a forward look from the snapshot sees. */

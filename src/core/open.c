@@ -605,6 +605,28 @@ void bcfs_abort(struct bcfs *fs)
 		close_device(env, bdev);
 }
 
+int bcfs_shutdown(struct bcfs *fs, enum bcfs_shutdown_mode mode)
+{
+	int none = 0, ret = 0;
+
+	if (mode > BCFS_SHUTDOWN_NOW)
+		return -BCFS_ERR_setattr_invalid;
+	if (atomic_load(&fs->error) == -BCFS_ERR_shutdown)
+		return 0;
+	if (mode != BCFS_SHUTDOWN_NOW && !fs->fs_opts.read_only)
+		ret = bcfs_sync(fs);
+	if (fs->alloc)
+		alloc_gc_stop(fs->alloc);
+	/* An error that was there before has left its mark. */
+	if (!atomic_compare_exchange_strong(&fs->error, &none, -BCFS_ERR_shutdown))
+		atomic_store(&fs->error, -BCFS_ERR_shutdown);
+	btree_fs_halt(fs->btree);
+	journal_halt(fs->journal);
+	log_warn(fs->log, "%s: shut down%s", fs->bdev->name,
+		 mode == BCFS_SHUTDOWN_NOW ? ", what was not yet durable is lost" : "");
+	return ret;
+}
+
 int bcfs_is_read_only(const struct bcfs *fs)
 {
 	return fs_may_write(fs) != 0;

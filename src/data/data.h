@@ -98,6 +98,20 @@ int data_zero_tail(struct data_fs *d, const struct data_file *f, u64 offset, dat
 /* Promise space for all holes of the range (KEY_TYPE_reservation). */
 int data_fallocate(struct data_fs *d, const struct data_file *f, u64 offset, u64 len,
 		   data_commit_fn commit, void *arg, u64 *ret_seq);
+/*
+ * Inside the transaction that moves one extent: what is left to move ends (begins, when moving
+ * down) at @pos, bytes.
+ */
+typedef int (*data_shift_fn)(struct btree_trans *trans, void *arg, u64 pos);
+/*
+ * Move the extents of [start, end), reservations too, by @delta bytes, up or down, in as many
+ * commits as there are extents; an extent that begins before @start is split. Their new place is a
+ * hole, apart from what they leave themselves. All are multiples of the block size.
+ */
+int data_shift(struct data_fs *d, const struct data_file *f, u64 start, u64 end, s64 delta,
+	       data_shift_fn moved, void *arg);
+/* Where the last extent ends (bytes), which may be behind the end of the file; 0: there is none. */
+int data_end(struct data_fs *d, const struct data_file *f, u64 *ret_end);
 /* SEEK_DATA / SEEK_HOLE within [offset, size): the position, or size / -BCFS_ERR_data_no_data. */
 int data_seek(struct data_fs *d, const struct data_file *f, u64 offset, u64 size, bool hole,
 	      u64 *ret_offset);

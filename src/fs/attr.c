@@ -230,6 +230,23 @@ int bcfs_setattr(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_stat *at
 
 /* ---- the whole ---- */
 
+int bcfs_trim(struct bcfs *c, uint64_t start, uint64_t len, uint64_t least, uint64_t *ret)
+{
+	u64 end = len < UINT64_MAX - start ? start + len : UINT64_MAX, sectors = 0;
+	int err = fs_may_write(c);
+
+	*ret = 0;
+	if (err)
+		return err;
+	/* What became free lately is told of on its way. */
+	err = alloc_do_discards(c->alloc);
+	if (!err)
+		err = alloc_trim(c->alloc, start >> SECTOR_SHIFT, end >> SECTOR_SHIFT,
+				 least >> SECTOR_SHIFT, &sectors);
+	*ret = sectors << SECTOR_SHIFT;
+	return err;
+}
+
 int bcfs_statfs(struct bcfs *c, struct bcfs_statfs *ret)
 {
 	struct alloc_usage u;

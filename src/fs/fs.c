@@ -30,8 +30,11 @@ int fs_stop(struct bcfs *c)
 
 int fs_may_write(const struct bcfs *c)
 {
-	return c->fs_opts.read_only || atomic_load(&((struct bcfs *)c)->error) ? -BCFS_ERR_erofs
-									       : 0;
+	int error = atomic_load(&((struct bcfs *)c)->error);
+
+	if (error == -BCFS_ERR_shutdown)
+		return error;
+	return c->fs_opts.read_only || error ? -BCFS_ERR_erofs : 0;
 }
 
 static int init_root_trans(struct btree_trans *trans, const struct bcfs_inode_unpacked *inode)

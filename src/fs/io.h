@@ -7,6 +7,7 @@
 #ifndef BCFS_FS_IO_H
 #define BCFS_FS_IO_H
 
+#include "bcfs/format/snapshot.h"
 #include "fs/inode.h"
 
 /* The largest file: whole 64 KiB blocks. */
@@ -38,6 +39,36 @@ int inode_truncate_locked(struct bcfs *c, struct bcfs_ino ino, u64 size, bool ki
  * worth one more try, since what was deleted before may be free only now. @tries: 0 at first.
  */
 bool io_make_room(struct bcfs *c, int64_t ret, unsigned *tries);
+
+/* The extents behind @size, and the logged op of a truncate, which has been written. */
+int inode_truncate_rest(struct bcfs *c, struct bcfs_ino ino,
+			const struct bcfs_inode_unpacked *inode, u64 size);
+
+/*
+ * Collapse and insert, as @mode says. With BCFS_FALLOC_KEEP_SIZE the data moves and the size is the
+ * caller's to change.
+ */
+int inode_shift_locked(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode,
+		       u32 mode, u64 offset, u64 len);
+/* The rest of one that a crash has ended. */
+int inode_shift_resume(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode,
+		       const struct bcfs_logged_op_finsert *op);
+
+/*
+ * Logged operations: what takes several commits and must not be seen half done says in logged_ops
+ * what it is about, from its first commit to its last. One inode has at most one at a time: its
+ * lock is held.
+ */
+#define LOGGED_OP_RETRY_NS (10 * ENV_NSEC_PER_MSEC)
+
+struct bpos logged_op_pos(struct bcfs_ino ino);
+/* It is complete: the key goes. */
+int logged_op_done(struct bcfs *c, struct bcfs_ino ino);
+/*
+ * It cannot be finished: the filesystem goes read-only, and the next mount tries again. Returns
+ * @err.
+ */
+int logged_op_failed(struct bcfs *c, struct bcfs_ino ino, const char *what, int err);
 
 /* Steps of a transaction (attr.c, io.c). */
 void inode_kill_priv(struct bcfs_inode_unpacked *inode);

@@ -116,6 +116,8 @@ const struct bkey_ops bkey_ops_logged_op_truncate = {
 	.to_text = op_truncate_to_text,
 };
 
+#define FINSERT_MAX (INT64_MAX >> SECTOR_SHIFT)
+
 static int op_finsert_validate(struct bkey_s_c k, enum btree_id btree, unsigned level,
 			       struct printbuf *err)
 {
@@ -125,7 +127,9 @@ static int op_finsert_validate(struct bkey_s_c k, enum btree_id btree, unsigned 
 		return logged_op_invalid(err, "in the wrong btree");
 	if (bkey_val_bytes(k.k) < sizeof(*op))
 		return logged_op_invalid(err, "cut off");
-	if (!op->subvol || op->subvol > BCFS_SUBVOL_MAX || !op->inum || op->inum > BCFS_INUM_MAX)
+	if (!op->subvol || op->subvol > BCFS_SUBVOL_MAX || !op->inum || op->inum > BCFS_INUM_MAX ||
+	    !op->dst_offset || op->dst_offset > FINSERT_MAX || op->dst_offset < -FINSERT_MAX ||
+	    op->src_offset > FINSERT_MAX || op->pos > FINSERT_MAX)
 		return logged_op_invalid(err, "out of range");
 	return 0;
 }

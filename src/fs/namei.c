@@ -43,6 +43,13 @@ void dir_entry_removed(struct bcfs_inode_unpacked *dir, const struct fs_name *na
 	dir->mtime = dir->ctime = now;
 }
 
+int inode_may_enter(const struct bcfs_inode_unpacked *dir, const struct bcfs_inode_unpacked *inode)
+{
+	return dir->flags & BCFS_INODE_projinherit && dir->project != inode->project
+		       ? -BCFS_ERR_cross_project
+		       : 0;
+}
+
 int inode_may_delete(const struct bcfs_inode_unpacked *dir, const struct bcfs_inode_unpacked *inode)
 {
 	if (inode->flags & BCFS_INODE_immutable)
@@ -166,6 +173,7 @@ static void new_inode(const struct create_args *a, const struct bcfs_inode_unpac
 		if (S_ISDIR(a->mode))
 			ret->flags |= BCFS_INODE_projinherit;
 	}
+	ret->flags |= dir->flags & (BCFS_INODE_nodump | BCFS_INODE_noatime);
 	ret->opt_csum = dir->opt_csum;
 	ret->opt_compression = dir->opt_compression;
 	ret->opt_background_compression = dir->opt_background_compression;
@@ -382,7 +390,9 @@ static int link_trans(struct btree_trans *trans, struct link_args *a,
 	err = inode_peek(trans, &i_iter, a->ino, BTREE_ITER_INTENT, &inode) ?: err;
 	if (err)
 		goto out;
-	err = S_ISDIR(inode.mode) ? -BCFS_ERR_link_dir : inode_may_delete(&inode, &inode);
+	err = S_ISDIR(inode.mode) ? -BCFS_ERR_link_dir
+				  : inode_may_delete(&inode, &inode)
+					    ?: inode_may_enter(&dir, &inode);
 	if (err)
 		goto out;
 	btree_iter_exit(&d_iter);

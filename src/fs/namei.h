@@ -28,6 +28,9 @@ void inode_link_gone(struct bcfs *c, u32 subvol, const struct bcfs_inode_unpacke
 int inode_may_delete(const struct bcfs_inode_unpacked *dir,
 		     const struct bcfs_inode_unpacked *inode);
 
+/* May a name for @inode be put into @dir: cross_project. */
+int inode_may_enter(const struct bcfs_inode_unpacked *dir, const struct bcfs_inode_unpacked *inode);
+
 /* Relatime: note that the file was read, if that is due. Errors do not matter. */
 void inode_accessed(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode);
 

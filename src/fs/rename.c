@@ -147,6 +147,11 @@ static int rename_check(struct btree_trans *trans, const struct rename_args *a,
 		if (ret)
 			return ret;
 	}
+	ret = inode_may_enter(s->dst.dir, &s->src.inode);
+	if (!ret && a->flags & BCFS_RENAME_EXCHANGE)
+		ret = inode_may_enter(s->src.dir, &s->dst.inode);
+	if (ret)
+		return ret;
 	return inode_may_delete(s->src.dir, &s->src.inode)
 		       ?: (s->dst.exists ? inode_may_delete(s->dst.dir, &s->dst.inode)
 						   ?: check_replace(trans, a, s)

@@ -258,6 +258,9 @@
 	x(acl_invalid, 1037, EINVAL, "malformed ACL")                                              \
 	x(acl_no_dir, 1038, EACCES, "a default ACL belongs to directories")                        \
 	x(xattr_name_empty, 1040, EINVAL, "the name of the extended attribute is a namespace alone") \
+	x(range_unaligned, 1041, EINVAL, "offset and length have to be multiples of the block size") \
+	x(range_behind_end, 1042, EINVAL, "the range reaches to the end of the file, or beyond it") \
+	x(cross_project, 1043, EXDEV, "not within one project")                                    \
 	x(dirent_target_missing, 1050, EUCLEAN, "a directory entry leads to no inode")             \
 	x(dir_cycle, 1051, EUCLEAN, "directories form a loop")                                     \
 	x(xattr_piece_missing, 1052, EUCLEAN, "a piece of an extended attribute is missing")       \
@@ -274,6 +277,7 @@
 /* core: 1100.. */
 #define BCFS_ERRCODES_CORE(x)                                                                      \
 	x(erofs, 1100, EROFS, "the filesystem is read-only")                                       \
+	x(shutdown, 1104, EIO, "the filesystem was shut down")                                     \
 	x(core_clean_invalid, 1101, EUCLEAN, "the superblock's clean section is damaged")          \
 	x(core_no_clean, 1102, EUCLEAN, "the filesystem was never completely made")                \
 	x(core_ro_features, 1103, EROFS, "features that can only be read")                         \

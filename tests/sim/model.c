@@ -122,6 +122,29 @@ static bool gen_rename(struct model *m, struct mop *op)
 	       (!is_dir(m, d) || (dir_empty(m, d) && !above(m, d, op->dir)));
 }
 
+#define SHIFTS (BCFS_FALLOC_COLLAPSE_RANGE | BCFS_FALLOC_INSERT_RANGE)
+
+/* Of collapse and insert: whole blocks of the file, as long as it may be. */
+static bool shift_fits(const struct model *m, const struct mino *x, const struct mop *op)
+{
+	if (!op->len || (op->offset | op->len) % m->block_bytes)
+		return false;
+	if (op->flags & BCFS_FALLOC_COLLAPSE_RANGE)
+		return op->offset + op->len < x->size;
+	return op->offset < x->size && x->size + op->len <= M_FILE_MAX;
+}
+
+static bool gen_shift(struct model *m, struct mop *op)
+{
+	u64 size = m->n[op->ino].size;
+
+	op->flags = rnd(m, 2) ? BCFS_FALLOC_COLLAPSE_RANGE : BCFS_FALLOC_INSERT_RANGE;
+	/* In the first half, so that much has to move. */
+	op->offset = round_down(rnd(m, size / 2 + 1), m->block_bytes);
+	op->len = (1 + rnd(m, 4)) * m->block_bytes;
+	return shift_fits(m, &m->n[op->ino], op);
+}
+
 static bool gen_data(struct model *m, struct mop *op)
 {
 	static const u32 modes[] = {
@@ -152,6 +175,8 @@ static bool gen_data(struct model *m, struct mop *op)
 	op->len = min_t(u64, op->len, M_FILE_MAX - op->offset);
 	if (op->type == MOP_TRUNCATE)
 		op->len = rnd(m, 4) ? rnd(m, M_FILE_MAX) : 0;
+	if (op->type == MOP_FALLOCATE && rnd(m, 2))
+		return gen_shift(m, op);
 	return true;
 }
 
@@ -280,7 +305,8 @@ bool model_valid(struct model *m, const struct mop *op)
 	case MOP_WRITE:
 	case MOP_TRUNCATE:
 	case MOP_FALLOCATE:
-		return x->used && S_ISREG(x->mode);
+		return x->used && S_ISREG(x->mode) &&
+		       (op->type != MOP_FALLOCATE || !(op->flags & SHIFTS) || shift_fits(m, x, op));
 	case MOP_SETXATTR:
 		return x->used && (op->name == 1 || S_ISREG(x->mode) || S_ISDIR(x->mode));
 	case MOP_REMOVEXATTR:
@@ -405,11 +431,31 @@ static void apply_rename(struct model *m, const struct mop *op)
 	}
 }
 
+static void apply_shift(struct mino *x, const struct mop *op)
+{
+	u8 *at = x->data + op->offset;
+	u64 behind = x->size - op->offset;
+
+	if (op->flags & BCFS_FALLOC_COLLAPSE_RANGE) {
+		x->size -= op->len;
+		memmove(at, at + op->len, behind - op->len);
+		memset(x->data + x->size, 0, op->len);
+	} else {
+		x->size += op->len;
+		memmove(at + op->len, at, behind);
+		memset(at, 0, op->len);
+	}
+}
+
 static void apply_data(struct mino *x, const struct mop *op, u64 cut)
 {
 	u64 len = min(op->len, cut), end = op->offset + len;
 
 	x->data_hash = 0;
+	if (op->type == MOP_FALLOCATE && op->flags & SHIFTS) {
+		apply_shift(x, op);
+		return;
+	}
 	if (op->type == MOP_TRUNCATE) {
 		if (op->len < x->size)
 			memset(x->data + op->len, 0, x->size - op->len);

@@ -286,3 +286,20 @@ void alloc_usage(struct alloc_fs *a, struct alloc_usage *ret)
 	ret->capacity = 1 << 20;
 	ret->free = 1 << 19;
 }
+
+/* Collapse, insert and trim are tested on the real layers: tests/unit/core/shift.c, tests/e2e. */
+int data_shift(struct data_fs *d, const struct data_file *f, u64 start, u64 end, s64 delta,
+	       data_shift_fn moved, void *arg)
+{
+	return -BCFS_ERR_fallocate_mode;
+}
+
+int data_end(struct data_fs *d, const struct data_file *f, u64 *ret_end)
+{
+	return -BCFS_ERR_fallocate_mode;
+}
+
+int alloc_trim(struct alloc_fs *a, u64 start, u64 end, u64 least_sectors, u64 *ret_sectors)
+{
+	return -BCFS_ERR_dev_no_discard;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ioctls of a mounted bcfs, beside those of <linux/fs.h> that it knows (FS_IOC_GETFLAGS,
+ * FS_IOC_SETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_GETVERSION, FS_IOC_GETFSLABEL,
+ * FITRIM) and the shutdown of <xfs/xfs_fs.h> (XFS_IOC_GOINGDOWN).
+ */
+#ifndef BCFS_IOCTL_H
+#define BCFS_IOCTL_H
+
+#include <linux/ioctl.h>
+#include <stdint.h>
+
+/*
+ * Collapse or insert a range (bytes, multiples of the block size) without changing the size, which
+ * only ftruncate(2) may do:
+ *
+ *  - to insert: ftruncate(size + len), then this: [offset, size) moves up by len, what is in
+ *    the last len bytes falls off;
+ *  - to collapse: this: what is behind the range moves down by len; then ftruncate(size - len).
+ *
+ * For root and the owner of the file. EINVAL: not whole blocks, or beyond the end. What is in the
+ * page cache is written before, and dropped.
+ */
+struct bcfs_ioc_shift {
+	uint64_t offset;
+	uint64_t len;
+	uint32_t mode; /* BCFS_FALLOC_COLLAPSE_RANGE or BCFS_FALLOC_INSERT_RANGE */
+	uint32_t pad;  /* zero */
+};
+
+#define BCFS_IOC_SHIFT _IOW(0xbc, 1, struct bcfs_ioc_shift)
+
+/* Stop at once, as enum bcfs_shutdown_mode says; for root. All calls answer EIO from then on. */
+#define BCFS_IOC_SHUTDOWN _IOW(0xbc, 2, uint32_t)
+
+/* What test suites use; its argument does not reach a FUSE filesystem, only its address does. */
+#define BCFS_IOC_GOINGDOWN _IOR('X', 125, uint32_t)
+
+#endif

@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Goal: what goes through ioctls is right, for those alone who may: collapse and insert of ranges
+# (`bcfs collapse`, `bcfs insert`), flags and project ids over a remount, FITRIM, the shutdown in its
+# three modes.
+# Method: ranges against a model in memory, with dirty pages in the cache and a mapping; the image's
+# own blocks before and after a trim; a mount after each shutdown, and fsck.
+. "$(dirname "$0")/lib.sh"
+
+[ "$(id -u)" = 0 ] || skip_all "flags and shutdown are for root"
+mkdir "$T/mnt"
+make_image "$T/img" 256M
+mount_image "$T/img" "$T/mnt" -o nodiscard
+
+# ---- collapse and insert ----
+ok_python "ranges against a model" "$T/mnt" "$bcfs" <<-'END'
+	import mmap, os, random, subprocess, sys
+	os.chdir(sys.argv[1])
+	rnd = random.Random(1)
+	def fill(n): return rnd.randbytes(n)
+	for file in range(4):
+	    model = bytearray(fill(rnd.randrange(100_000, 600_000)))
+	    name = f"r{file}"
+	    fd = os.open(name, os.O_RDWR | os.O_CREAT)
+	    os.write(fd, model)
+	    for step in range(25):
+	        # Dirty pages, and pages only read, on both sides of the range.
+	        at = rnd.randrange(len(model))
+	        new = fill(min(rnd.randrange(1, 20000), len(model) - at))
+	        os.pwrite(fd, new, at)
+	        model[at:at + len(new)] = new
+	        at = rnd.randrange(len(model))
+	        assert os.pread(fd, 30000, at) == model[at:at + 30000]
+	        blocks = len(model) // 4096
+	        off, n = rnd.randrange(blocks) * 4096, rnd.randrange(1, 20) * 4096
+	        mapped = mmap.mmap(fd, 4096, offset=off)
+	        mapped[:3] = b"map"
+	        model[off:off + 3] = b"map"
+	        if rnd.randrange(2) and off + n < len(model):
+	            how = "collapse"
+	            del model[off:off + n]
+	        else:
+	            how = "insert"
+	            model[off:off] = bytes(n)
+	        subprocess.run([sys.argv[2], how, name, str(off), str(n)], check=True)
+	        mapped.close()
+	        assert os.fstat(fd).st_size == len(model)
+	        got = os.pread(fd, len(model) + 1, 0)
+	        if got != model:
+	            bad = next(i for i in range(len(model)) if got[i] != model[i])
+	            sys.exit(f"{name} step {step}: {how} {off} {n}: differs at {bad}")
+	    os.close(fd)
+END
+cp "$T/mnt/r0" "$T/r0"
+no "not whole blocks" "$bcfs" collapse "$T/mnt/r0" 4096 100
+no "behind the end" "$bcfs" insert "$T/mnt/r0" 1G 4096
+no "all of the file" "$bcfs" collapse "$T/mnt/r0" 0 1G
+ok "nothing has changed" cmp "$T/r0" "$T/mnt/r0"
+chmod 666 "$T/mnt/r0"
+no "somebody else's file" setpriv --reuid 1000 --regid 1000 --clear-groups \
+	"$bcfs" collapse "$T/mnt/r0" 0 4096
+ok "it has not changed" cmp "$T/r0" "$T/mnt/r0"
+no "not on bcfs" "$bcfs" insert "$T/r0" 0 4096
+
+# ---- flags ----
+mkdir "$T/mnt/dir"
+echo a >"$T/mnt/dir/i"
+echo a >"$T/mnt/dir/a"
+chattr +i "$T/mnt/dir/i"
+chattr +ad "$T/mnt/dir/a"
+chattr +A "$T/mnt/dir"
+chattr -p 77 "$T/mnt/dir"
+chattr +P "$T/mnt/dir"
+remount()
+{
+	"$bcfs" umount "$T/mnt" && mount_image "$T/img" "$T/mnt" -o nodiscard
+}
+ok "another mount" remount
+ok "flags are kept" test "$(lsattr -d "$T/mnt/dir" "$T/mnt/dir/i" "$T/mnt/dir/a" | tr -d e- |
+	awk '{ printf "%s ", $1 }')" = "AP i ad "
+touch "$T/mnt/dir/new"
+ok "a project is inherited" test "$(lsattr -pd "$T/mnt/dir/new" | awk '{ print $1 }')" = 77
+no "rename of an immutable file" mv "$T/mnt/dir/i" "$T/mnt/i"
+no "truncation of an append-only file" truncate -s 0 "$T/mnt/dir/a"
+echo b >"$T/mnt/dir/o"
+chattr +i "$T/mnt/dir/o"
+ok "a mount with open=on" eval '"$bcfs" umount "$T/mnt" &&
+	mount_image "$T/img" "$T/mnt" -o nodiscard,open=on,writeback=off'
+no "an immutable file is not opened to be written" eval 'echo c >>"$T/mnt/dir/o"'
+ok "but to be read" grep -q b "$T/mnt/dir/o"
+no "an append-only file is opened to append alone" dd if=/dev/zero of="$T/mnt/dir/a" conv=notrunc count=1
+ok "to append" eval 'echo more >>"$T/mnt/dir/a"'
+chattr -i "$T/mnt/dir/o"
+ok "another mount" remount
+ok "they can be removed without the flags" eval 'chattr -i "$T/mnt/dir/i" &&
+	chattr -a "$T/mnt/dir/a" && rm "$T/mnt/dir/i" "$T/mnt/dir/a"'
+no "a link into another project" ln "$T/mnt/r0" "$T/mnt/dir/link"
+
+# ---- trim ----
+head -c 64M /dev/urandom >"$T/mnt/big"
+sync "$T/mnt/big"
+rm "$T/mnt/big"
+sync
+before=$(stat -c %b "$T/img")
+ok "fstrim" fstrim "$T/mnt"
+after=$(stat -c %b "$T/img")
+ok "the image has fewer blocks ($before, $after)" test "$after" -lt $((before - 100000))
+no "a user may not" setpriv --reuid 1000 --regid 1000 --clear-groups fstrim "$T/mnt"
+ok "what is there is whole" cmp "$T/r0" "$T/mnt/r0"
+ok "bcfs umount" "$bcfs" umount "$T/mnt"
+ok "fsck" "$fsck" "$T/img"
+
+# ---- shutdown ----
+# usage: shutdown MODE; what was written before: one file fsynced, one not
+shut_down()
+{
+	mount_image "$T/img" "$T/mnt" || return 1
+	echo safe >"$T/mnt/safe-$1" && sync "$T/mnt/safe-$1" && echo late >"$T/mnt/late-$1"
+	"$bcfs" shutdown --mode "$1" "$T/mnt"
+}
+for mode in sync flush now; do
+	ok "shutdown, $mode" shut_down "$mode"
+	no "reading a directory" ls "$T/mnt"
+	no "a new file" touch "$T/mnt/x"
+	ok "umount" umount "$T/mnt"
+	ok "fsck after it" "$fsck" "$T/img"
+	ok "another mount" mount_image "$T/img" "$T/mnt"
+	ok "what was synced is there" grep -q safe "$T/mnt/safe-$mode"
+	[ "$mode" != sync ] || ok "and what was not" grep -q late "$T/mnt/late-$mode"
+	ok "umount" "$bcfs" umount "$T/mnt"
+done
+ok "a shutdown by number, as test suites do it" eval 'mount_image "$T/img" "$T/mnt" &&
+	python3 -c "
+import fcntl, os, struct, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.ioctl(fd, 0x8004587d, struct.pack(\"I\", 2), False)
+try:
+    os.listdir(sys.argv[1])
+except OSError as e:
+    sys.exit(e.errno != 5)
+sys.exit(1)" "$T/mnt"'
+ok "umount" umount "$T/mnt"
+ok "fsck" "$fsck" "$T/img"
+done_testing
