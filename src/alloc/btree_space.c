@@ -56,7 +56,9 @@ int alloc_btree_nodes_alloc(struct alloc_fs *a, unsigned flags, unsigned nr,
 	int err = 0;
 
 	/* What frees space is never kept from it. */
-	if (__atomic_load_n(&a->discard_owner, __ATOMIC_RELAXED) == env_thread_self_id(a->env) + 1)
+	if (__atomic_load_n(&a->discard_owner, __ATOMIC_RELAXED) ==
+		    env_thread_self_id(a->env) + 1 ||
+	    __atomic_load_n(&a->compact_owner, __ATOMIC_RELAXED) == env_thread_self_id(a->env) + 1)
 		watermark = ALLOC_WATERMARK_discard;
 	for (;;) {
 		enum alloc_take t = nodes_take(a, watermark, nr, ret, &n);

@@ -183,7 +183,7 @@ static int empty_bucket(struct alloc_fs *a, struct btree_trans *trans, const str
 /* As many as there is room for, half of what is free: their space comes back a little later. */
 static int empty_some(struct alloc_fs *a, struct btree_trans *trans, struct look *l, u64 *ret_moved)
 {
-	s64 buckets = alloc_free_buckets(a) - (s64)a->watermark[ALLOC_WATERMARK_reserve] / 2;
+	s64 buckets = alloc_free_buckets(a) - (s64)a->watermark[ALLOC_WATERMARK_last] / 2;
 	s64 room = buckets > 0 ? DIV_ROUND_UP(buckets, 2) * bucket_nodes_sectors(a) : 0;
 	int ret = 0;
 
