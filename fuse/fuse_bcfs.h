@@ -44,7 +44,7 @@ struct daemon {
 	atomic_bool went_ro;   /* an error has made the filesystem read-only */
 	atomic_bool shut_down; /* by an ioctl: all answer EIO */
 	bool selinux;	       /* runs on this machine */
-	/* Threads that answer ioctls; protected by tasks_lock. */
+	/* Threads of task.h; protected by tasks_lock. */
 	pthread_mutex_t tasks_lock;
 	pthread_cond_t tasks_done;
 	unsigned int nr_tasks;
@@ -79,11 +79,17 @@ static inline struct daemon *req_daemon(fuse_req_t req)
 /* Wakes main. */
 void daemon_signal(struct daemon *d);
 
+/* st_ino, unique among the subvolumes: of files in the first, the inode's number. */
+static inline uint64_t st_ino_of(const struct daemon *d, struct bcfs_ino ino)
+{
+	return bcfs_ino_pack((struct bcfs_ino){ino.subvol ^ d->root.subvol, ino.inum});
+}
+
 /* ---- ops ---- */
 
 extern const struct fuse_lowlevel_ops daemon_ops;
 
-void stat_fill(const struct bcfs_stat *st, struct stat *ret);
+void stat_fill(const struct daemon *d, const struct bcfs_stat *st, struct stat *ret);
 void entry_fill(const struct daemon *d, const struct bcfs_stat *st, struct fuse_entry_param *ret);
 struct bcfs_cred req_cred(fuse_req_t req);
 /* Sees to it that the mount becomes read-only, if the error says that the filesystem has. */
@@ -147,8 +153,6 @@ void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 	      struct fuse_file_info *fi, unsigned int flags, const void *in, size_t in_size,
 	      size_t out_size);
-/* Waits for the threads that still answer ioctls. */
-void tasks_wait(struct daemon *d);
 
 /* ---- session ---- */
 

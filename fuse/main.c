@@ -20,6 +20,7 @@
 #include "../cli/tool.h"
 #include "fuse_bcfs.h"
 #include "loop.h"
+#include "task.h"
 
 /* Told to the parent by the pipe: this byte, or the text of an error. */
 #define READY "+"

@@ -19,10 +19,10 @@ static struct timespec to_timespec(struct bcfs_time t)
 	return (struct timespec){.tv_sec = t.sec, .tv_nsec = t.nsec};
 }
 
-void stat_fill(const struct bcfs_stat *st, struct stat *ret)
+void stat_fill(const struct daemon *d, const struct bcfs_stat *st, struct stat *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	ret->st_ino = bcfs_ino_pack(st->ino);
+	ret->st_ino = st_ino_of(d, st->ino);
 	ret->st_mode = st->mode;
 	ret->st_nlink = st->nlink;
 	ret->st_uid = st->uid;
@@ -41,7 +41,7 @@ void entry_fill(const struct daemon *d, const struct bcfs_stat *st, struct fuse_
 	memset(ret, 0, sizeof(*ret));
 	ret->ino = node_of(d, st->ino);
 	ret->generation = st->generation;
-	stat_fill(st, &ret->attr);
+	stat_fill(d, st, &ret->attr);
 	ret->attr_timeout = d->opts->attr_timeout;
 	ret->entry_timeout = d->opts->entry_timeout;
 }

@@ -18,7 +18,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		reply_code(req, ret);
 		return;
 	}
-	stat_fill(&st, &attr);
+	stat_fill(d, &st, &attr);
 	fuse_reply_attr(req, &attr, d->opts->attr_timeout);
 }
 
@@ -96,7 +96,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,
 		reply_code(req, ret);
 		return;
 	}
-	stat_fill(&got, &reply);
+	stat_fill(d, &got, &reply);
 	fuse_reply_attr(req, &reply, d->opts->attr_timeout);
 }
 

@@ -145,23 +145,6 @@ void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off, off_t le
 		   bcfs_fallocate(d->fs, ino_of(d, node), flags, (uint64_t)off, (uint64_t)len));
 }
 
-void op_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence, struct fuse_file_info *fi)
-{
-	struct daemon *d = req_daemon(req);
-	int64_t pos;
-
-	if (off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
-		fuse_reply_err(req, off < 0 ? ENXIO : EINVAL);
-		return;
-	}
-	pos = whence == SEEK_DATA ? bcfs_seek_data(d->fs, ino_of(d, node), (uint64_t)off)
-				  : bcfs_seek_hole(d->fs, ino_of(d, node), (uint64_t)off);
-	if (pos < 0)
-		reply_code(req, (int)pos);
-	else
-		fuse_reply_lseek(req, pos);
-}
-
 uint32_t copy_flags(const struct daemon *d)
 {
 	return d->kernel_times ? BCFS_WRITE_KEEP_TIMES : 0;

@@ -35,7 +35,7 @@ static int fill_plain(void *arg, const struct bcfs_dir_entry *entry)
 {
 	struct dir_fill *f = arg;
 	struct stat st = {
-		.st_ino = bcfs_ino_pack(entry->ino),
+		.st_ino = st_ino_of(f->d, entry->ino),
 		.st_mode = (mode_t)entry->type << 12,
 	};
 	size_t len = fuse_add_direntry(f->req, f->buf + f->used, f->size - f->used, entry->name,
@@ -57,7 +57,7 @@ static int fill_plus(void *arg, const struct bcfs_dir_entry *entry)
 		entry_fill(f->d, entry->stat, &e);
 	} else { /* "." and "..": nodeid 0, the kernel takes no reference */
 		memset(&e, 0, sizeof(e));
-		e.attr.st_ino = bcfs_ino_pack(entry->ino);
+		e.attr.st_ino = st_ino_of(f->d, entry->ino);
 		e.attr.st_mode = (mode_t)entry->type << 12;
 	}
 

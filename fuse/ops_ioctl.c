@@ -3,14 +3,10 @@
  * ioctls. The kernel asks for flags and projects by some of them (and has checked that the caller
  * may); of all others it passes on no more than caller and number, not even how the file was
  * opened, so that who may is decided here.
- *
- * What takes long, or has to tell the kernel of changed pages, runs in a thread of its own: the
- * kernel may wait for pages whose requests the loops have to answer.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +14,7 @@
 
 #include "bcfs/ioctl.h"
 #include "fuse_bcfs.h"
+#include "task.h"
 
 /* ---- flags and projects ---- */
 
@@ -139,66 +136,6 @@ static void get_label(fuse_req_t req)
 }
 
 /* ---- in a thread of its own ---- */
-
-struct task {
-	fuse_req_t req;
-	fuse_ino_t node;
-	void (*fn)(struct task *t);
-	union {
-		struct bcfs_ioc_shift shift;
-		struct fstrim_range trim;
-		enum bcfs_shutdown_mode shutdown;
-	};
-};
-
-static void *task_main(void *arg)
-{
-	struct task *t = arg;
-	struct daemon *d = req_daemon(t->req);
-
-	t->fn(t);
-	free(t);
-	pthread_mutex_lock(&d->tasks_lock);
-	d->nr_tasks--;
-	pthread_cond_signal(&d->tasks_done);
-	pthread_mutex_unlock(&d->tasks_lock);
-	return NULL;
-}
-
-static void task_start(const struct task *task)
-{
-	struct daemon *d = req_daemon(task->req);
-	struct task *t = malloc(sizeof(*t));
-	pthread_t thread;
-	int ret = ENOMEM;
-
-	if (t) {
-		*t = *task;
-		pthread_mutex_lock(&d->tasks_lock);
-		d->nr_tasks++;
-		pthread_mutex_unlock(&d->tasks_lock);
-		ret = pthread_create(&thread, NULL, task_main, t);
-	}
-	if (!ret) {
-		pthread_detach(thread);
-		return;
-	}
-	if (t) {
-		pthread_mutex_lock(&d->tasks_lock);
-		d->nr_tasks--;
-		pthread_mutex_unlock(&d->tasks_lock);
-	}
-	free(t);
-	fuse_reply_err(task->req, ret);
-}
-
-void tasks_wait(struct daemon *d)
-{
-	pthread_mutex_lock(&d->tasks_lock);
-	while (d->nr_tasks)
-		pthread_cond_wait(&d->tasks_done, &d->tasks_lock);
-	pthread_mutex_unlock(&d->tasks_lock);
-}
 
 static void reply_task(struct task *t, int code)
 {

@@ -63,6 +63,8 @@ static const struct opt_row rows[] = {
 	{"read_ahead", OPT_SIZE, AT(read_ahead_bytes), .doc = "read-ahead of the mount; root only (default: 1M)"},
 	{"inject", OPT_TEXT, AT(open.inject)}, /* for tests: a fault point, see doc/hacking.md */
 	{"write-log", OPT_TEXT, AT(open.write_log)}, /* likewise: a file for all writes */
+	{"inode32", OPT_SET, AT(open.inodes_32bit), 1, .doc = "new inodes get numbers below 2^32"},
+	{"inode64", OPT_SET, AT(open.inodes_32bit), 0, .doc = "up to 2^40 (default)"},
 	{"noatime", OPT_SET, AT(open.noatime), 1, .doc = "do not update access times"},
 	{"atime", OPT_SET, AT(open.noatime), 0},
 	{"relatime", OPT_SET, AT(open.noatime), 0, .doc = "update them when older than a change or a day (default)"},

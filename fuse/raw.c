@@ -90,10 +90,10 @@ static void raw_syncfs(struct daemon *d, const struct fuse_in_header *in)
 	send_reply(d, in->unique, bcfs_errno(bcfs_sync(d->fs)), NULL, 0);
 }
 
-static void attr_fill(const struct bcfs_stat *st, struct fuse_attr *ret)
+static void attr_fill(const struct daemon *d, const struct bcfs_stat *st, struct fuse_attr *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	ret->ino = bcfs_ino_pack(st->ino);
+	ret->ino = st_ino_of(d, st->ino);
 	ret->size = st->size;
 	ret->blocks = st->blocks;
 	ret->atime = (uint64_t)st->atime.sec;
@@ -134,7 +134,7 @@ static void raw_tmpfile(struct daemon *d, const struct fuse_in_header *in,
 	out.entry.generation = st.generation;
 	timeout_split(d->opts->entry_timeout, &out.entry.entry_valid, &out.entry.entry_valid_nsec);
 	timeout_split(d->opts->attr_timeout, &out.entry.attr_valid, &out.entry.attr_valid_nsec);
-	attr_fill(&st, &out.entry.attr);
+	attr_fill(d, &st, &out.entry.attr);
 	out.open.open_flags = FOPEN_KEEP_CACHE;
 	if (send_reply(d, in->unique, 0, &out, sizeof(out)))
 		bcfs_forget(d->fs, st.ino, 1);
@@ -163,7 +163,7 @@ static void raw_statx(struct daemon *d, const struct fuse_in_header *in)
 	out.stat.uid = st.uid;
 	out.stat.gid = st.gid;
 	out.stat.mode = (uint16_t)st.mode;
-	out.stat.ino = bcfs_ino_pack(st.ino);
+	out.stat.ino = st_ino_of(d, st.ino);
 	out.stat.size = st.size;
 	out.stat.blocks = st.blocks;
 	out.stat.atime = statx_time(st.atime);

@@ -120,6 +120,11 @@ struct bcfs_open_opts {
 	 * or NULL. Refused by a library built without.
 	 */
 	const char *write_log;
+	/*
+	 * New inodes of the first subvolume get numbers below 2^32, for old programs; those that
+	 * are there keep theirs.
+	 */
+	uint8_t inodes_32bit;
 };
 
 /*
@@ -165,7 +170,7 @@ struct bcfs_ino {
 	uint64_t inum;
 };
 
-/* One number for both, the same across mounts: st_ino, and the handle of a file. */
+/* One number for both, the same across mounts: the handle of a file. */
 static inline uint64_t bcfs_ino_pack(struct bcfs_ino ino)
 {
 	return (uint64_t)ino.subvol << BCFS_INUM_SHIFT | ino.inum;

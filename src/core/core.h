@@ -31,6 +31,7 @@ struct core_opts {
 	u8 on_error;	    /* enum bcfs_on_error */
 	u8 discard;	    /* enum bcfs_switch */
 	bool noatime;
+	bool inodes_32bit;
 	u64 cache_bytes;
 	u32 journal_flush_delay_ms;
 };

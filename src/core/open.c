@@ -239,6 +239,7 @@ int core_alloc_layers(struct core *c)
 		.block_bytes = sb->block_sectors * SECTOR_SIZE,
 		.read_only = c->opts.read_only,
 		.noatime = c->opts.noatime || c->opts.read_only,
+		.inodes_32bit = c->opts.inodes_32bit,
 	};
 	u8 errors = sb_opt_get(sb, SB_OPT_errors);
 	c->on_error = c->opts.on_error;
@@ -548,6 +549,7 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 		.on_error = o.on_error,
 		.discard = o.discard,
 		.noatime = o.noatime,
+		.inodes_32bit = o.inodes_32bit,
 		.no_background = o.read_only,
 		.cache_bytes = o.cache_bytes,
 		.journal_flush_delay_ms = o.journal_flush_delay_ms,

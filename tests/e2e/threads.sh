@@ -59,11 +59,16 @@ readers()
 	done 2>/dev/null
 }
 
+seekers()
+{
+	"$here/seek.py" "$M" 3 4
+}
+
 # All at once: the status of each.
 together()
 {
 	local pids=() p status=0
-	for p in "churn 1" "churn 2" "churn 3" writers builder readers; do
+	for p in "churn 1" "churn 2" "churn 3" writers builder readers seekers; do
 		($p) >"$T/out.${p/ /}" 2>&1 &
 		pids+=($!)
 	done

@@ -360,6 +360,36 @@ CASE("lseek: ok: SEEK_DATA and SEEK_HOLE of data not yet written back")
 	n(lseek(fd, 1 << 19, SEEK_HOLE));
 }
 
+CASE("lseek: ok: holes beside data that is partly written back")
+{
+	int fd = file("new", O_CREAT | O_RDWR);
+
+	for (int i = 0; i < 32; i++) {
+		MUST(pwrite(fd, "abc", 3, i << 13) == 3);
+		if (i % 3 == 0)
+			MUST(!fsync(fd));
+	}
+	for (int i = 0; i < 4; i++)
+		MUST(pwrite(fd, "abc", 3, (40 + i) << 12) == 3);
+	n(lseek(fd, 1 << 12, SEEK_DATA));
+	n(lseek(fd, 1 << 13, SEEK_HOLE));
+	n(lseek(fd, 40 << 12, SEEK_HOLE));
+	n(lseek(fd, 62 << 12, SEEK_HOLE));
+	n(lseek(fd, (62 << 12) + 3, SEEK_HOLE));
+	n(lseek(fd, 63 << 12, SEEK_DATA));
+}
+
+CASE("lseek: ok: SEEK_HOLE behind the end that was written back")
+{
+	int fd = file("f", O_RDWR);
+
+	MUST(!fsync(fd) && pwrite(fd, "abc", 3, 3 << 12) == 3);
+	n(lseek(fd, 0, SEEK_HOLE));
+	n(lseek(fd, 2 << 12, SEEK_DATA));
+	n(lseek(fd, 3 << 12, SEEK_HOLE));
+	n(lseek(fd, (3 << 12) + 3, SEEK_HOLE));
+}
+
 CASE("lseek: ok: SEEK_HOLE of a file without a hole is its end")
 {
 	n(lseek(file("f", O_RDONLY), 0, SEEK_HOLE));

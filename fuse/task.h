@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Requests that a thread of its own answers: those that take long, and those that have to tell the
+ * kernel of changed pages, which may wait for pages whose requests the loops have to answer.
+ */
+#ifndef BCFS_FUSE_TASK_H
+#define BCFS_FUSE_TASK_H
+
+#include <linux/fs.h>
+
+#include "bcfs/ioctl.h"
+#include "fuse_bcfs.h"
+
+struct task {
+	fuse_req_t req;
+	fuse_ino_t node;
+	void (*fn)(struct task *t); /* replies to req */
+	union {
+		struct bcfs_ioc_shift shift;
+		struct fstrim_range trim;
+		enum bcfs_shutdown_mode shutdown;
+		struct {
+			uint64_t offset; /* bytes */
+			bool hole;
+		} seek;
+	};
+};
+
+/* Runs a copy of *task; what cannot be started is replied to with the reason. */
+void task_start(const struct task *task);
+/* Waits for all that were started. */
+void tasks_wait(struct daemon *d);
+
+#endif

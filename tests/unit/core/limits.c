@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Goal: what bcfs(5) says about limits: inode numbers, links, sizes, times.
+ * Method: a filesystem is brought to just below each limit (numbers and counts from inside, since
+ * four thousand million links take long), goes on, closes, opens again.
+ */
+#include "core/core.h"
+#include "../fs/fixture.h"
+#include "btree/btree.h"
+#include "fs/io.h"
+#include "fs/table.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+static struct bcfs_cred root_cred;
+
+static struct bcfs_stat make(struct fsx *fx, const char *name)
+{
+	struct bcfs_stat st;
+	int ret = bcfs_mknod(fx->c, bcfs_root(fx->c), name, S_IFREG | 0644, 0, 0, &root_cred, &st);
+
+	fsx_assert(!ret, "%s: %s", name, err_str(ret));
+	return st;
+}
+
+static u64 make_nr(struct fsx *fx, unsigned nr)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%u", nr);
+	return make(fx, name).ino.inum;
+}
+
+static void reopen(struct fsx *fx)
+{
+	fsx_assert(!fsx_close(fx), "close");
+	fsx_assert(!fsx_open(fx), "open");
+}
+
+/* ---- inode numbers ---- */
+
+static void run_numbers(struct fsx *fx, void *arg)
+{
+	u64 first, last;
+
+	fsx_assert(!fsx_open(fx), "open");
+	first = make_nr(fx, 0);
+	fsx_assert(first >= BCFS_FIRST_INO, "%llu", (unsigned long long)first);
+
+	/* Without the option they go on beyond 2^32. */
+	fx->c->ino->inum_next = UINT32_MAX;
+	fsx_assert(make_nr(fx, 1) == UINT32_MAX, "at 2^32 - 1");
+	fsx_assert(make_nr(fx, 2) == 1ULL << 32, "2^32");
+
+	/* With it new ones are below, and those that are there stay. */
+	reopen(fx);
+	fx->c->fs_opts.inodes_32bit = true;
+	last = make_nr(fx, 3);
+	fsx_assert(last == first + 1, "%llu is not the least that is free",
+		   (unsigned long long)last);
+	for (unsigned i = 4; i < 50; i++) {
+		u64 nr = make_nr(fx, i);
+
+		fsx_assert(nr == last + 1, "%llu", (unsigned long long)nr);
+		last = nr;
+	}
+	fsx_assert(!fsx_check(fx), "check");
+
+	/* At the very end, the same: from the bottom again, with a new generation. */
+	reopen(fx);
+	fsx_assert(make_nr(fx, 50) == (1ULL << 32) + 1, "behind the last");
+	fx->c->ino->inum_next = BCFS_INUM_MAX;
+	fsx_assert(make_nr(fx, 51) == BCFS_INUM_MAX, "2^40 - 1");
+	struct bcfs_stat st = make(fx, "again"), before;
+	fsx_assert(st.ino.inum == last + 1, "%llu is not the least that is free",
+		   (unsigned long long)st.ino.inum);
+	fsx_assert(!bcfs_lookup(fx->c, bcfs_root(fx->c), "51", &before), "lookup");
+	fsx_assert(st.generation != before.generation, "generation %u again", st.generation);
+	reopen(fx);
+	fsx_assert(!fsx_check(fx), "check");
+	fsx_assert(!fsx_close(fx), "close");
+}
+
+Test(limits, inode_numbers)
+{
+	struct fsx fx = {0};
+
+	fsx_run(&fx, 1, run_numbers, NULL);
+}
+
+/* ---- links ---- */
+
+static int set_links(struct btree_trans *trans, struct bcfs_inode_unpacked *inode, void *arg)
+{
+	inode->nlink = *(const u32 *)arg;
+	return 0;
+}
+
+static void run_links(struct fsx *fx, void *arg)
+{
+	/* Links beyond the first, so that two more can be made. */
+	u32 beyond = UINT32_MAX - 4;
+	struct bcfs_stat st, got;
+	struct bcfs_ino root;
+
+	fsx_assert(!fsx_open(fx), "open");
+	root = bcfs_root(fx->c);
+	st = make(fx, "f");
+	fsx_assert(!inode_update(fx->c, st.ino, set_links, &beyond), "set");
+	reopen(fx);
+	fsx_assert(!bcfs_lookup(fx->c, root, "f", &st), "lookup");
+	fsx_assert(st.nlink == UINT32_MAX - 3, "%u", st.nlink);
+
+	fsx_assert(!bcfs_link(fx->c, st.ino, root, "g", &got), "link");
+	fsx_assert(got.nlink == UINT32_MAX - 2, "%u", got.nlink);
+	fsx_assert(!bcfs_link(fx->c, st.ino, root, "h", &got), "link");
+	fsx_assert(got.nlink == UINT32_MAX - 1, "%u", got.nlink);
+	fsx_assert(bcfs_errno(bcfs_link(fx->c, st.ino, root, "i", &got)) == EMLINK, "one too many");
+	fsx_assert(bcfs_lookup(fx->c, root, "i", &got), "a name was left");
+	fsx_assert(!bcfs_unlink(fx->c, root, "g"), "unlink");
+	fsx_assert(!bcfs_link(fx->c, st.ino, root, "i", &got), "link");
+	fsx_assert(got.nlink == UINT32_MAX - 1, "%u", got.nlink);
+
+	beyond = 2;
+	fsx_assert(!inode_update(fx->c, st.ino, set_links, &beyond), "set");
+	fsx_assert(!fsx_check(fx), "check");
+	fsx_assert(!fsx_close(fx), "close");
+}
+
+Test(limits, links)
+{
+	struct fsx fx = {0};
+
+	fsx_run(&fx, 2, run_links, NULL);
+}
+
+/* ---- sizes ---- */
+
+static void run_sizes(struct fsx *fx, void *arg)
+{
+	struct bcfs_stat st, set = {.size = FILE_SIZE_MAX}, got;
+	char byte = 'x', back = 0;
+
+	fsx_assert(!fsx_open(fx), "open");
+	st = make(fx, "f");
+	fsx_assert(bcfs_write(fx->c, st.ino, FILE_SIZE_MAX - 1, &byte, 1, 0) == 1, "last byte");
+	fsx_assert(bcfs_errno((int)bcfs_write(fx->c, st.ino, FILE_SIZE_MAX, &byte, 1, 0)) == EFBIG,
+		   "behind the end of all");
+	reopen(fx);
+	fsx_assert(!bcfs_getattr(fx->c, st.ino, &got), "getattr");
+	fsx_assert(got.size == FILE_SIZE_MAX && got.blocks <= 8, "%llu bytes, %llu blocks",
+		   (unsigned long long)got.size, (unsigned long long)got.blocks);
+	fsx_assert(bcfs_read(fx->c, st.ino, FILE_SIZE_MAX - 1, &back, 1) == 1 && back == 'x',
+		   "read");
+	set.size = FILE_SIZE_MAX + 1;
+	fsx_assert(bcfs_errno(bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_SIZE, &got)) == EFBIG,
+		   "too large");
+	set.size = 0;
+	fsx_assert(!bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_SIZE, &got), "truncate");
+	set.size = FILE_SIZE_MAX;
+	fsx_assert(!bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_SIZE, &got), "a hole of all");
+	fsx_assert(!fsx_check(fx), "check");
+	fsx_assert(!fsx_close(fx), "close");
+}
+
+Test(limits, sizes)
+{
+	struct fsx fx = {0};
+
+	fsx_run(&fx, 3, run_sizes, NULL);
+}
+
+/* ---- times ---- */
+
+#define YEAR_1901 -2147483648LL /* 1901-12-13 20:45:52 */
+#define YEAR_2486 16299260424LL /* the last whole second that 2^64 ns from there hold */
+
+static void run_times(struct fsx *fx, void *arg)
+{
+	static const struct bcfs_time times[] = {
+		{YEAR_1901, 0}, {YEAR_1901, 1},		 {-1, 999999999},
+		{0, 0},		{4294967296, 123456789}, {YEAR_2486, 0},
+	};
+	struct bcfs_stat st, got;
+
+	fsx_assert(!fsx_open(fx), "open");
+	st = make(fx, "f");
+	for (unsigned i = 0; i < ARRAY_SIZE(times); i++) {
+		struct bcfs_stat set = {.atime = times[i], .mtime = times[i]};
+
+		fsx_assert(
+			!bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_ATIME | BCFS_SET_MTIME, &got),
+			"set %u", i);
+		reopen(fx);
+		fsx_assert(!bcfs_getattr(fx->c, st.ino, &got), "getattr");
+		fsx_assert(got.atime.sec == times[i].sec && got.atime.nsec == times[i].nsec &&
+				   got.mtime.sec == times[i].sec && got.mtime.nsec == times[i].nsec,
+			   "%u: %lld.%09u", i, (long long)got.mtime.sec, got.mtime.nsec);
+	}
+	fsx_assert(!fsx_close(fx), "close");
+}
+
+Test(limits, times)
+{
+	struct fsx fx = {0};
+
+	fsx_run(&fx, 4, run_times, NULL);
+}
