@@ -10,8 +10,9 @@
  * Invariants:
  *  1. sb_validate() runs on what was read and on what is about to be written;
  *     nothing that it refuses is used or written;
- *  2. at any moment of sb_write() at least one copy on the device is whole:
- *     the first copy is flushed before the next is touched;
+ *  2. at any moment of sb_write() at least one copy on the device is whole, and
+ *     not older than what was read: the first copy is flushed before the next is
+ *     touched, and those that are old or damaged are written before the others;
  *  3. fields this program does not know, and bits and bytes it does not know in
  *     known ones, are carried along unchanged;
  *  4. seq only grows, also over a failed write;

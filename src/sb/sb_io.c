@@ -373,39 +373,60 @@ static int write_copy(struct sb_handle *h, unsigned i, u32 flags)
 	return ret;
 }
 
+struct copies {
+	unsigned good, failed;
+	bool nomem, stop;
+};
+
+/* Those of @which, until one means stop: the flush failed, or the last good one is next. */
+static void write_some(struct sb_handle *h, u32 which, struct copies *w)
+{
+	for (unsigned i = 0; i < h->sb->layout.nr_copies; i++) {
+		u32 bit = 1U << i;
+		int ret;
+
+		if (!(which & bit))
+			continue;
+		w->stop = w->failed && !w->good && h->copies_valid == bit;
+		if (w->stop)
+			return;
+		h->copies_valid &= ~bit;
+		ret = write_copy(h, i, w->good ? 0 : BDEV_PREFLUSH);
+		if (ret) {
+			w->nomem |= ret == -BCFS_ERR_nomem;
+			w->failed++;
+			continue;
+		}
+		if (!w->good && !planted(sb_copies_at_once) && bdev_flush(h->bdev)) {
+			log_err(h->log, "%s: superblock: flush failed", h->bdev->name);
+			w->stop = true;
+			return;
+		}
+		w->good++;
+		h->copies_valid |= bit;
+	}
+}
+
 /*
- * All copies, the first that succeeds flushed before the next is begun; how many made it. A write
- * that fails may leave neither old nor new: if none has made it, the last good one is left alone.
+ * All copies, the first that succeeds flushed before the next is begun; how many made it. Copies
+ * that a crash left old or torn come first: one that is good may be the only one, and a crash may
+ * tear what is being written. A write that fails may leave neither old nor new: if none has made
+ * it, the last good one is left alone.
  */
 static unsigned write_copies(struct sb_handle *h, bool *ret_nomem)
 {
-	unsigned good = 0, failed = 0;
-	int ret;
+	u32 newest = h->copies_valid;
+	struct copies w = {0};
 
-	for (unsigned i = 0; i < h->sb->layout.nr_copies; i++) {
-		u32 bit = 1U << i;
-
-		if (failed && !good && h->copies_valid == bit)
-			break;
-		h->copies_valid &= ~bit;
-		ret = write_copy(h, i, good ? 0 : BDEV_PREFLUSH);
-		if (ret) {
-			*ret_nomem |= ret == -BCFS_ERR_nomem;
-			failed++;
-			continue;
-		}
-		if (!good && !planted(sb_copies_at_once) && bdev_flush(h->bdev)) {
-			log_err(h->log, "%s: superblock: flush failed", h->bdev->name);
-			return 0;
-		}
-		good++;
-		h->copies_valid |= bit;
-	}
-	if (good > 1 && bdev_flush(h->bdev)) {
+	write_some(h, ~newest, &w);
+	if (!w.stop)
+		write_some(h, newest, &w);
+	*ret_nomem = w.nomem;
+	if (w.good > 1 && bdev_flush(h->bdev)) {
 		log_err(h->log, "%s: superblock: flush failed", h->bdev->name);
-		good = 1;
+		w.good = 1;
 	}
-	return good;
+	return w.good;
 }
 
 int sb_write(struct sb_handle *h)

@@ -200,6 +200,71 @@ Test(sb_copies, crash_at_every_event)
 	tfs_exit(&t);
 }
 
+static void change_all(struct sb_handle *h, u64 round)
+{
+	for (u64 i = 0; i < 100; i++)
+		cr_assert_eq(sb_blacklist_add(h, 1004 + i * 10, 1004 + i * 10 + round), 0);
+}
+
+/*
+ * What a crash leaves is opened and written, and that crashes, and again: something can be read at
+ * any time, and what was read once is the least that is read from then on.
+ */
+static void crash_again(struct sim_image *img, unsigned depth, u64 *rng, unsigned *left_one)
+{
+	struct sb_handle *h, *h2;
+	struct tfs t, t2;
+	u64 start, seq;
+
+	tfs_env(&t);
+	tfs_image(&t, img, 0);
+	cr_assert_eq(tfs_read(&t, &h), 0, "depth %u: %s", depth, t.line);
+	*left_one += !(h->copies_valid & (h->copies_valid - 1));
+	seq = h->sb->seq;
+	change_all(h, 1 + trand_below(rng, 4));
+	start = sim_bdev_log_len(t.bdev);
+	tfs_write(h);
+	tfs_env(&t2);
+	for (u64 pos = start; pos <= sim_bdev_log_len(t.bdev); pos++)
+		for (unsigned n = 0; n < 8; n++) {
+			struct sim_crash c = {.rule = n % 2 ? SIM_CRASH_TORN : SIM_CRASH_RANDOM,
+					      .seed = trand_u64(rng)};
+
+			tfs_image(&t2, sim_bdev_image_at(t.bdev, pos, &c), 0);
+			cr_assert_eq(tfs_read(&t2, &h2), 0,
+				     "depth %u, event %" PRIu64 " of %" PRIu64 ", seed %" PRIu64
+				     ": %s",
+				     depth, pos - start, sim_bdev_log_len(t.bdev) - start, c.seed,
+				     t2.line);
+			cr_assert(h2->sb->seq >= seq && h2->sb->seq <= seq + 1);
+			sb_free(h2);
+			if (depth && n < 2)
+				crash_again(sim_bdev_image_at(t.bdev, pos, &c), depth - 1, rng,
+					    left_one);
+		}
+	tfs_exit(&t2);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+Test(sb_copies, crash_after_crash)
+{
+	u64 rng = trand_seed(0x5bc0);
+	unsigned left_one = 0;
+	struct sb_handle *h;
+	struct tfs t;
+
+	tfs_device(&t, 64 * MIB, 0);
+	h = tfs_init(&t, NULL);
+	for (u64 i = 0; i < 100; i++)
+		cr_assert_eq(sb_blacklist_add(h, 1000 + i * 10, 1003 + i * 10), 0);
+	tfs_write(h);
+	crash_again(sim_bdev_image(t.bdev), 2, &rng, &left_one);
+	cr_expect_gt(left_one, 10, "%u times one good copy", left_one);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
 Test(sb_copies, newest_wins_and_strangers_do_not_count)
 {
 	struct bcfs_sb *sb;
