@@ -23,11 +23,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "bcfs/bcfs.h"
 #include "opts.h"
 
 struct loops;
+
+#define REQUESTS_NR 64U
 
 struct daemon {
 	const struct mount_opts *opts;
@@ -38,12 +41,13 @@ struct daemon {
 	struct loops *loops;
 
 	bool mounted;
-	dev_t st_dev;	       /* of the mount, once it is live */
-	int event_fd;	       /* wakes main: one of the next two has changed */
-	atomic_bool ended;     /* the loops have */
-	atomic_bool went_ro;   /* an error has made the filesystem read-only */
-	atomic_bool shut_down; /* by an ioctl: all answer EIO */
-	bool selinux;	       /* runs on this machine */
+	dev_t st_dev;				/* of the mount, once it is live */
+	int event_fd;				/* wakes main: one of the next two has changed */
+	atomic_bool ended;			/* the loops have */
+	atomic_bool went_ro;			/* an error has made the filesystem read-only */
+	atomic_bool shut_down;			/* by an ioctl: all answer EIO */
+	bool selinux;				/* runs on this machine */
+	_Atomic uint64_t requests[REQUESTS_NR]; /* by opcode: requests.c */
 	/* Threads of task.h; protected by tasks_lock. */
 	pthread_mutex_t tasks_lock;
 	pthread_cond_t tasks_done;
@@ -97,6 +101,10 @@ void note_code(struct daemon *d, int code);
 void reply_code(fuse_req_t req, int code);
 /* Replies with the entry; gives its lookup reference back when the kernel did not take it. */
 void reply_entry(fuse_req_t req, const struct bcfs_stat *st);
+
+/* What has come, for `bcfs counters`: "fuse.NAME number" a line. */
+void request_count(struct daemon *d, uint32_t opcode);
+void requests_to_text(const struct daemon *d, FILE *f);
 
 void op_init(void *userdata, struct fuse_conn_info *conn);
 

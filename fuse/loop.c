@@ -188,6 +188,7 @@ static void run_request(struct worker *w, char *buf, size_t len)
 	if (len < sizeof(*in))
 		return;
 	note_request(w, in, len);
+	request_count(d, in->opcode);
 	if (w->l->max_threads > 1 && takes_long(in)) {
 		give_place_away(w->l);
 		gave_away = true;

@@ -34,8 +34,10 @@ static void get_counters(fuse_req_t req, struct daemon *d, size_t size)
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
 
-	if (f)
+	if (f) {
 		bcfs_counters_to_text(d->fs, out_to_file, f);
+		requests_to_text(d, f);
+	}
 	if (!f || fclose(f))
 		fuse_reply_err(req, ENOMEM);
 	else /* room for growth between asking for the size and for the text */
