@@ -171,6 +171,8 @@ bool mountpoint_is_mounted(const char *path, char *type, size_t size);
 
 /* Makes the session and mounts it. */
 bool session_mount(struct daemon *d, char *msg, size_t size);
+/* After a start that failed: the kernel lets go, which ends the loops. */
+void session_unmount(struct daemon *d);
 void session_destroy(struct daemon *d);
 /* Waits until the mount answers. */
 bool session_wait_live(struct daemon *d, char *msg, size_t size);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * bcfs-fuse DEVICE MOUNTPOINT. The process that was started waits for one line
- * from its child and exits; the child opens the device, mounts and serves.
+ * bcfs-fuse DEVICE MOUNTPOINT, or mount.bcfs when mount(8) calls. The process that was started
+ * waits for one line from its child and exits; the child opens the device, mounts and serves.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "../cli/tool.h"
 #include "fuse_bcfs.h"
 #include "loop.h"
+#include "remount.h"
 #include "task.h"
 
 /* Told to the parent by the pipe: this byte, or the text of an error. */
@@ -114,7 +116,7 @@ static bool open_device(struct daemon *d, char *msg, size_t size)
 	struct bcfs_open_opts open_opts = d->opts->open;
 
 	open_opts.log = log_line;
-	if (bcfs_open(d->opts->device_abs, &open_opts, &d->fs, msg, size))
+	if (bcfs_open(d->opts->source, &open_opts, &d->fs, msg, size))
 		return false;
 	d->root = bcfs_root(d->fs);
 	return true;
@@ -160,8 +162,7 @@ static bool start(struct daemon *d, char *msg, size_t size)
 /* Undoes what start() did before it failed. */
 static void undo_start(struct daemon *d)
 {
-	if (d->mounted)
-		fuse_session_unmount(d->se);
+	session_unmount(d);
 	loops_join(d);
 }
 
@@ -170,7 +171,7 @@ static int serve(const struct mount_opts *o, int pipe_fd)
 {
 	struct daemon d = {.opts = o, .fd = -1};
 	char msg[TOOL_MSG_SIZE] = "";
-	int signal_fd, ret;
+	int signal_fd, ret = MOUNT_SYSTEM;
 	sigset_t signals;
 
 	block_signals(&signals);
@@ -186,9 +187,8 @@ static int serve(const struct mount_opts *o, int pipe_fd)
 
 	if (signal_fd < 0 || d.event_fd < 0) {
 		snprintf(msg, sizeof(msg), "%s: %s", o->device, strerror(errno));
-		ret = 1;
 	} else {
-		ret = start(&d, msg, sizeof(msg)) ? 0 : 1;
+		ret = start(&d, msg, sizeof(msg)) ? MOUNT_OK : MOUNT_FAILED;
 	}
 	if (ret) {
 		undo_start(&d);
@@ -208,21 +208,37 @@ static int serve(const struct mount_opts *o, int pipe_fd)
 	tasks_wait(&d);
 	/* What the kernel did not forget, it cannot use any more. */
 	bcfs_forget_all(d.fs);
-	ret = close_device(&d) ? 1 : 0;
+	ret = close_device(&d) ? MOUNT_FAILED : MOUNT_OK;
 	session_destroy(&d);
 	close(signal_fd);
 	close(d.event_fd);
 	return ret;
 }
 
-/* In the parent: the exit status. */
-static int wait_for_child(const struct mount_opts *o, int fd)
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signo)
 {
+	interrupted = 1;
+}
+
+/* In the parent: the exit status. */
+static int wait_for_child(const struct mount_opts *o, int fd, pid_t pid)
+{
+	const struct sigaction action = {.sa_handler = on_interrupt};
 	char msg[TOOL_MSG_SIZE + 1];
+	bool told = false;
 	size_t used = 0;
 	ssize_t n;
 
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
 	for (;;) {
+		/* It leaves as soon as it is live: what it has begun it must end. */
+		if (interrupted && !told) {
+			told = true;
+			kill(pid, SIGTERM);
+		}
 		n = read(fd, msg + used, TOOL_MSG_SIZE - used);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -230,14 +246,14 @@ static int wait_for_child(const struct mount_opts *o, int fd)
 			break;
 		used += (size_t)n;
 		if (msg[0] == READY[0])
-			return 0;
+			return told ? MOUNT_INTERRUPTED : MOUNT_OK;
 	}
 	msg[used] = 0;
 	if (used)
 		tool_error("%s", msg);
 	else
 		tool_error("%s: the daemon died while starting: see the system log", o->device);
-	return 1;
+	return told ? MOUNT_INTERRUPTED : MOUNT_FAILED;
 }
 
 static int run_in_background(const struct mount_opts *o)
@@ -247,22 +263,22 @@ static int run_in_background(const struct mount_opts *o)
 
 	if (pipe2(fds, O_CLOEXEC)) {
 		tool_error("%s: %s", o->device, strerror(errno));
-		return 1;
+		return MOUNT_SYSTEM;
 	}
 	pid = fork();
 	if (pid < 0) {
 		tool_error("%s: cannot start the daemon: %s", o->device, strerror(errno));
-		return 1;
+		return MOUNT_SYSTEM;
 	}
 	if (pid) {
 		close(fds[1]);
-		return wait_for_child(o, fds[0]);
+		return wait_for_child(o, fds[0], pid);
 	}
 
 	close(fds[0]);
 	setsid();
 	if (chdir("/"))
-		return 1;
+		return MOUNT_SYSTEM;
 	return serve(o, fds[1]);
 }
 
@@ -279,30 +295,61 @@ static bool resolve_paths(struct mount_opts *o)
 	o->device_abs = realpath(o->device, NULL);
 	if (!o->device_abs)
 		o->device_abs = strdup(o->device);
-	return o->device_abs && o->mountpoint;
+	o->source = o->device_abs ? strdup(*o->device == '/' ? o->device : o->device_abs) : NULL;
+	return o->source && o->mountpoint;
+}
+
+/* mount -N. */
+static bool enter_mount_ns(const struct mount_opts *o)
+{
+	int fd = open(o->mount_ns, O_RDONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && !setns(fd, CLONE_NEWNS);
+
+	if (!ok)
+		tool_error("%s: cannot enter the mount namespace %s: %s", o->device, o->mount_ns,
+			   strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* enum mount_status. */
+static int run(struct mount_opts *o)
+{
+	char msg[TOOL_MSG_SIZE];
+
+	log_set_debug(o->debug);
+	if (o->mount_ns && !enter_mount_ns(o))
+		return errno == EPERM ? MOUNT_USAGE : MOUNT_SYSTEM;
+	if (!resolve_paths(o)) {
+		tool_error("%s: out of memory", o->device);
+		return MOUNT_SYSTEM;
+	}
+	if (o->remount)
+		return remount_run(o);
+	if (o->helper && o->nofail && access(o->source, F_OK) &&
+	    (errno == ENOENT || errno == ENOTDIR))
+		return MOUNT_OK;
+	if (!mountpoint_check(o, msg, sizeof(msg))) {
+		tool_error("%s", msg);
+		return MOUNT_FAILED;
+	}
+	if (o->fake)
+		return MOUNT_OK;
+	return o->foreground ? serve(o, -1) : run_in_background(o);
 }
 
 int main(int argc, char **argv)
 {
-	char msg[TOOL_MSG_SIZE];
 	struct mount_opts o;
 	int ret;
 
 	/* A daemon keeps nothing open for those who started it. */
 	close_range(STDERR_FILENO + 1, ~0U, 0);
 	ret = opts_parse(&o, argc, argv);
-	if (ret < 0) {
-		log_set_debug(o.debug);
-		if (!resolve_paths(&o)) {
-			tool_error("%s: out of memory", o.device);
-			ret = 1;
-		} else if (!mountpoint_check(&o, msg, sizeof(msg))) {
-			tool_error("%s", msg);
-			ret = 1;
-		} else {
-			ret = o.foreground ? serve(&o, -1) : run_in_background(&o);
-		}
-	}
+	if (ret < 0)
+		ret = run(&o);
+	ret = o.helper || !ret ? ret : 1;
 	opts_free(&o);
 	return ret;
 }

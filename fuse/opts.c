@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "../cli/tool.h"
@@ -15,7 +16,8 @@
 
 enum kind {
 	OPT_IGNORE, /* generic options of mount(8) that mean nothing here */
-	OPT_KERNEL, /* given to mount(2) as they are */
+	OPT_FLAG,   /* `value` is set in the flags of mount(2) */
+	OPT_UNFLAG, /* or cleared there */
 	OPT_SET,    /* a byte at `offset` becomes `value` */
 	OPT_ENUM,   /* name=one of `values`: the byte becomes its position + value */
 	OPT_UINT32, /* up to max */
@@ -65,27 +67,35 @@ static const struct opt_row rows[] = {
 	{"write-log", OPT_TEXT, AT(open.write_log)}, /* likewise: a file for all writes */
 	{"inode32", OPT_SET, AT(open.inodes_32bit), 1, .doc = "new inodes get numbers below 2^32"},
 	{"inode64", OPT_SET, AT(open.inodes_32bit), 0, .doc = "up to 2^40 (default)"},
-	{"noatime", OPT_SET, AT(open.noatime), 1, .doc = "do not update access times"},
-	{"atime", OPT_SET, AT(open.noatime), 0},
-	{"relatime", OPT_SET, AT(open.noatime), 0, .doc = "update them when older than a change or a day (default)"},
-	{"strictatime", OPT_IGNORE},
+	{"noatime", OPT_SET, AT(atime), ATIME_NOATIME, .doc = "do not update access times"},
+	{"atime", OPT_SET, AT(atime), ATIME_RELATIME},
+	{"relatime", OPT_SET, AT(atime), ATIME_RELATIME, .doc = "update them when older than a change or a day (default)"},
+	{"strictatime", OPT_SET, AT(atime), ATIME_STRICT, .doc = "update them at every read(2) that is not served by the kernel's cache"},
 	{"norelatime", OPT_IGNORE},
 	{"nostrictatime", OPT_IGNORE},
-	{"lazytime", OPT_IGNORE},
-	{"nolazytime", OPT_IGNORE},
-	{"diratime", OPT_IGNORE},
-	{"nodiratime", OPT_KERNEL},
-	{"suid", OPT_KERNEL}, {"nosuid", OPT_KERNEL, .doc = "set-user-ID programs do not change the user"},
-	{"dev", OPT_KERNEL}, {"nodev", OPT_KERNEL, .doc = "special files do not open"},
-	{"exec", OPT_KERNEL}, {"noexec", OPT_KERNEL, .doc = "programs do not run"},
-	{"sync", OPT_KERNEL, .doc = "every write(2) is on the device when it returns"},
-	{"async", OPT_KERNEL},
-	{"dirsync", OPT_KERNEL, .doc = "every change of a directory too"},
+	{"nodiratime", OPT_FLAG, 0, MS_NODIRATIME},
+	{"diratime", OPT_UNFLAG, 0, MS_NODIRATIME},
+	{"lazytime", OPT_FLAG, 0, MS_LAZYTIME, .doc = "times of files may stay in the kernel for a day"},
+	{"nolazytime", OPT_UNFLAG, 0, MS_LAZYTIME},
+	{"nosuid", OPT_FLAG, 0, MS_NOSUID, .doc = "set-user-ID programs do not change the user"},
+	{"suid", OPT_UNFLAG, 0, MS_NOSUID},
+	{"nodev", OPT_FLAG, 0, MS_NODEV, .doc = "special files do not open"},
+	{"dev", OPT_UNFLAG, 0, MS_NODEV},
+	{"noexec", OPT_FLAG, 0, MS_NOEXEC, .doc = "programs do not run"},
+	{"exec", OPT_UNFLAG, 0, MS_NOEXEC},
+	{"nosymfollow", OPT_FLAG, 0, MS_NOSYMFOLLOW, .doc = "symbolic links are not followed"},
+	{"symfollow", OPT_UNFLAG, 0, MS_NOSYMFOLLOW},
+	{"sync", OPT_FLAG, 0, MS_SYNCHRONOUS, .doc = "every write(2) is on the device when it returns"},
+	{"async", OPT_UNFLAG, 0, MS_SYNCHRONOUS},
+	{"dirsync", OPT_FLAG, 0, MS_DIRSYNC, .doc = "every change of a directory too"},
+	{"silent", OPT_FLAG, 0, MS_SILENT},
+	{"loud", OPT_UNFLAG, 0, MS_SILENT},
+	{"remount", OPT_SET, AT(remount), 1, .doc = "change the options of a mount: mount(8) passes it"},
 	{"default_permissions", OPT_IGNORE},
 	{"defaults", OPT_IGNORE}, {"auto", OPT_IGNORE}, {"noauto", OPT_IGNORE},
-	{"user", OPT_IGNORE}, {"nouser", OPT_IGNORE}, {"users", OPT_IGNORE},
-	{"owner", OPT_IGNORE}, {"group", OPT_IGNORE}, {"nofail", OPT_IGNORE},
-	{"_netdev", OPT_IGNORE}, {"silent", OPT_IGNORE}, {"loud", OPT_IGNORE},
+	{"user", OPT_IGNORE}, {"nouser", OPT_IGNORE}, {"users", OPT_IGNORE}, {"nousers", OPT_IGNORE},
+	{"owner", OPT_IGNORE}, {"noowner", OPT_IGNORE}, {"group", OPT_IGNORE}, {"nogroup", OPT_IGNORE},
+	{"nofail", OPT_SET, AT(nofail), 1}, {"_netdev", OPT_IGNORE},
 	{"nomand", OPT_IGNORE}, {"mand", OPT_IGNORE},
 	{"iversion", OPT_IGNORE}, {"noiversion", OPT_IGNORE},
 };
@@ -95,6 +105,14 @@ static const struct option long_opts[] = {
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{0},
+};
+
+/* mount(8) calls DEVICE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]. */
+static const char helper_letters[] = "sfnvN:o:t:hV";
+
+/* Named by FUSE in mountinfo, from where mount(8) may take them for a remount. */
+static const char *const kernel_opts[] = {
+	"user_id", "group_id", "rootmode", "fd", "max_read", "blksize", "subtype", "fsname",
 };
 
 static void print_help(void)
@@ -130,7 +148,8 @@ static void print_help(void)
 	}
 	printf("\n"
 	       "The generic options of mount(8) and fstab(5) are accepted (defaults, nofail,\n"
-	       "_netdev, x-*, ...). Unmount with umount(8), as a user with fusermount3 -u.\n");
+	       "_netdev, x-*, ...). Unmount with umount(8), as a user with fusermount3 -u.\n"
+	       "Under the name mount.bcfs or mount.fuse.bcfs it is a helper of mount(8).\n");
 }
 
 static bool bad_value(const struct opt_row *r, const char *value)
@@ -210,17 +229,6 @@ static bool set_value(struct mount_opts *o, const struct opt_row *r, const char 
 	}
 }
 
-static bool add_kernel_opt(struct mount_opts *o, const char *name)
-{
-	char *all;
-
-	if (asprintf(&all, "%s%s%s", o->kernel, *o->kernel ? "," : "", name) < 0)
-		return false;
-	free(o->kernel);
-	o->kernel = all;
-	return true;
-}
-
 static const struct opt_row *find_row(const char *name, size_t len)
 {
 	size_t i;
@@ -229,6 +237,27 @@ static const struct opt_row *find_row(const char *name, size_t len)
 		if (strlen(rows[i].name) == len && !memcmp(rows[i].name, name, len))
 			return &rows[i];
 	return NULL;
+}
+
+/* False: not such an option. */
+static bool keep_kernel_opt(struct mount_opts *o, const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(kernel_opts) / sizeof(kernel_opts[0]); i++) {
+		if (strlen(kernel_opts[i]) != len || memcmp(kernel_opts[i], name, len))
+			continue;
+		if (!o->kernel_opt)
+			o->kernel_opt = strndup(name, len);
+		return true;
+	}
+	return false;
+}
+
+static bool unknown_option(const char *name, size_t len)
+{
+	tool_error("unknown mount option \"%.*s\": see bcfs-fuse --help", (int)len, name);
+	return false;
 }
 
 static bool parse_one(struct mount_opts *o, const char *opt)
@@ -243,10 +272,8 @@ static bool parse_one(struct mount_opts *o, const char *opt)
 	    !strncmp(opt, "user=", 5))
 		return true;
 	r = find_row(opt, len);
-	if (!r) {
-		tool_error("unknown mount option \"%.*s\": see bcfs-fuse --help", (int)len, opt);
-		return false;
-	}
+	if (!r)
+		return keep_kernel_opt(o, opt, len) || o->sloppy || unknown_option(opt, len);
 	wants_value = r->kind >= OPT_ENUM;
 	if (wants_value && !value) {
 		tool_error("mount option %s needs a value: see bcfs-fuse --help", r->name);
@@ -256,9 +283,11 @@ static bool parse_one(struct mount_opts *o, const char *opt)
 		tool_error("mount option %s takes no value", r->name);
 		return false;
 	}
-	if (r->kind == OPT_KERNEL)
-		return add_kernel_opt(o, r->name);
-	if (r->kind == OPT_SET)
+	if (r->kind == OPT_FLAG)
+		o->mount_flags |= r->value;
+	else if (r->kind == OPT_UNFLAG)
+		o->mount_flags &= ~(unsigned long)r->value;
+	else if (r->kind == OPT_SET)
 		*((uint8_t *)o + r->offset) = (uint8_t)r->value;
 	else if (wants_value)
 		return set_value(o, r, value);
@@ -290,13 +319,20 @@ static void set_defaults(struct mount_opts *o)
 		.max_threads = 16,
 		.readers = 2,
 		.read_ahead_bytes = 1 << 20,
-		.kernel = strdup(""),
+		.helper = !strncmp(program_invocation_short_name, "mount.", 6),
 	};
 }
 
 /* Options that depend on others, once all are known. */
-static void finish(struct mount_opts *o)
+static bool finish(struct mount_opts *o)
 {
+	if (o->kernel_opt && !o->remount && !o->sloppy)
+		return unknown_option(o->kernel_opt, strlen(o->kernel_opt));
+	if (o->open.norecovery && !o->open.read_only) {
+		tool_error("mount option norecovery is for read-only mounts: add ro");
+		return false;
+	}
+	o->open.noatime = o->atime == ATIME_NOATIME;
 	o->open.wait_lock_ms *= 1000; /* given in seconds */
 	if (o->allow_other == BCFS_DEFAULT)
 		o->allow_other = geteuid() ? BCFS_OFF : BCFS_ON;
@@ -304,52 +340,93 @@ static void finish(struct mount_opts *o)
 		o->max_threads = o->readers = 1;
 	if (o->debug)
 		o->open.verbose = 1;
+	return true;
+}
+
+unsigned long opts_mount_flags(const struct mount_opts *o)
+{
+	static const unsigned long atime[] = {
+		[ATIME_RELATIME] = MS_RELATIME,
+		[ATIME_NOATIME] = MS_NOATIME,
+		[ATIME_STRICT] = MS_STRICTATIME,
+	};
+
+	return o->mount_flags | atime[o->atime] | (o->open.read_only ? MS_RDONLY : 0);
+}
+
+/* What letters mean depends on who calls. -1: go on. */
+static int take_letter(struct mount_opts *o, int c, const char *letters, char **argv)
+{
+	const char *as = o->helper ? "bcfs-fuse" : program_invocation_short_name;
+
+	switch (c) {
+	case 'o':
+		return parse_mount_opts(o, optarg) ? -1 : MOUNT_USAGE;
+	case 'd':
+		o->debug = o->foreground = true;
+		return -1;
+	case 'f':
+		*(o->helper ? &o->fake : &o->foreground) = true;
+		return -1;
+	case 's':
+		*(o->helper ? &o->sloppy : &o->single) = true;
+		return -1;
+	case 'N':
+		free(o->mount_ns);
+		o->mount_ns = strdup(optarg);
+		return -1;
+	case 'n': /* no mtab is written */
+	case 'v':
+	case 't': /* the name says it */
+		return -1;
+	case 'h':
+		print_help();
+		return tool_flush() ? MOUNT_OK : MOUNT_SYSTEM;
+	case 'V':
+		printf("%s %s\n", as, bcfs_version());
+		return tool_flush() ? MOUNT_OK : MOUNT_SYSTEM;
+	default:
+		tool_bad_option(argv, letters, "bcfs-fuse");
+		return MOUNT_USAGE;
+	}
+}
+
+/* -s, which says what to do about options, may come behind them. */
+static bool is_sloppy(int argc, char **argv)
+{
+	bool sloppy = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, helper_letters, long_opts, NULL)) != -1)
+		sloppy |= c == 's';
+	optind = 0;
+	return sloppy;
 }
 
 int opts_parse(struct mount_opts *ret, int argc, char **argv)
 {
-	static const char letters[] = "o:dfshV";
-	int c;
+	const char *letters = "o:dfshV";
+	int c, status;
 
 	opterr = 0;
 	set_defaults(ret);
+	if (ret->helper) {
+		letters = helper_letters;
+		ret->sloppy = is_sloppy(argc, argv);
+	}
 	while ((c = getopt_long(argc, argv, letters, long_opts, NULL)) != -1) {
-		switch (c) {
-		case 'o':
-			if (!parse_mount_opts(ret, optarg))
-				return 1;
-			break;
-		case 'd':
-			ret->debug = ret->foreground = true;
-			break;
-		case 'f':
-			ret->foreground = true;
-			break;
-		case 's':
-			ret->single = true;
-			break;
-		case 'h':
-			print_help();
-			return tool_flush() ? 0 : 1;
-		case 'V':
-			printf("bcfs-fuse %s\n", bcfs_version());
-			return tool_flush() ? 0 : 1;
-		default:
-			tool_bad_option(argv, letters, "bcfs-fuse");
-			return 1;
-		}
+		status = take_letter(ret, c, letters, argv);
+		if (status >= 0)
+			return status;
 	}
 	if (argc - optind != 2) {
 		tool_error("wanted: a device and a mount point; try \"bcfs-fuse --help\"");
-		return 1;
+		return MOUNT_USAGE;
 	}
-	if (ret->open.norecovery && !ret->open.read_only) {
-		tool_error("mount option norecovery is for read-only mounts: add ro");
-		return 1;
-	}
+	if (!finish(ret))
+		return MOUNT_USAGE;
 	ret->device = strdup(argv[optind]);
 	ret->mountpoint = strdup(argv[optind + 1]);
-	finish(ret);
 	return -1;
 }
 
@@ -358,7 +435,9 @@ void opts_free(struct mount_opts *o)
 	free(o->device);
 	free(o->device_abs);
 	free(o->mountpoint);
-	free(o->kernel);
+	free(o->source);
+	free(o->mount_ns);
+	free(o->kernel_opt);
 	free((char *)o->open.inject);
 	free((char *)o->open.write_log);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Command line and mount options of bcfs-fuse. Every -o option is one row of a
- * table in opts.c; what is in no row is refused by name.
+ * table in opts.c; what is in no row is refused by name. Under the name
+ * mount.TYPE the command line is that of mount(8)'s helpers.
  */
 #ifndef BCFS_FUSE_OPTS_H
 #define BCFS_FUSE_OPTS_H
@@ -11,6 +12,21 @@
 
 #include "bcfs/bcfs.h"
 
+/* Statuses, as mount(8) has them; bcfs-fuse itself knows 0 and 1 alone. */
+enum mount_status {
+	MOUNT_OK = 0,
+	MOUNT_USAGE = 1, /* or permissions */
+	MOUNT_SYSTEM = 2,
+	MOUNT_INTERRUPTED = 8,
+	MOUNT_FAILED = 32,
+};
+
+enum atime_mode {
+	ATIME_RELATIME,
+	ATIME_NOATIME,
+	ATIME_STRICT,
+};
+
 enum readdirplus {
 	READDIRPLUS_ON,
 	READDIRPLUS_AUTO,
@@ -18,12 +34,20 @@ enum readdirplus {
 };
 
 struct mount_opts {
-	char *device;	  /* as given: the source in /proc/mounts */
+	char *device;	  /* as given */
+	char *source;	  /* the same, absolute: what /proc/mounts shows */
 	char *mountpoint; /* absolute, links resolved */
-	char *device_abs;
+	char *device_abs; /* likewise */
 
 	struct bcfs_open_opts open;
 	bool foreground, debug, single;
+	bool helper;	  /* called by mount(8), as mount.bcfs or mount.fuse.bcfs */
+	bool fake;	  /* helper: only look */
+	bool sloppy;	  /* helper: unknown options are passed over */
+	bool remount;	  /* change the options of a mount */
+	bool nofail;	  /* helper: a device that does not exist is no failure */
+	char *mount_ns;	  /* helper: a mount namespace to enter first, by path; or NULL */
+	char *kernel_opt; /* an option that only FUSE in the kernel knows; or NULL */
 
 	uint8_t allow_other; /* enum bcfs_switch; default: on for root */
 	uint8_t writeback;   /* likewise; default: on */
@@ -32,13 +56,16 @@ struct mount_opts {
 	double attr_timeout, entry_timeout, negative_timeout; /* seconds */
 	uint32_t max_threads, readers;
 	uint64_t read_ahead_bytes;
-	char *kernel; /* options for mount(2), comma-separated; may be empty */
+	uint8_t atime;		   /* enum atime_mode */
+	unsigned long mount_flags; /* MS_* of mount(2), but for MS_RDONLY and access times */
 };
 
 /*
- * Exit status to leave with at once (0 after --help), or -1: go on with *ret.
+ * Exit status to leave with at once (0 after --help, MOUNT_USAGE), or -1: go on with *ret.
  */
 int opts_parse(struct mount_opts *ret, int argc, char **argv);
+/* What mount(2) is to be told. */
+unsigned long opts_mount_flags(const struct mount_opts *o);
 void opts_free(struct mount_opts *o);
 
 #endif

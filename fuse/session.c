@@ -172,36 +172,6 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 
 /* ---- mount ---- */
 
-/* An option's value for libfuse: ',' and '\' have a backslash before them. */
-static char *escape(const char *s)
-{
-	char *ret = malloc(2 * strlen(s) + 1), *p = ret;
-
-	for (; ret && *s; s++) {
-		if (*s == ',' || *s == '\\')
-			*p++ = '\\';
-		*p++ = *s;
-	}
-	if (ret)
-		*p = 0;
-	return ret;
-}
-
-static char *mount_string(const struct mount_opts *o)
-{
-	/* As root like any filesystem: device files and set-user-ID work unless told not to. */
-	const char *root_opts = geteuid() ? "" : ",suid,dev";
-	char *source = escape(o->device_abs), *ret = NULL;
-
-	if (source && asprintf(&ret, "fsname=%s,subtype=bcfs,default_permissions%s%s%s%s%s%s%s",
-			       source, root_opts, o->allow_other == BCFS_ON ? ",allow_other" : "",
-			       o->open.read_only ? ",ro" : "", o->open.noatime ? ",noatime" : "",
-			       o->debug ? ",debug" : "", *o->kernel ? "," : "", o->kernel) < 0)
-		ret = NULL;
-	free(source);
-	return ret;
-}
-
 /* libfuse's own messages: kept for the one line that is shown. */
 static __thread char *fuse_said;
 static __thread size_t fuse_said_size;
@@ -218,33 +188,117 @@ static void keep_message(enum fuse_log_level level, const char *fmt, va_list arg
 		log_line(NULL, level >= FUSE_LOG_DEBUG ? BCFS_LOG_DEBUG : BCFS_LOG_NOTICE, line);
 }
 
+/* As root: mount(2) ourselves. 0, or an errno. */
+static int mount_as_root(struct daemon *d)
+{
+	const struct mount_opts *o = d->opts;
+	char data[128];
+	int ret;
+
+	d->fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (d->fd < 0)
+		return errno;
+	snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=%u,group_id=%u,%s%s", d->fd,
+		 getuid(), getgid(), "default_permissions",
+		 o->allow_other == BCFS_ON ? ",allow_other" : "");
+	ret = mount(o->source, o->mountpoint, "fuse.bcfs", opts_mount_flags(o), data) ? errno : 0;
+	if (ret) {
+		close(d->fd);
+		d->fd = -1;
+	}
+	return ret;
+}
+
+/* An option's value for libfuse: ',' and '\' have a backslash before them. */
+static char *escape(const char *s)
+{
+	char *ret = malloc(2 * strlen(s) + 1), *p = ret;
+
+	for (; ret && *s; s++) {
+		if (*s == ',' || *s == '\\')
+			*p++ = '\\';
+		*p++ = *s;
+	}
+	if (ret)
+		*p = 0;
+	return ret;
+}
+
+/* For fusermount3, with the flags that it knows. NULL: no memory. */
+static char *user_mount_string(const struct mount_opts *o)
+{
+	static const struct {
+		unsigned long flag;
+		const char *name;
+	} known[] = {
+		{MS_RDONLY, ",ro"},	   {MS_NOEXEC, ",noexec"},   {MS_NOATIME, ",noatime"},
+		{MS_SYNCHRONOUS, ",sync"}, {MS_DIRSYNC, ",dirsync"},
+	};
+	char *source = escape(o->source), *ret = NULL;
+	char flags[64] = "";
+	size_t i;
+
+	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (opts_mount_flags(o) & known[i].flag)
+			strcat(flags, known[i].name);
+	if (source && asprintf(&ret, "fsname=%s,subtype=bcfs,default_permissions%s%s", source,
+			       o->allow_other == BCFS_ON ? ",allow_other" : "", flags) < 0)
+		ret = NULL;
+	free(source);
+	return ret;
+}
+
+/* The session, mounted unless that is done by mount_as_root(). */
+static bool session_make(struct daemon *d, const char *string)
+{
+	char *argv[] = {"bcfs-fuse", "-o", (char *)string, d->opts->debug ? "-d" : NULL, NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(d->opts->debug ? 4 : 3, argv);
+
+	d->se = fuse_session_new(&args, &daemon_ops, sizeof(daemon_ops), d);
+	fuse_opt_free_args(&args);
+	return d->se;
+}
+
 bool session_mount(struct daemon *d, char *msg, size_t size)
 {
-	char *string = mount_string(d->opts);
-	char *argv[] = {"bcfs-fuse", "-o", string, NULL};
-	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+	bool root = !geteuid(), ok = false;
+	char *string = root ? strdup("subtype=bcfs") : user_mount_string(d->opts);
 	char said[256] = "", text[400];
-	bool ok = false;
+	int err = 0;
 
 	if (!string)
 		return say(msg, size, d->opts, "out of memory");
 	fuse_set_log_func(keep_message);
 	fuse_said = said;
 	fuse_said_size = sizeof(said);
-	d->se = fuse_session_new(&args, &daemon_ops, sizeof(daemon_ops), d);
-	if (d->se && !fuse_session_mount(d->se, d->opts->mountpoint)) {
-		d->mounted = true;
-		d->fd = fuse_session_fd(d->se);
-		ok = !fuse_session_custom_io(d->se, loops_io(), d->fd);
+	if (session_make(d, string)) {
+		if (root)
+			err = mount_as_root(d);
+		else if (!fuse_session_mount(d->se, d->opts->mountpoint))
+			d->fd = fuse_session_fd(d->se);
+		d->mounted = d->fd >= 0;
+		ok = d->mounted && !fuse_session_custom_io(d->se, loops_io(), d->fd);
 	}
 	fuse_said = NULL;
-	fuse_opt_free_args(&args);
 	free(string);
 	if (!ok) {
-		snprintf(text, sizeof(text), "%s", *said ? said : "the kernel refused");
+		snprintf(text, sizeof(text), "%s",
+			 *said ? said
+			 : err ? strerror(err)
+			       : "the kernel refused");
 		say(msg, size, d->opts, text);
 	}
 	return ok;
+}
+
+void session_unmount(struct daemon *d)
+{
+	if (!d->mounted)
+		return;
+	if (geteuid())
+		fuse_session_unmount(d->se);
+	else
+		umount2(d->opts->mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH);
 }
 
 void session_destroy(struct daemon *d)

@@ -3,7 +3,9 @@
  * Where a device or image is mounted. A daemon's mount names its source; that may be any name of
  * the file, so the files are compared too, and for that the source is looked up. A lookup through
  * a filesystem whose server is gone or stopped never returns: sources that lie below a mount of
- * such a kind, and those on whose way there are symbolic links by now, are compared by name only.
+ * such a kind, and those on whose way there is a linked directory by now, are compared by name
+ * only. A source that is a symbolic link itself is followed by hand, so that each of its targets
+ * is looked at before.
  */
 #include "dev/bdev_private.h"
 
@@ -135,6 +137,59 @@ static bool is_file_of(const char *path, const struct stat *st)
 	return same;
 }
 
+#define MAX_LINKS 8
+
+/* The target of the symbolic link `path`, absolute, in its place; false: it is none. */
+static bool follow_link(char *path, size_t size)
+{
+	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+			       .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+	char target[PATH_MAX], *rest = target, *joined, *base = strrchr(path, '/');
+	ssize_t len = -1;
+
+	if (!base)
+		return false;
+	*base = 0;
+	int fd = syscall(SYS_openat2, AT_FDCWD, *path ? path : "/", &how, sizeof(how));
+
+	if (fd >= 0) {
+		len = readlinkat(fd, base + 1, target, sizeof(target) - 1);
+		close(fd);
+	}
+	if (len <= 0)
+		return false;
+	target[len] = 0;
+	/* No link is on the way, so ".." is what the text says. */
+	for (; !strncmp(rest, "../", 3); rest += 3)
+		*(strrchr(path, '/') ?: path) = 0;
+	if (strstr(rest, "./") || strstr(rest, "//") ||
+	    asprintf(&joined, "%s%s%s", *rest == '/' ? "" : path, *rest == '/' ? "" : "/", rest) <
+		    0)
+		return false;
+	bool fits = strlen(joined) < size;
+
+	if (fits)
+		strcpy(path, joined);
+	free(joined);
+	return fits;
+}
+
+static bool leads_to(const char *mountinfo, const char *source, const struct stat *st)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s", source);
+	for (unsigned i = 0; i < MAX_LINKS; i++) {
+		if (*path != '/' || way_is_served(mountinfo, path))
+			return false;
+		if (is_file_of(path, st))
+			return true;
+		if (!follow_link(path, sizeof(path)))
+			return false;
+	}
+	return false;
+}
+
 static bool is_mount_of(const char *mountinfo, const struct mount_line *m, const char *path,
 			const char *real, const struct stat *st)
 {
@@ -146,8 +201,7 @@ static bool is_mount_of(const char *mountinfo, const struct mount_line *m, const
 		return true;
 	if (strcmp(m->fstype, "fuse.bcfs") && strcmp(m->fstype, "fuseblk"))
 		return false;
-	return m->source[0] == '/' && !way_is_served(mountinfo, m->source) &&
-	       is_file_of(m->source, st);
+	return leads_to(mountinfo, m->source, st);
 }
 
 bool bdev_mount_in(const char *mountinfo, const char *path, const struct stat *st, char *point,

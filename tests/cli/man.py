@@ -62,7 +62,7 @@ def options(text):
 def of_fuse(text):
     """Mount options too."""
     text, _, mount = text.partition("mount options:\n")
-    return options(text) | set(re.findall(r"^  ([a-z_]+)", mount, re.M))
+    return options(text) | set(re.findall(r"^  ([a-z_0-9]+)", mount, re.M))
 
 
 def of_bcfs(program, text):
@@ -97,6 +97,12 @@ def main():
         compare(man_dir, program)
     for page in sorted(os.listdir(man_dir)):
         if not page.endswith((".5", ".8")):
+            continue
+        with open(os.path.join(man_dir, page), encoding="utf-8") as f:
+            alias = re.match(r"\.so man(\d)/(.*)\n", f.read())
+        if alias:
+            there = os.path.exists(os.path.join(man_dir, alias.group(2)))
+            ok(there and alias.group(2).endswith("." + alias.group(1)), f"{page}: another name")
             continue
         if not shutil.which("mandoc"):
             print(f"# SKIP {page}: mandoc is not installed")

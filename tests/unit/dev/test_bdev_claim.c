@@ -219,7 +219,7 @@ static bool mounted(const char *path, const char *type, const char *source, cons
 Test(bdev_claim, mounts_under_other_names)
 {
 	char path[256], hard[300], soft[300], other[600];
-	char dir[300], below[400], *tmp = realpath(test_dir(), NULL);
+	char dir[300], below[400], hop[700], *tmp = realpath(test_dir(), NULL);
 
 	cr_assert(tmp && test_file(tmp, path, sizeof(path), 65536));
 	snprintf(hard, sizeof(hard), "%s.hard", path);
@@ -249,7 +249,26 @@ Test(bdev_claim, mounts_under_other_names)
 	cr_assert_not(mounted(path, "fuse.bcfs", hard, other));
 	snprintf(other, sizeof(other), "28 22 0:43 / %s/im rw - fuse.x x rw\n", dir);
 	cr_assert(mounted(path, "fuse.bcfs", below, other)); /* a name that only begins alike */
-	/* A symbolic link may lead anywhere by now. */
+	/* A symbolic link is followed, but not to where somebody would have to answer. */
+	cr_assert(mounted(path, "fuse.bcfs", soft, ""));
+	cr_assert(mounted(path, "fuse.bcfs", soft, other));
+	unlink(soft);
+	cr_assert(!symlink(strrchr(hard, '/') + 1, soft)); /* relative */
+	cr_assert(mounted(path, "fuse.bcfs", soft, ""));
+	unlink(soft);
+	snprintf(other, sizeof(other), "28 22 0:43 / %s rw - fuse.x x rw\n", dir);
+	for (int rel = 0; rel < 2; rel++) {
+		snprintf(hop, sizeof(hop), "..%s/%s/image", strrchr(tmp, '/'),
+			 strrchr(dir, '/') + 1);
+		cr_assert(!symlink(rel ? hop : below, soft));
+		cr_assert(mounted(path, "fuse.bcfs", soft, ""));
+		cr_assert_not(mounted(path, "fuse.bcfs", soft, other));
+		unlink(soft);
+	}
+	cr_assert(!symlink("/dev/null", soft));
+	cr_assert_not(mounted(path, "fuse.bcfs", soft, ""));
+	unlink(soft);
+	cr_assert(!symlink(soft, soft));
 	cr_assert_not(mounted(path, "fuse.bcfs", soft, ""));
 
 	free(tmp);

@@ -1,0 +1,296 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Goal: mount(8) and fstab treat bcfs as they treat any filesystem: types, options, source,
+# remount, statuses, what is installed where. Method: as root, in a mount namespace of its own,
+# the helpers are put into /sbin by a bind mount of a directory of links, and mount(8) is called;
+# a user's part is run as nobody.
+here=$(cd "$(dirname "$0")" && pwd)
+[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP only root can put helpers into /sbin"; exit 0; }
+if [ -z "${BCFS_MOUNTING_TEST:-}" ]; then
+	unshare -m true 2>/dev/null || { echo "1..0 # SKIP no mount namespaces"; exit 0; }
+	BCFS_MOUNTING_TEST=1 exec unshare -m --propagation private "$0" "$@"
+fi
+. "$here/lib.sh"
+
+mkdir "$T/mnt" "$T/mnt2" "$T/sbin" "$T/real"
+sbin=$(realpath /sbin)
+if ! mount --bind "$sbin" "$T/real" || ! ln -s "$T/real"/* "$T/sbin" ||
+	! mount --bind "$T/sbin" "$sbin"; then
+	skip_all "no bind mounts"
+fi
+for name in mount.bcfs mount.fuse.bcfs; do
+	ln -sf "$fuse" "$T/sbin/$name"
+done
+ln -sf "$mkfs" "$fsck" "$T/sbin"
+make_image "$T/img" 64M -L "a label"
+uuid=$("$bcfs" probe "$T/img" | sed -n 's/^UUID=//p')
+
+# The line of /proc/mounts: "source type options".
+line()
+{
+	awk -v m="${1:-$T/mnt}" '$2 == m { print $1, $3, $4 }' /proc/mounts
+}
+
+has_option()
+{
+	[[ ",$(line | cut -d' ' -f3)," = *",$1,"* ]]
+}
+
+lacks_option()
+{
+	! has_option "$1"
+}
+
+# Until nobody serves the image any more.
+gone()
+{
+	local i
+	for i in $(seq 100); do
+		[ -n "$(daemons_of "$1")" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+# status WANTED COMMAND...
+status()
+{
+	local got=0
+	"${@:2}" || got=$?
+	[ "$got" = "$1" ] || { echo "status $got"; return 1; }
+}
+
+# ---- types, and what /proc/mounts shows ----
+ok "mount -t bcfs" mount -t bcfs "$T/img" "$T/mnt"
+ok "source, type" grep -q "^$T/img fuse.bcfs rw,relatime,.*default_permissions,allow_other" <(line)
+ok "it is live" touch "$T/mnt/f"
+ok "umount" umount "$T/mnt"
+ok "mount -t fuse.bcfs" mount -t fuse.bcfs "$T/img" "$T/mnt"
+ok "source, type" grep -q "^$T/img fuse.bcfs rw,relatime," <(line)
+ok "umount" umount "$T/mnt"
+ln -s img "$T/link"
+ok "mount by a symbolic link" "$fuse" "$T/link" "$T/mnt"
+ok "which is the source" grep -q "^$T/link fuse.bcfs " <(line)
+ok "umount" "$bcfs" umount "$T/mnt"
+mkdir "$T/sp,a ce"
+cp --sparse=always "$T/img" "$T/sp,a ce/i\\mg"
+ok "a source with a comma, a space, a backslash" mount -t bcfs "$T/sp,a ce/i\\mg" "$T/mnt"
+ok "is shown as it is" test "$(findmnt -no SOURCE "$T/mnt")" = "$T/sp,a ce/i\\mg"
+ok "bcfs umount" "$bcfs" umount "$T/mnt"
+
+# ---- options ----
+ok "the generic options" mount -t bcfs -o defaults,rw,async,auto,dev,exec,suid,nofail,nouser,_netdev,noiversion,nomand,loud,norelatime,nostrictatime,diratime,nolazytime,symfollow,x-systemd.automount,x-foo=1,X-bar,comment=a \
+	"$T/img" "$T/mnt"
+umount "$T/mnt"
+for o in nosuid nodev noexec noatime nodiratime sync dirsync lazytime nosymfollow ro; do
+	ok "$o" mount -t bcfs -o "$o" "$T/img" "$T/mnt"
+	ok "$o: the kernel has it" has_option "$o"
+	umount "$T/mnt"
+done
+ok "strictatime" mount -t bcfs -o strictatime "$T/img" "$T/mnt"
+ok "strictatime: the kernel has it" lacks_option relatime
+umount "$T/mnt"
+ok "an option behind another wins" mount -t bcfs -o nosuid,noexec,suid,sync,async "$T/img" "$T/mnt"
+ok "the kernel has it so" bash -c '[[ $1 = "$2/img fuse.bcfs rw,noexec,"* ]]' - "$(line)" "$T"
+umount "$T/mnt"
+ok "an unknown option is refused by name" bash -c \
+	'! out=$("$@" 2>&1) && grep -q "\"frobnicate\"" <<<"$out"' - mount -t bcfs -o ro,frobnicate "$T/img" "$T/mnt"
+ok "one of FUSE's is" bash -c '! out=$("$@" 2>&1) && grep -q "\"max_read\"" <<<"$out"' - \
+	mount -t bcfs -o max_read=4096 "$T/img" "$T/mnt"
+ok "mount -s passes over it" mount -s -t bcfs -o frobnicate "$T/img" "$T/mnt"
+umount "$T/mnt"
+ok "mount -r -v -n" mount -r -v -n -t bcfs "$T/img" "$T/mnt"
+ok "is read-only" has_option ro
+umount "$T/mnt"
+ok "mount -f" mount -f -t bcfs "$T/img" "$T/mnt"
+ok "mounts nothing" test -z "$(line)"
+
+# ---- statuses ----
+helper=$T/sbin/mount.bcfs
+ok "status 1: usage" status 1 "$helper" "$T/img"
+ok "status 1: an option" status 1 "$helper" "$T/img" "$T/mnt" -o frobnicate
+ok "status 32: no device" status 32 "$helper" "$T/none" "$T/mnt" -o rw
+ok "status 32: no mount point" status 32 "$helper" "$T/img" "$T/none" -o rw
+ok "mount(8) hands it on" status 32 mount -t bcfs "$T/none" "$T/mnt"
+no "a mount namespace that is none" "$helper" "$T/img" "$T/mnt" -N "$T/img"
+ok "bcfs-fuse says 1" status 1 "$fuse" "$T/none" "$T/mnt"
+# Interrupted while it waits for the device.
+exec 5<"$T/img"
+flock 5
+"$helper" "$T/img" "$T/mnt" -o wait=30 2>/dev/null &
+pid=$!
+sleep 0.5
+kill -INT "$pid" 2>/dev/null || true
+kill -TERM "$pid"
+exec 5>&-
+ok "status 8: interrupted" status 8 wait "$pid"
+gone "$T/img"
+ok "and nothing is mounted" test -z "$(line)"
+
+# ---- another mount namespace ----
+unshare -m --propagation private sleep 100 &
+pid=$!
+for _ in $(seq 50); do
+	[ "$(readlink "/proc/$pid/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ] || break
+	sleep 0.1
+done
+ok "mount -N" mount -N "$pid" -t bcfs "$T/img" "$T/mnt"
+ok "it is there" grep -q "$T/mnt fuse.bcfs" "/proc/$pid/mounts"
+ok "and not here" test -z "$(line)"
+kill -TERM "$(daemons_of "$T/img")"
+gone "$T/img"
+ok "SIGTERM to the daemon ends it" test -z "$(daemons_of "$T/img")"
+kill "$pid"
+wait "$pid" 2>/dev/null
+
+# ---- the same device again ----
+mount_image "$T/img" "$T/mnt"
+twice()
+{
+	local out status=0 start=$SECONDS
+	out=$("$fuse" "$1" "$T/mnt2" 2>&1) || status=$?
+	echo "$out"
+	[ "$status" = 1 ] && [ -z "$(line "$T/mnt2")" ] && [ $((SECONDS - start)) -lt 5 ] &&
+		grep -q "$1: is mounted on $T/mnt" <<<"$out"
+}
+ln "$T/img" "$T/hard"
+ok "a second mount is refused" twice "$T/img"
+ok "by a symbolic link too" twice "$T/link"
+ok "by a hard link too" twice "$T/hard"
+ok "umount" "$bcfs" umount "$T/mnt"
+mount_image "$T/link" "$T/mnt"
+ok "if the first was by a link" twice "$T/link"
+ok "by the file too" twice "$T/img"
+ok "umount" "$bcfs" umount "$T/mnt"
+
+# ---- fstab ----
+fstab()
+{
+	printf '%s\n' "$@" >"$T/fstab"
+}
+fstab "$T/img $T/mnt bcfs defaults,nofail,noauto,_netdev,noatime,x-systemd.device-timeout=5s,x-systemd.automount,comment=x 0 2"
+ok "fstab: mount by mount point" mount -T "$T/fstab" "$T/mnt"
+ok "with its options" has_option noatime
+umount "$T/mnt"
+ok "fstab: mount by device" mount -T "$T/fstab" "$T/img"
+umount "$T/mnt"
+fstab "$T/img $T/mnt fuse.bcfs rw,nosuid,nodev 0 0"
+ok "fstab: type fuse.bcfs" mount -T "$T/fstab" "$T/mnt"
+ok "its options" has_option nosuid
+umount "$T/mnt"
+fstab "$T/img $T/mnt bcfs defaults 0 2" "$T/none $T/mnt2 bcfs nofail 0 2"
+ok "fstab: mount -a passes over what has nofail and is not there" mount -a -T "$T/fstab"
+ok "the other one is mounted" test -n "$(line)"
+ok "mount -a again: nothing to do" mount -a -T "$T/fstab"
+umount "$T/mnt"
+ok "fsck by fsck(8)" fsck -t bcfs -n "$T/img"
+
+# ---- UUID= and LABEL=, by what the udev rule makes ----
+probe_udev()
+{
+	local got want
+	got=$("$bcfs" probe --udev "$1") || return
+	want="ID_FS_TYPE=bcfs ID_FS_USAGE=filesystem ID_FS_VERSION=1.0 ID_FS_UUID=$uuid ID_FS_UUID_ENC=$uuid"
+	[ "$(grep -v LABEL <<<"$got" | tr '\n' ' ')" = "$want " ] || { echo "$got"; return 1; }
+	[ "$(grep LABEL <<<"$got")" = "$2" ] || { echo "$got"; return 1; }
+}
+ok "probe --udev" probe_udev "$T/img" $'ID_FS_LABEL=a_label\nID_FS_LABEL_ENC=a\\x20label'
+cp --sparse=always "$T/img" "$T/evil"
+python3 "$here/sbedit.py" "$T/evil" label $'a/../\xc3\xa9\n$(x)"' || bail_out "sbedit"
+ok "probe --udev: a label that would be more" probe_udev "$T/evil" \
+	$'ID_FS_LABEL=a/../\xc3\xa9_$(x)"\nID_FS_LABEL_ENC=a\\x2f..\\x2f\xc3\xa9\\x0a\\x24\\x28x\\x29\\x22'
+truncate -s 16M "$T/zero"
+ok "probe --udev: 2 where there is none" status 2 "$bcfs" probe --udev "$T/zero"
+ok "1 where there is no device" status 1 "$bcfs" probe --udev "$T/none"
+mount_image "$T/img" "$T/mnt"
+ok "probe --udev of what is mounted" probe_udev "$T/img" \
+	$'ID_FS_LABEL=a_label\nID_FS_LABEL_ENC=a\\x20label'
+ok "umount" "$bcfs" umount "$T/mnt"
+mkdir "$T/dev"
+cp -a /dev/null /dev/zero /dev/fuse /dev/urandom /dev/loop* "$T/dev" 2>/dev/null
+ln -s /proc/self/fd "$T/dev/fd"
+mkdir -p "$T/dev/disk/by-uuid" "$T/dev/disk/by-label"
+loop=$(losetup -f --show "$T/img" 2>/dev/null) || loop=
+ln -s "$loop" "$T/dev/disk/by-uuid/$uuid"
+ln -s "$loop" "$T/dev/disk/by-label/a\\x20label"
+if [ -n "$loop" ] && mount --bind "$T/dev" /dev && mount -o remount,bind,dev /dev && [ -c /dev/fuse ] && : >/dev/null; then
+	ok "mount UUID=" mount -t bcfs "UUID=$uuid" "$T/mnt"
+	ok "the source is a device" grep -q "^$loop fuse" <(line)
+	umount "$T/mnt"
+	fstab "LABEL=a\\040label $T/mnt bcfs defaults 0 2"
+	ok "fstab: LABEL=" mount -T "$T/fstab" "$T/mnt"
+	"$bcfs" umount "$T/mnt" || bail_out "umount"
+	ok "fsck UUID=" fsck -t bcfs "UUID=$uuid"
+else
+	result 0 "UUID= and LABEL= # SKIP no other /dev here"
+fi
+umount -l /dev
+[ -z "$loop" ] || losetup -d "$loop"
+
+# ---- what is installed ----
+dest=$T/dest
+mkdir "$dest"
+if command -v meson >/dev/null; then
+	ok "meson install" meson install -C "$build" --no-rebuild --destdir "$dest" --quiet
+	prefix=$dest$(meson introspect "$build" --buildoptions | python3 -c '
+import json, sys
+print(next(o["value"] for o in json.load(sys.stdin) if o["name"] == "prefix"))')
+	for f in bin/bcfs-fuse bin/bcfs sbin/mkfs.bcfs sbin/fsck.bcfs sbin/mount.bcfs \
+		sbin/mount.fuse.bcfs; do
+		ok "$f runs" env LD_LIBRARY_PATH="$(dirname "$(find "$dest" -name libbcfs.so)")" \
+			"$prefix/$f" -V
+	done
+	for f in mkfs.bcfs.8 fsck.bcfs.8 bcfs-fuse.8 mount.bcfs.8 mount.fuse.bcfs.8 bcfs.8 bcfs.5; do
+		ok "$f" test -s "$prefix/share/man/man${f##*.}/$f"
+	done
+	rules=$prefix/lib/udev/rules.d/65-bcfs.rules
+	ok "the udev rule calls the program" grep -q "IMPORT{program}=\"${prefix#"$dest"}/bin/bcfs probe --udev " "$rules"
+	ok_python "its lines are rules" "$rules" <<-'END'
+		import re, sys
+		item = r'[A-Z]+(\{\w+\})?(==|!=|=|\+=)"[^"]*"'
+		goto, label = set(), set()
+		for line in open(sys.argv[1], encoding="utf-8"):
+		    line = line.rstrip("\n")
+		    if not line or line.startswith("#"):
+		        continue
+		    if not re.fullmatch(f"{item}(, {item})*", line):
+		        sys.exit(line)
+		    goto |= set(re.findall('GOTO="(.*?)"', line))
+		    label |= set(re.findall('LABEL="(.*?)"', line))
+		if goto != label:
+		    sys.exit(f"{goto} {label}")
+	END
+	if udevadm verify --help >/dev/null 2>&1; then
+		ok "udevadm verify" udevadm verify --resolve-names=never "$rules"
+	fi
+	cat >"$T/uses.c" <<-'END'
+		#include <bcfs/bcfs.h>
+		#include <stdio.h>
+		int main(int argc, char **argv)
+		{
+			struct bcfs_info info;
+			char msg[256];
+			if (bcfs_probe(argv[1], &info, msg, sizeof(msg)))
+				return 1;
+			puts(info.label);
+			return 0;
+		}
+	END
+	pc=$(dirname "$(find "$dest" -name bcfs.pc)")
+	uses_library()
+	{
+		local flags
+		flags=$(PKG_CONFIG_PATH=$pc PKG_CONFIG_SYSROOT_DIR=$dest pkg-config --cflags --libs bcfs) || return
+		# shellcheck disable=SC2086
+		${CC:-cc} -Wall -Werror ${SAN_FLAGS:-} "$T/uses.c" -o "$T/uses" $flags || return
+		[ "$(LD_LIBRARY_PATH=$pc/.. "$T/uses" "$T/img")" = "a label" ]
+	}
+	if [ -z "${ASAN_OPTIONS:-}" ]; then
+		ok "a program is built with pkg-config" uses_library
+	fi
+	ok "its version is bcfs's" test "$("$bcfs" -V)" = "bcfs $(PKG_CONFIG_PATH=$pc pkg-config --modversion bcfs)"
+else
+	result 0 "meson install # SKIP no meson"
+fi
+done_testing
