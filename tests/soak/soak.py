@@ -5,8 +5,8 @@
 usage: ./dev soak [--minutes N] [--seed N] [--jobs N] [--keep DIR] [--only PART,...]
 
 Divides the time between the modes of the crash simulation, damaged journals, fault sweeps, the unit tests
-that take a seed, and SIGKILLs of real mounts (kill.py), as many at a time as there are processors. The seeds come
-from one, which is printed; --seed takes it again. Parts: sim, damage, sweep, unit, kill.
+that take a seed, SIGKILLs of real mounts (kill.py), and the field's load programs on mounts (load.py), as many at a time as there are processors. The seeds come
+from one, which is printed; --seed takes it again. Parts: sim, damage, sweep, unit, kill, load.
 
 Ends with a table and "N passed, N failed". A failure goes on record at once, with the command that replays
 it; its log, and of a kill the image, are kept in DIR (default: soak-kept).
@@ -24,7 +24,7 @@ import threading
 import time
 
 root = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
-PART_WEIGHTS = {"sim": 45, "damage": 5, "sweep": 10, "unit": 12, "kill": 28}
+PART_WEIGHTS = {"sim": 45, "damage": 5, "sweep": 10, "unit": 12, "kill": 20, "load": 12}
 HANG_S = 660  # beyond the time that a job was given: bcfs-sim says so by itself after 600
 
 
@@ -155,6 +155,30 @@ class Kill(Part):
             self.add("skipped", 1)
 
 
+class Load(Part):
+    """stress-ng, fio, dbench, bonnie++ on a mount, fsck after each."""
+
+    def __init__(self, build):
+        super().__init__("loads", "load")
+        self.build, self.at_most = build, 1
+
+    def least_s(self):
+        return 30
+
+    def slice_s(self, total_s):
+        return min(180, max(30, total_s / 8))
+
+    def command(self, seed, seconds, keep):
+        return [sys.executable, f"{root}/tests/soak/load.py", "--seconds", f"{seconds:.0f}", "--seed", str(seed),
+                "--build", self.build, "--keep", keep], {}
+
+    def read(self, text):
+        self.add("runs", len(re.findall(r"^ok ", text, re.M)))
+        self.add("loads", len(re.findall(r"^ok ", text, re.M)))
+        if "# SKIP" in text:
+            self.add("skipped", 1)
+
+
 def output(cmd):
     return subprocess.run(cmd, stdout=subprocess.PIPE, text=True, check=True).stdout
 
@@ -197,6 +221,8 @@ class Soak:
             self.parts += [Unit(t, scale) for t in seeded_units(build)]
         if "kill" in only:
             self.parts.append(Kill(build))
+        if "load" in only:
+            self.parts.append(Load(build))
 
     def left(self):
         return self.total_s - (time.monotonic() - self.begin)
@@ -300,7 +326,8 @@ class Soak:
         def row(name, runs, images, states, failed, used):
             print(f"{name:28}{runs:>10}{images:>14}{states:>12}{failed:>12}{used / 60:>9.1f}")
 
-        for kind, label in (("sim", None), ("damage", None), ("sweep", None), ("unit", "unit tests"), ("kill", None)):
+        for kind, label in (("sim", None), ("damage", None), ("sweep", None), ("unit", "unit tests"), ("kill", None),
+                            ("load", None)):
             some = [p for p in self.parts if p.part == kind and p.jobs]
             if label and some:
                 row(label, sum(p.figures.get("runs", 0) for p in some), "", "", sum(p.failed for p in some),
