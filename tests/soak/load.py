@@ -71,7 +71,7 @@ def fio(where, seconds, rnd):
         nr += 1
         engine = rnd.choice(sorted(FIO))
         direct = int(FIO[engine] and rnd.random() < 0.5)
-        block = rnd.choice(["4k", "64k", "4k-128k"] + ([] if direct else ["512", "3k"]))
+        block = rnd.choice(["4k", "64k", "4k-128k"] + (["512", "3k"] if not direct and engine != "mmap" else []))
         # each in a directory of its own: what it reads, it wants to have written
         os.mkdir(f"{where}/{nr}")
         cmd = ["fio", "--name=verify", f"--directory={where}/{nr}", f"--ioengine={engine}", f"--direct={direct}",
