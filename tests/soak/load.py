@@ -13,6 +13,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,7 +80,8 @@ def fio(where, seconds, rnd):
                ("--bsrange=" if "-" in block else "--bs=") + block, "--size=32m", "--numjobs=3", "--iodepth=8",
                f"--randseed={rnd.randrange(1 << 31)}", "--verify=" + rnd.choice(["crc32c", "md5", "xxhash"]),
                "--verify_fatal=1", "--do_verify=1", f"--fsync={rnd.choice([0, 0, 100])}",
-               f"--fallocate={rnd.choice(['none', 'posix', 'keep'])}", "--group_reporting"]
+               f"--fallocate={rnd.choice(['none', 'posix', 'keep'])}", "--group_reporting",
+               "--verify_state_save=0"]
         must(cmd, seconds)
         shutil.rmtree(f"{where}/{nr}")
     return f"{nr}, the last: {' '.join(cmd[3:7])}"
@@ -176,6 +178,7 @@ def main():
     if os.geteuid() or not os.path.exists("/dev/fuse") or needed:
         print("1..0 # SKIP needs root, /dev/fuse" + "".join(f", {n}" for n in needed))
         return 77
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     loads = Loads(args)
     try:
         return loads.all()
