@@ -96,13 +96,13 @@ class Bcfs:
         os.unlink(self.image)
 
     def requests(self):
-        """{name: number}, without those that the question itself needs."""
+        """{name: number}: what was sent, but for what tells the daemon to forget."""
         ret = {}
         for line in sh(self.build + "/cli/bcfs", "counters", self.dir).splitlines():
             if line.startswith("fuse."):
                 name, nr = line[5:].split()
                 ret[name] = int(nr)
-        for name in ("getxattr", "statfs", "forget", "batch_forget", "interrupt"):
+        for name in ("forget", "batch_forget", "interrupt"):
             ret.pop(name, None)
         return ret
 
@@ -172,9 +172,16 @@ REQUESTS = (  # what, op, calls, goal
 )
 
 
-def what_came(before, after):
-    return {name: after[name] - before.get(name, 0) for name in after
-            if after[name] > before.get(name, 0)}
+def what_came(fs, before):
+    """Since then, without what asking needs itself."""
+    after = fs.requests()
+    own = fs.requests()
+    came = {}
+    for name, nr in after.items():
+        nr -= before.get(name, 0) + own[name] - nr
+        if nr > 0:
+            came[name] = nr
+    return came
 
 
 def part_requests(out, build, top, dirs):
@@ -188,7 +195,7 @@ def part_requests(out, build, top, dirs):
             run(build, fs, op, calls)
             if op == "create":  # dirty pages written in time belong to it
                 os.sync()
-            came = what_came(before, fs.requests())
+            came = what_came(fs, before)
             each = sum(came.values()) / calls
             # once a run, not once a call: the first lookup of a program's own
             out.row("requests a call", what, each, "", goal=goal if goal else 0.02 if goal == 0 else 0,
@@ -199,7 +206,7 @@ def part_requests(out, build, top, dirs):
         fs.mount()
         before = fs.requests()
         sh("find", fs.dir + "/t", "-printf", "%s\n")
-        came = what_came(before, fs.requests())
+        came = what_came(fs, before)
         out.row("requests a call", "find -printf %s, cold, a file", sum(came.values()) / (dirs * 1000),
                 "", goal=1 / 30, at_most=True,
                 extra="  " + " ".join("%s %d" % (k, v) for k, v in came.items()))
