@@ -28,13 +28,16 @@
 #include "bcfs/bcfs.h"
 #include "opts.h"
 
+struct bcfs_ioc_remount;
 struct loops;
 
 #define REQUESTS_NR 64U
 
 struct daemon {
-	const struct mount_opts *opts;
-	struct bcfs *fs;
+	struct mount_opts *opts; /* a remount changes some; protected by fs_lock then */
+	/* Held shared by each request, and alone by who puts another in the place of fs. */
+	pthread_rwlock_t fs_lock;
+	struct bcfs *fs; /* NULL: gone, when a remount failed altogether */
 	struct fuse_session *se;
 	int fd; /* /dev/fuse */
 	struct bcfs_ino root;
@@ -48,6 +51,10 @@ struct daemon {
 	atomic_bool shut_down;			/* by an ioctl: all answer EIO */
 	bool selinux;				/* runs on this machine */
 	_Atomic uint64_t requests[REQUESTS_NR]; /* by opcode: requests.c */
+	/* A remount that main is to do: remount.c. */
+	fuse_req_t _Atomic remount_req;
+	int mounts_fd;			       /* mountinfo: tells of changes */
+	struct bcfs_ioc_remount *remount_text; /* of remount_req */
 	/* Threads of task.h; protected by tasks_lock. */
 	pthread_mutex_t tasks_lock;
 	pthread_cond_t tasks_done;
@@ -168,6 +175,9 @@ void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 bool mountpoint_check(const struct mount_opts *o, char *msg, size_t size);
 /* The type of what is mounted on exactly this path, in buf; false: nothing is. */
 bool mountpoint_is_mounted(const char *path, char *type, size_t size);
+
+/* Does a field of mountinfo name this path? */
+bool mountinfo_is_at(const char *where, size_t len, const char *path);
 
 /* Makes the session and mounts it. */
 bool session_mount(struct daemon *d, char *msg, size_t size);

@@ -193,10 +193,14 @@ static void run_request(struct worker *w, char *buf, size_t len)
 		give_place_away(w->l);
 		gave_away = true;
 	}
-	if (d->shut_down && raw_refuse(d, buf))
+	pthread_rwlock_rdlock(&d->fs_lock);
+	if (!d->fs)
+		raw_gone(d, buf);
+	else if (d->shut_down && raw_refuse(d, buf))
 		;
 	else if (!raw_request(d, buf, len))
 		fuse_session_process_buf(d->se, &fbuf);
+	pthread_rwlock_unlock(&d->fs_lock);
 	w->req.opcode = gave_away ? UINT32_MAX : 0;
 }
 
@@ -309,6 +313,17 @@ const struct fuse_custom_io *loops_io(void)
 
 /* ---- start and end ---- */
 
+/* Requests come without end: who waits for the lock alone goes before them. */
+static void init_fs_lock(struct daemon *d)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&d->fs_lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+}
+
 int loops_start(struct daemon *d)
 {
 	struct loops *l = calloc(1, sizeof(*l));
@@ -325,6 +340,7 @@ int loops_start(struct daemon *d)
 		free(l);
 		return ENOMEM;
 	}
+	init_fs_lock(d);
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->wake, NULL);
 	d->loops = l;
@@ -358,6 +374,7 @@ void loops_join(struct daemon *d)
 	}
 	pthread_cond_destroy(&l->wake);
 	pthread_mutex_destroy(&l->lock);
+	pthread_rwlock_destroy(&d->fs_lock);
 	free(l->threads);
 	free(l);
 	d->loops = NULL;

@@ -44,6 +44,7 @@ static bool handle_event(struct daemon *d)
 
 	if (read(d->event_fd, &count, sizeof(count)) < 0)
 		return errno != EINTR;
+	remount_do(d);
 	return d->ended;
 }
 
@@ -65,22 +66,26 @@ static int remount_wait(struct daemon *d, unsigned int *tries)
 /* Serves until the kernel has let go of the mount. */
 static void wait_for_end(struct daemon *d, int signal_fd)
 {
-	struct pollfd fds[2] = {
+	struct pollfd fds[3] = {
 		{.fd = d->event_fd, .events = POLLIN},
 		{.fd = signal_fd, .events = POLLIN},
+		{.fd = geteuid() ? -1 : d->mounts_fd, .events = POLLPRI},
 	};
 	struct signalfd_siginfo info;
 	unsigned int tries = 0;
 	bool leaving = false;
 
 	for (;;) {
-		if (poll(fds, 2, leaving ? -1 : remount_wait(d, &tries)) < 0) {
+		if (poll(fds, 3, leaving ? -1 : remount_wait(d, &tries)) < 0) {
 			if (errno != EINTR)
 				return;
 			continue;
 		}
 		if (fds[0].revents && handle_event(d))
 			return;
+		/* Whoever has remounted it may not have told us. */
+		if (fds[2].revents && !leaving)
+			remount_follow(d);
 		if (!(fds[1].revents & POLLIN) ||
 		    read(signal_fd, &info, sizeof(info)) != sizeof(info))
 			continue;
@@ -167,7 +172,7 @@ static void undo_start(struct daemon *d)
 }
 
 /* The life of the daemon. pipe_fd: to the parent, -1 in the foreground. */
-static int serve(const struct mount_opts *o, int pipe_fd)
+static int serve(struct mount_opts *o, int pipe_fd)
 {
 	struct daemon d = {.opts = o, .fd = -1};
 	char msg[TOOL_MSG_SIZE] = "";
@@ -177,6 +182,7 @@ static int serve(const struct mount_opts *o, int pipe_fd)
 	block_signals(&signals);
 	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	d.event_fd = eventfd(0, EFD_CLOEXEC);
+	d.mounts_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
 	pthread_mutex_init(&d.tasks_lock, NULL);
 	pthread_cond_init(&d.tasks_done, NULL);
 	d.selinux = !access("/sys/fs/selinux/enforce", F_OK);
@@ -207,11 +213,14 @@ static int serve(const struct mount_opts *o, int pipe_fd)
 	loops_join(&d);
 	tasks_wait(&d);
 	/* What the kernel did not forget, it cannot use any more. */
-	bcfs_forget_all(d.fs);
+	if (d.fs)
+		bcfs_forget_all(d.fs);
 	ret = close_device(&d) ? MOUNT_FAILED : MOUNT_OK;
 	session_destroy(&d);
 	close(signal_fd);
 	close(d.event_fd);
+	if (d.mounts_fd >= 0)
+		close(d.mounts_fd);
 	return ret;
 }
 
@@ -256,7 +265,7 @@ static int wait_for_child(const struct mount_opts *o, int fd, pid_t pid)
 	return told ? MOUNT_INTERRUPTED : MOUNT_FAILED;
 }
 
-static int run_in_background(const struct mount_opts *o)
+static int run_in_background(struct mount_opts *o)
 {
 	int fds[2];
 	pid_t pid;

@@ -14,6 +14,7 @@
 
 #include "bcfs/ioctl.h"
 #include "fuse_bcfs.h"
+#include "remount.h"
 #include "task.h"
 
 /* ---- flags and projects ---- */
@@ -246,6 +247,9 @@ static void op_ioctl_root(fuse_req_t req, fuse_ino_t node, unsigned int cmd, voi
 		memcpy(&t.trim, in, sizeof(t.trim));
 		task_start(&t);
 		break;
+	case BCFS_IOC_REMOUNT:
+		remount_ask(req, in);
+		break;
 	case BCFS_IOC_GOINGDOWN:
 		shut_down(req, goingdown_mode(req, arg));
 		break;
@@ -294,6 +298,7 @@ void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 	case FITRIM:
 	case BCFS_IOC_GOINGDOWN:
 	case BCFS_IOC_SHUTDOWN:
+	case BCFS_IOC_REMOUNT:
 		op_ioctl_root(req, node, cmd, arg, in);
 		break;
 	default:

@@ -214,6 +214,8 @@ static bool set_value(struct mount_opts *o, const struct opt_row *r, const char 
 		*(uint64_t *)field = nr;
 		return true;
 	case OPT_TEXT:
+		if (o->changing)
+			return false;
 		free(*(char **)field);
 		*(char **)field = strdup(value);
 		return *(char **)field;
@@ -294,6 +296,17 @@ static bool parse_one(struct mount_opts *o, const char *opt)
 	return true;
 }
 
+static bool keep_text(struct mount_opts *o, const char *arg)
+{
+	char *all;
+
+	if (asprintf(&all, "%s%s%s", o->text ? o->text : "", o->text ? "," : "", arg) < 0)
+		return false;
+	free(o->text);
+	o->text = all;
+	return true;
+}
+
 static bool parse_mount_opts(struct mount_opts *o, const char *arg)
 {
 	char *copy = strdup(arg), *opt, *save = NULL;
@@ -323,6 +336,13 @@ static void set_defaults(struct mount_opts *o)
 	};
 }
 
+void opts_set_atime(struct mount_opts *o)
+{
+	o->open.noatime = o->atime == ATIME_NOATIME;
+	o->open.strictatime = o->atime == ATIME_STRICT;
+	o->open.nodiratime = !!(o->mount_flags & MS_NODIRATIME);
+}
+
 /* Options that depend on others, once all are known. */
 static bool finish(struct mount_opts *o)
 {
@@ -332,7 +352,7 @@ static bool finish(struct mount_opts *o)
 		tool_error("mount option norecovery is for read-only mounts: add ro");
 		return false;
 	}
-	o->open.noatime = o->atime == ATIME_NOATIME;
+	opts_set_atime(o);
 	o->open.wait_lock_ms *= 1000; /* given in seconds */
 	if (o->allow_other == BCFS_DEFAULT)
 		o->allow_other = geteuid() ? BCFS_OFF : BCFS_ON;
@@ -341,6 +361,42 @@ static bool finish(struct mount_opts *o)
 	if (o->debug)
 		o->open.verbose = 1;
 	return true;
+}
+
+static bool only_changeable_differ(const struct mount_opts *a, const struct mount_opts *b)
+{
+	return a->open.io == b->open.io && a->open.direct == b->open.direct &&
+	       a->open.norecovery == b->open.norecovery &&
+	       a->open.nr_threads == b->open.nr_threads && a->allow_other == b->allow_other &&
+	       a->writeback == b->writeback && a->open_op == b->open_op &&
+	       a->readdirplus == b->readdirplus && a->attr_timeout == b->attr_timeout &&
+	       a->entry_timeout == b->entry_timeout && a->negative_timeout == b->negative_timeout &&
+	       a->max_threads == b->max_threads && a->readers == b->readers &&
+	       a->read_ahead_bytes == b->read_ahead_bytes;
+}
+
+bool opts_change(const struct mount_opts *now, const char *text, struct mount_opts *ret, char *msg,
+		 size_t size)
+{
+	bool ok;
+
+	*ret = *now;
+	ret->changing = ret->sloppy = true; /* what is unknown was refused before */
+	ret->kernel_opt = NULL;
+	ret->mount_flags = 0;
+	ret->atime = ATIME_RELATIME;
+	ok = parse_mount_opts(ret, text) && only_changeable_differ(now, ret);
+	free(ret->kernel_opt);
+	ret->kernel_opt = NULL;
+	ret->changing = ret->remount = ret->sloppy = false;
+	ret->open.wait_lock_ms = now->open.wait_lock_ms;
+	opts_set_atime(ret);
+	if (!ok)
+		snprintf(msg, size,
+			 "only ro, rw, errors, discard, cache, journal_flush_delay, inode32, "
+			 "access times "
+			 "and generic options can be changed: unmount it for others");
+	return ok;
 }
 
 unsigned long opts_mount_flags(const struct mount_opts *o)
@@ -361,7 +417,7 @@ static int take_letter(struct mount_opts *o, int c, const char *letters, char **
 
 	switch (c) {
 	case 'o':
-		return parse_mount_opts(o, optarg) ? -1 : MOUNT_USAGE;
+		return parse_mount_opts(o, optarg) && keep_text(o, optarg) ? -1 : MOUNT_USAGE;
 	case 'd':
 		o->debug = o->foreground = true;
 		return -1;
@@ -437,6 +493,7 @@ void opts_free(struct mount_opts *o)
 	free(o->mountpoint);
 	free(o->source);
 	free(o->mount_ns);
+	free(o->text);
 	free(o->kernel_opt);
 	free((char *)o->open.inject);
 	free((char *)o->open.write_log);

@@ -47,6 +47,8 @@ struct mount_opts {
 	bool remount;	  /* change the options of a mount */
 	bool nofail;	  /* helper: a device that does not exist is no failure */
 	char *mount_ns;	  /* helper: a mount namespace to enter first, by path; or NULL */
+	char *text;	  /* all options as they were given */
+	bool changing;	  /* in opts_change() */
 	char *kernel_opt; /* an option that only FUSE in the kernel knows; or NULL */
 
 	uint8_t allow_other; /* enum bcfs_switch; default: on for root */
@@ -64,6 +66,14 @@ struct mount_opts {
  * Exit status to leave with at once (0 after --help, MOUNT_USAGE), or -1: go on with *ret.
  */
 int opts_parse(struct mount_opts *ret, int argc, char **argv);
+/*
+ * What a remount with these options makes of the mount `now`; it shares its strings. False: told in
+ * msg; not all can be changed.
+ */
+bool opts_change(const struct mount_opts *now, const char *text, struct mount_opts *ret, char *msg,
+		 size_t size);
+/* The fields of `open` that follow from `atime` and `mount_flags`. */
+void opts_set_atime(struct mount_opts *o);
 /* What mount(2) is to be told. */
 unsigned long opts_mount_flags(const struct mount_opts *o);
 void opts_free(struct mount_opts *o);

@@ -224,6 +224,26 @@ static void raw_setxattr(struct daemon *d, const struct fuse_in_header *in,
 	send_reply(d, in->unique, bcfs_errno(ret), NULL, 0);
 }
 
+void raw_gone(struct daemon *d, const void *buf)
+{
+	const struct fuse_in_header *in = buf;
+
+	switch (in->opcode) {
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_INTERRUPT:
+	case FUSE_NOTIFY_REPLY:
+		break;
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+	case FUSE_DESTROY:
+		send_reply(d, in->unique, 0, NULL, 0);
+		break;
+	default:
+		send_reply(d, in->unique, EIO, NULL, 0);
+	}
+}
+
 bool raw_refuse(struct daemon *d, const void *buf)
 {
 	const struct fuse_in_header *in = buf;

@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "../cli/tool.h"
-#include "fuse_bcfs.h"
 #include "remount.h"
+#include "task.h"
+
+/* ---- in the process that mount(8) starts ---- */
 
 static int failed(const struct mount_opts *o, const char *what)
 {
@@ -14,9 +22,48 @@ static int failed(const struct mount_opts *o, const char *what)
 	return MOUNT_FAILED;
 }
 
+static int ask_kernel(const struct mount_opts *o)
+{
+	if (!mount(o->source, o->mountpoint, NULL, MS_REMOUNT | opts_mount_flags(o), NULL))
+		return MOUNT_OK;
+	switch (errno) {
+	case EBUSY:
+		return failed(o, "busy, files are open for writing or removed: close them first");
+	case EPERM:
+		failed(o, "permission denied: only root may");
+		return MOUNT_USAGE;
+	default:
+		return failed(o, strerror(errno));
+	}
+}
+
+static int ask_daemon(const struct mount_opts *o, const char *text)
+{
+	struct bcfs_ioc_remount arg = {0};
+	int fd, ret, err;
+
+	if (snprintf(arg.text, sizeof(arg.text), "%s", text) >= (int)sizeof(arg.text))
+		return failed(o, "too many options");
+	fd = open(o->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return failed(o, strerror(errno));
+	ret = ioctl(fd, BCFS_IOC_REMOUNT, &arg);
+	err = errno;
+	close(fd);
+	if (ret > 0)
+		return failed(o, arg.text);
+	if (ret < 0 && err == EPERM) {
+		failed(o, "permission denied: only root may");
+		return MOUNT_USAGE;
+	}
+	return ret < 0 ? failed(o, strerror(err)) : MOUNT_OK;
+}
+
 int remount_run(const struct mount_opts *o)
 {
+	const char *text = o->text ? o->text : "";
 	char type[64] = "";
+	int ret;
 
 	if (!mountpoint_is_mounted(o->mountpoint, type, sizeof(type)))
 		return failed(o, "nothing is mounted there");
@@ -24,15 +71,192 @@ int remount_run(const struct mount_opts *o)
 		return failed(o, "what is mounted there is no bcfs");
 	if (o->fake)
 		return MOUNT_OK;
-	if (!mount(o->source, o->mountpoint, NULL, MS_REMOUNT | opts_mount_flags(o), NULL))
-		return MOUNT_OK;
-	switch (errno) {
-	case EBUSY:
-		return failed(o, "busy, files are open for writing: close them first");
-	case EPERM:
-		failed(o, "permission denied: only root may");
-		return MOUNT_USAGE;
-	default:
-		return failed(o, strerror(errno));
+	if (o->open.read_only) {
+		ret = ask_kernel(o);
+		return ret ? ret : ask_daemon(o, text);
 	}
+	ret = ask_daemon(o, text);
+	return ret ? ret : ask_kernel(o);
+}
+
+/* ---- in the daemon ---- */
+
+/* What the kernel says of a mount. */
+struct kernel_side {
+	bool read_only;
+	bool has_flags; /* the next two: of the mount on our mount point */
+	uint8_t atime;	/* enum atime_mode */
+	bool nodiratime;
+};
+
+static bool has_word(const char *list, size_t len, const char *word)
+{
+	size_t n = strlen(word), pos = 0, end;
+
+	for (; pos < len; pos = end + 1) {
+		end = pos + strcspn(list + pos, ", \n");
+		if (end - pos == n && !memcmp(list + pos, word, n))
+			return true;
+	}
+	return false;
+}
+
+/* A line of mountinfo: id parent MAJOR:MINOR root WHERE FLAGS ... - type source OPTIONS */
+static bool look_at_line(const struct daemon *d, const char *line, struct kernel_side *ret)
+{
+	const char *dash = strstr(line, " - "), *options, *flags;
+	unsigned int maj, min;
+	int where = 0, end = 0;
+
+	if (!dash || sscanf(line, "%*s %*s %u:%u %*s %n%*s%n", &maj, &min, &where, &end) < 2 ||
+	    makedev(maj, min) != d->st_dev)
+		return false;
+	options = strrchr(dash, ' ') + 1;
+	ret->read_only = has_word(options, strcspn(options, "\n"), "ro");
+	if (mountinfo_is_at(line + where, (size_t)(end - where), d->opts->mountpoint)) {
+		flags = line + end + 1;
+		ret->has_flags = true;
+		ret->nodiratime = has_word(flags, strcspn(flags, " "), "nodiratime");
+		ret->atime = has_word(flags, strcspn(flags, " "), "noatime")	? ATIME_NOATIME
+			     : has_word(flags, strcspn(flags, " "), "relatime") ? ATIME_RELATIME
+										: ATIME_STRICT;
+	}
+	return true;
+}
+
+/* False: it is not mounted where we can see it. */
+static bool look_at_kernel(const struct daemon *d, struct kernel_side *ret)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	bool found = false;
+	char *line = NULL;
+	size_t cap = 0;
+
+	memset(ret, 0, sizeof(*ret));
+	while (f && getline(&line, &cap, f) > 0)
+		found |= look_at_line(d, line, ret);
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Alone, with no task under way: those may need requests to be served. */
+static void lock_alone(struct daemon *d)
+{
+	bool idle;
+
+	for (;;) {
+		tasks_wait(d);
+		pthread_rwlock_wrlock(&d->fs_lock);
+		pthread_mutex_lock(&d->tasks_lock);
+		idle = !d->nr_tasks;
+		pthread_mutex_unlock(&d->tasks_lock);
+		if (idle)
+			return;
+		pthread_rwlock_unlock(&d->fs_lock);
+	}
+}
+
+/* False: told in msg. */
+static bool apply(struct daemon *d, const struct mount_opts *want, char *msg, size_t size)
+{
+	struct bcfs_open_opts open_opts = want->open;
+	int ret;
+
+	open_opts.log = log_line;
+	lock_alone(d);
+	if (!d->fs || d->shut_down) {
+		snprintf(msg, size, "it was shut down");
+		ret = -1;
+	} else {
+		ret = bcfs_reopen(&d->fs, &open_opts, msg, size);
+		if (ret && !*msg)
+			snprintf(msg, size, "%s", bcfs_strerror(ret));
+	}
+	if (!ret) {
+		d->opts->open = want->open;
+		d->opts->atime = want->atime;
+		d->opts->mount_flags = want->mount_flags;
+		d->went_ro = false;
+	}
+	pthread_rwlock_unlock(&d->fs_lock);
+	return !ret;
+}
+
+void remount_ask(fuse_req_t req, const struct bcfs_ioc_remount *in)
+{
+	struct daemon *d = req_daemon(req);
+	struct bcfs_ioc_remount *copy = malloc(sizeof(*copy));
+	fuse_req_t none = NULL;
+
+	if (!copy) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	*copy = *in;
+	copy->text[sizeof(copy->text) - 1] = 0;
+	/* One at a time; main takes the text with the request. */
+	pthread_mutex_lock(&d->tasks_lock);
+	if (d->remount_text) {
+		pthread_mutex_unlock(&d->tasks_lock);
+		free(copy);
+		fuse_reply_err(req, EBUSY);
+		return;
+	}
+	d->remount_text = copy;
+	pthread_mutex_unlock(&d->tasks_lock);
+	if (atomic_compare_exchange_strong(&d->remount_req, &none, req))
+		daemon_signal(d);
+}
+
+void remount_do(struct daemon *d)
+{
+	fuse_req_t req = atomic_exchange(&d->remount_req, NULL);
+	struct bcfs_ioc_remount *text;
+	struct kernel_side kernel;
+	struct mount_opts want;
+	char msg[TOOL_MSG_SIZE] = "";
+	bool ok;
+
+	if (!req)
+		return;
+	text = d->remount_text;
+	ok = opts_change(d->opts, text->text, &want, msg, sizeof(msg));
+	if (ok && want.open.read_only && look_at_kernel(d, &kernel) && !kernel.read_only) {
+		snprintf(msg, sizeof(msg), "the kernel still writes");
+		ok = false;
+	}
+	ok = ok && apply(d, &want, msg, sizeof(msg));
+	snprintf(text->text, sizeof(text->text), "%s", msg);
+	fuse_reply_ioctl(req, ok ? 0 : 1, text, sizeof(*text));
+	pthread_mutex_lock(&d->tasks_lock);
+	d->remount_text = NULL;
+	pthread_mutex_unlock(&d->tasks_lock);
+	free(text);
+}
+
+void remount_follow(struct daemon *d)
+{
+	struct mount_opts want = *d->opts;
+	char msg[TOOL_MSG_SIZE] = "";
+	struct kernel_side kernel;
+
+	if (d->went_ro || d->shut_down || !d->fs || !look_at_kernel(d, &kernel))
+		return;
+	want.open.read_only = kernel.read_only;
+	if (kernel.has_flags) {
+		want.atime = kernel.atime;
+		want.mount_flags &= ~(unsigned long)MS_NODIRATIME;
+		want.mount_flags |= kernel.nodiratime ? MS_NODIRATIME : 0;
+		opts_set_atime(&want);
+	}
+	if (want.open.read_only == d->opts->open.read_only && want.atime == d->opts->atime &&
+	    want.open.nodiratime == d->opts->open.nodiratime)
+		return;
+	if (apply(d, &want, msg, sizeof(msg)))
+		return;
+	log_fmt(BCFS_LOG_ERR, "%s: remount: %s", d->opts->device, msg);
+	if (!kernel.read_only)
+		session_remount_ro(d, true);
 }

@@ -39,6 +39,18 @@ static void unescape(char *s)
 	*out = 0;
 }
 
+bool mountinfo_is_at(const char *where, size_t len, const char *path)
+{
+	char *copy = strndup(where, len);
+	bool same;
+
+	if (copy)
+		unescape(copy);
+	same = copy && !strcmp(copy, path);
+	free(copy);
+	return same;
+}
+
 bool mountpoint_is_mounted(const char *path, char *type, size_t size)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");

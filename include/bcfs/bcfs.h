@@ -125,6 +125,9 @@ struct bcfs_open_opts {
 	 * are there keep theirs.
 	 */
 	uint8_t inodes_32bit;
+	/* Access times, where noatime is not set: at every read, instead of as relatime; not of
+	 * directories. */
+	uint8_t strictatime, nodiratime;
 };
 
 /*
@@ -141,6 +144,15 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
  * earlier left it in need of fsck).
  */
 int bcfs_close(struct bcfs *fs);
+
+/*
+ * Closes the filesystem and opens it again on the same device, which stays locked, with other
+ * options: those of the device itself (io, direct, nr_threads, inject, write_log) stay as they
+ * were. Lookup references are kept. It must not overlap with other calls on *fs, which is replaced.
+ * From read-only to read-write the device must allow it: EROFS, EACCES; EBUSY: others read it.
+ * If this fails, it is opened as it was before; if that fails too, *fs is NULL.
+ */
+int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, size_t msg_size);
 
 /* Closes the device and writes nothing more: the next open sees a crash. For tests. */
 void bcfs_abort(struct bcfs *fs);

@@ -33,6 +33,17 @@ struct bcfs_ioc_shift {
 /* Stop at once, as enum bcfs_shutdown_mode says; for root. All calls answer EIO from then on. */
 #define BCFS_IOC_SHUTDOWN _IOW(0xbc, 2, uint32_t)
 
+/*
+ * What mount -o remount does in the daemon, beside mount(2): options as of bcfs-fuse -o, with a
+ * NUL. To become read-only, the kernel's side goes first; to be writable, this. For root. 1: it
+ * failed, and the text says why.
+ */
+struct bcfs_ioc_remount {
+	char text[2048];
+};
+
+#define BCFS_IOC_REMOUNT _IOWR(0xbc, 3, struct bcfs_ioc_remount)
+
 /* What test suites use; its argument does not reach a FUSE filesystem, only its address does. */
 #define BCFS_IOC_GOINGDOWN _IOR('X', 125, uint32_t)
 

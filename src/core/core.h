@@ -30,7 +30,7 @@ struct core_opts {
 	bool no_background; /* nothing that discards or merges */
 	u8 on_error;	    /* enum bcfs_on_error */
 	u8 discard;	    /* enum bcfs_switch */
-	bool noatime;
+	bool noatime, strictatime, nodiratime;
 	bool inodes_32bit;
 	u64 cache_bytes;
 	u32 journal_flush_delay_ms;
@@ -72,6 +72,9 @@ static inline struct core *to_core(const struct bcfs *fs)
 {
 	return (struct core *)fs;
 }
+
+/* What of bcfs_open()'s options concerns the filesystem, not the device. */
+struct core_opts core_opts_from(const struct bcfs_open_opts *o);
 
 void core_fill_key_ops(struct bkey_ops_table *t);
 

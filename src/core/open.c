@@ -239,6 +239,8 @@ int core_alloc_layers(struct core *c)
 		.block_bytes = sb->block_sectors * SECTOR_SIZE,
 		.read_only = c->opts.read_only,
 		.noatime = c->opts.noatime || c->opts.read_only,
+		.strictatime = c->opts.strictatime,
+		.nodiratime = c->opts.nodiratime,
 		.inodes_32bit = c->opts.inodes_32bit,
 	};
 	u8 errors = sb_opt_get(sb, SB_OPT_errors);
@@ -533,6 +535,23 @@ static int log_writes(struct bdev **bdev, const struct bcfs_open_opts *o, char *
 	return err;
 }
 
+struct core_opts core_opts_from(const struct bcfs_open_opts *o)
+{
+	return (struct core_opts){
+		.read_only = o->read_only,
+		.norecovery = o->norecovery && o->read_only,
+		.on_error = o->on_error,
+		.discard = o->discard,
+		.noatime = o->noatime,
+		.inodes_32bit = o->inodes_32bit,
+		.no_background = o->read_only,
+		.cache_bytes = o->cache_bytes,
+		.journal_flush_delay_ms = o->journal_flush_delay_ms,
+		.strictatime = o->strictatime,
+		.nodiratime = o->nodiratime,
+	};
+}
+
 int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs **ret, char *msg,
 	      size_t msg_size)
 {
@@ -543,17 +562,7 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
-	struct core_opts co = {
-		.read_only = o.read_only,
-		.norecovery = o.norecovery && o.read_only,
-		.on_error = o.on_error,
-		.discard = o.discard,
-		.noatime = o.noatime,
-		.inodes_32bit = o.inodes_32bit,
-		.no_background = o.read_only,
-		.cache_bytes = o.cache_bytes,
-		.journal_flush_delay_ms = o.journal_flush_delay_ms,
-	};
+	struct core_opts co = core_opts_from(&o);
 	int err = core_open_device(path, o.read_only, false, o.io, o.direct, o.wait_lock_ms,
 				   o.nr_threads, o.log, o.log_arg, &env, &bdev, msg, msg_size);
 	if (err)

@@ -153,6 +153,12 @@ int bdev_set_name(struct bdev *bdev, const char *name);
 /* Waits for what is in flight; does not flush. NULL is fine. */
 void bdev_close(struct bdev *bdev);
 /*
+ * A device that was opened for reading can be written to, and is locked as writers lock it. No
+ * request is in flight. On failure it is as it was, and msg (may be NULL) gets one line. A no-op
+ * for what can be written to already.
+ */
+int bdev_make_writable(struct bdev *bdev, char *msg, size_t msg_size);
+/*
  * Gives up the O_EXCL claim on a block device and keeps the flock: for the
  * moment before a mount(2) that claims the device itself. A no-op for images.
  */

@@ -17,11 +17,13 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -194,9 +196,72 @@ void bdev_unclaim(struct bdev_file *f)
 
 void bdev_release_excl(struct bdev *bdev)
 {
-	struct bdev_file *f = container_of(bdev, struct bdev_file, b);
+	struct bdev_file *f = bdev_to_file(bdev);
 
+	if (!f)
+		return;
 	if (f->fd_excl >= 0)
 		close(f->fd_excl);
 	f->fd_excl = -1;
+}
+
+/* ---- from reading to writing ---- */
+
+/* The file behind fd, opened anew. */
+static int open_again(int fd, int mode)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, mode | O_CLOEXEC | O_NONBLOCK);
+}
+
+/* A lock belongs to its descriptor: this one is opened anew, so the old one lets go first. */
+static bool move_lock(struct bdev_file *f, int fd)
+{
+	flock(f->fd, LOCK_UN);
+	if (f->fd_backing < 0 || !flock(f->fd_backing, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) {
+		if (!flock(fd, LOCK_EX | LOCK_NB))
+			return true;
+	}
+	if (f->fd_backing >= 0)
+		flock(f->fd_backing, LOCK_SH | LOCK_NB);
+	flock(f->fd, LOCK_SH | LOCK_NB);
+	return false;
+}
+
+int bdev_make_writable(struct bdev *bdev, char *msg, size_t size)
+{
+	struct bdev_file *f = bdev_to_file(bdev);
+	const struct bdev_opts opts = {0};
+	int fd, fd_direct = -1, ro = 0;
+
+	if (!f || !bdev->read_only)
+		return 0;
+	if (!f->b.is_file && !ioctl(f->fd, BLKROGET, &ro) && ro)
+		return open_failed(bdev->name, EROFS, &opts, msg, size);
+	fd = open_again(f->fd, O_RDWR);
+	if (fd >= 0 && f->fd_direct >= 0)
+		fd_direct = open_again(f->fd, O_RDWR | O_DIRECT);
+	if (fd < 0 || (fd_direct < 0 && f->fd_direct >= 0)) {
+		int ret = open_failed(bdev->name, errno, &opts, msg, size);
+
+		if (fd >= 0)
+			close(fd);
+		return ret;
+	}
+	if (!move_lock(f, fd)) {
+		close(fd);
+		if (fd_direct >= 0)
+			close(fd_direct);
+		return busy_failed(bdev->name, BUSY_LOCK, f->b.is_file, msg, size);
+	}
+	dup3(fd, f->fd, O_CLOEXEC);
+	close(fd);
+	if (fd_direct >= 0) {
+		dup3(fd_direct, f->fd_direct, O_CLOEXEC);
+		close(fd_direct);
+	}
+	bdev->read_only = false;
+	return 0;
 }

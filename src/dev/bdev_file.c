@@ -124,6 +124,11 @@ static const struct bdev_ops file_ops = {
 	.close = file_close,
 };
 
+struct bdev_file *bdev_to_file(struct bdev *bdev)
+{
+	return bdev->ops == &file_ops ? to_file(bdev) : NULL;
+}
+
 /* ---- what the device is ---- */
 
 /* A number from the queue folder of a block device (its disk's, for a partition); or dflt. */

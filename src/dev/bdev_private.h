@@ -67,6 +67,8 @@ int bdev_file_discard(struct bdev_file *f, u64 offset, u64 len);
 int bdev_claim(struct bdev_file *f, const char *path, const struct bdev_opts *opts, char *msg,
 	       size_t msg_size);
 void bdev_unclaim(struct bdev_file *f);
+/* NULL: it is none. */
+struct bdev_file *bdev_to_file(struct bdev *bdev);
 
 /* ---- bdev_mounts.c: is it mounted? ---- */
 

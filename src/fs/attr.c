@@ -91,8 +91,10 @@ void inode_accessed(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode
 
 	if (c->fs_opts.noatime || (inode->flags & BCFS_INODE_noatime) || fs_may_write(c))
 		return;
+	if (c->fs_opts.nodiratime && S_ISDIR(inode->mode))
+		return;
 	now = fs_now(c);
-	if (inode->atime > inode->mtime && inode->atime > inode->ctime &&
+	if (!c->fs_opts.strictatime && inode->atime > inode->mtime && inode->atime > inode->ctime &&
 	    now < inode->atime + DAY_NS)
 		return;
 	inode_update(c, ino, accessed_step, &now);

@@ -55,6 +55,8 @@ struct fs_opts {
 	bool read_only;
 	bool inodes_32bit; /* numbers below 2^32 for the first subvolume */
 	bool noatime;	   /* reading changes no inode; else as relatime */
+	bool strictatime;  /* every read does, without noatime */
+	bool nodiratime;   /* but of directories none */
 	u8 hash_bits;	   /* tests: keep so many bits of name hashes; 0: all */
 };
 

@@ -207,14 +207,14 @@ void inode_relinked(struct bcfs *c, struct bcfs_ino ino)
 	env_mutex_unlock(&s->lock);
 }
 
-static void ref_shard_empty(struct bcfs *c, struct fs_ref_shard *s)
+static void ref_shard_empty(struct env *env, struct fs_ref_shard *s)
 {
 	for (u32 i = 0; i < s->nr_buckets; i++)
 		while (s->buckets[i]) {
 			struct fs_ref *r = s->buckets[i];
 
 			s->buckets[i] = r->next;
-			env_free(c->env, r);
+			env_free(env, r);
 		}
 	s->nr = 0;
 }
@@ -225,8 +225,48 @@ void inode_unref_all(struct bcfs *c)
 		struct fs_ref_shard *s = &c->ino->refs[i];
 
 		env_mutex_lock(&s->lock);
-		ref_shard_empty(c, s);
+		ref_shard_empty(c->env, s);
 		env_mutex_unlock(&s->lock);
+	}
+}
+
+void inode_refs_take(struct bcfs *c, struct fs_refs *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	for (unsigned i = 0; i < FS_REF_SHARDS; i++) {
+		struct fs_ref_shard *s = &c->ino->refs[i], *r = &ret->shards[i];
+
+		env_mutex_lock(&s->lock);
+		r->buckets = s->buckets;
+		r->nr_buckets = s->nr_buckets;
+		r->nr = s->nr;
+		s->buckets = NULL;
+		s->nr_buckets = s->nr = 0;
+		env_mutex_unlock(&s->lock);
+	}
+}
+
+void inode_refs_put(struct bcfs *c, const struct fs_refs *refs)
+{
+	for (unsigned i = 0; i < FS_REF_SHARDS; i++) {
+		struct fs_ref_shard *s = &c->ino->refs[i];
+		const struct fs_ref_shard *r = &refs->shards[i];
+
+		env_mutex_lock(&s->lock);
+		assert(!s->nr);
+		env_free(c->env, s->buckets);
+		s->buckets = r->buckets;
+		s->nr_buckets = r->nr_buckets;
+		s->nr = r->nr;
+		env_mutex_unlock(&s->lock);
+	}
+}
+
+void inode_refs_free(struct env *env, struct fs_refs *refs)
+{
+	for (unsigned i = 0; i < FS_REF_SHARDS; i++) {
+		ref_shard_empty(env, &refs->shards[i]);
+		env_free(env, refs->shards[i].buckets);
 	}
 }
 
@@ -260,7 +300,7 @@ void fs_table_free(struct bcfs *c)
 		return;
 	env_wq_destroy(t->reaper);
 	for (unsigned i = 0; i < FS_REF_SHARDS; i++) {
-		ref_shard_empty(c, &t->refs[i]);
+		ref_shard_empty(c->env, &t->refs[i]);
 		env_free(c->env, t->refs[i].buckets);
 		env_mutex_destroy(&t->refs[i].lock);
 	}

@@ -80,6 +80,18 @@ void inode_relinked(struct bcfs *c, struct bcfs_ino ino);
 /* Drop them all; whoever calls it reaps. */
 void inode_unref_all(struct bcfs *c);
 
+/* References on their way from one opening of a filesystem to the next, in the same env. */
+struct fs_refs {
+	struct fs_ref_shard shards[FS_REF_SHARDS]; /* their locks are not used */
+};
+
+/* Leaves none behind. */
+void inode_refs_take(struct bcfs *c, struct fs_refs *ret);
+/* Before the first other one. */
+void inode_refs_put(struct bcfs *c, const struct fs_refs *refs);
+/* Instead. */
+void inode_refs_free(struct env *env, struct fs_refs *refs);
+
 /* Delete an unlinked inode now, with all it has. No-op if it is linked or gone. */
 int inode_reap(struct bcfs *c, struct bcfs_ino ino);
 /* The same, now or soon, by @sectors (of the inode). Errors are logged. */

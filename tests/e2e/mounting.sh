@@ -164,6 +164,128 @@ ok "if the first was by a link" twice "$T/link"
 ok "by the file too" twice "$T/img"
 ok "umount" "$bcfs" umount "$T/mnt"
 
+# ---- remount ----
+mount_image "$T/img" "$T/mnt"
+echo old >"$T/mnt/old"
+exec 5<"$T/mnt/old"
+ok "remount,ro" mount -o remount,ro "$T/mnt"
+ok "the kernel says so" has_option ro
+ok "the device is clean" bash -c '"$0" probe "$1" | grep -q CLEAN=1' "$bcfs" "$T/img"
+before=$(sha256sum <"$T/img")
+no "nothing can be made" touch "$T/mnt/x"
+no "nor changed" setfattr -n user.a -v b "$T/mnt/old"
+ok "all is there" test "$(cat "$T/mnt/old")" = old
+ls -laR "$T/mnt" >"$T/.ls"
+sleep 1.5
+ok "nothing is written" test "$before" = "$(sha256sum <"$T/img")"
+ok "remount,rw" mount -o remount,rw "$T/mnt"
+ok "the kernel says so" has_option rw
+ok "it is writable" bash -c 'echo new >"$0/new" && sync "$0/new"' "$T/mnt"
+ok "a file that was open is" test "$(cat <&5)" = old
+rm "$T/mnt/old"
+ok "and stays when it is removed" python3 -c 'import os; assert os.pread(5, 9, 0) == b"old\n"'
+no "remount,ro while it is open" mount -o remount,ro "$T/mnt"
+ok "changes nothing" touch "$T/mnt/new"
+exec 5<&-
+exec 5>"$T/mnt/held"
+no "remount,ro while a file is open for writing" mount -o remount,ro "$T/mnt"
+ok "changes nothing" bash -c 'echo more >&5' "$T/mnt"
+exec 5>&-
+there_and_back()
+{
+	local i
+	for i in $(seq 10); do
+		mount -o remount,ro "$T/mnt" && ! touch "$T/mnt/x" 2>/dev/null &&
+			mount -o remount,rw "$T/mnt" && echo "$i" >"$T/mnt/new" || return 1
+	done
+}
+touch "$T/.go"
+(while [ -e "$T/.go" ]; do cat "$T"/mnt/* >/dev/null || echo failed; done) >"$T/.readers" 2>&1 &
+readers=$!
+ok "ten times, with a reader" there_and_back
+rm "$T/.go"
+wait "$readers"
+ok "who saw nothing of it" test ! -s "$T/.readers"
+ok "by device and helper" mount -t bcfs -o remount,ro,noatime "$T/img" "$T/mnt"
+ok "with an option" has_option noatime
+ok "by the kernel alone" mount -i -o remount,rw,relatime "$T/mnt"
+ok "it is writable" bash -c 'for i in $(seq 50); do touch "$0/new" 2>/dev/null && exit; sleep 0.1; done; false' "$T/mnt"
+ok "and back" mount -i -o remount,ro "$T/mnt"
+clean()
+{
+	local i
+	for i in $(seq 50); do
+		"$bcfs" probe "$T/img" | grep -q CLEAN=1 && return
+		sleep 0.1
+	done
+	return 1
+}
+ok "the daemon follows" clean
+ok "remount with the daemon's options" mount -o remount,rw,errors=continue,journal_flush_delay=100,nosuid "$T/mnt"
+ok "and the kernel's" has_option nosuid
+no "those that cannot be changed are refused" mount -o remount,writeback=off "$T/mnt"
+no "and unknown ones" mount -o remount,frobnicate "$T/mnt"
+no "what is no bcfs is not remounted" "$T/sbin/mount.bcfs" "$T/img" / -o remount,ro
+ok "umount" "$bcfs" umount "$T/mnt"
+ok "fsck" "$fsck" "$T/img"
+before=$(sha256sum <"$T/img")
+ok "mount -o ro" mount -t bcfs -o ro "$T/img" "$T/mnt"
+ok "another may read too" "$fuse" -o ro "$T/link" "$T/mnt2"
+no "remount,rw while it does" mount -o remount,rw "$T/mnt"
+ok "it is still there" test "$(cat "$T/mnt/new")" = 10
+ok "umount that" umount "$T/mnt2"
+for _ in $(seq 50); do
+	[ "$(daemons_of "$T/img" | wc -l)" != 1 ] || break
+	sleep 0.1
+done
+ok "nothing was written" test "$before" = "$(sha256sum <"$T/img")"
+ok "remount,rw then" mount -o remount,rw "$T/mnt"
+ok "it is writable" bash -c 'echo newer >"$0/new" && sync "$0/new"' "$T/mnt"
+no "and has the device alone" "$fuse" -o ro,wait=0 "$T/img" "$T/mnt2"
+ok "umount" "$bcfs" umount "$T/mnt"
+ok "fsck" "$fsck" "$T/img"
+ok "it was written" bash -c '"$0" "$1/img" "$1/mnt" && grep -q newer "$1/mnt/new"' "$fuse" "$T"
+
+# ---- access times ----
+ok_python "relatime, noatime, strictatime, nodiratime" "$T/mnt" <<-'END'
+	import mmap, os, subprocess, sys, time
+	os.chdir(sys.argv[1])
+	def remount(options):
+	    subprocess.run(["mount", "-o", "remount," + options, sys.argv[1]], check=True)
+	def atime(path):
+	    return subprocess.run(["stat", "--cached=never", "-c", "%x", path], check=True,
+	                          capture_output=True).stdout
+	def updates(path):
+	    """Does reading it, past the kernel's cache, change what the daemon says?"""
+	    before = atime(path)
+	    time.sleep(0.02)
+	    if os.path.isdir(path):
+	        os.listdir(path)
+	    else:
+	        fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+	        assert os.preadv(fd, [mmap.mmap(-1, 4096)], 0) > 0
+	        os.close(fd)
+	    return atime(path) != before
+	with open("file", "w", encoding="utf-8") as f:
+	    f.write("text")
+	    f.flush()
+	    os.fsync(f.fileno())
+	os.mkdir("dir")
+	for d in "dir", "file":
+	    assert updates(d), "relatime: the first " + d
+	    assert not updates(d), "relatime: the second " + d
+	remount("strictatime")
+	for d in "dir", "file":
+	    assert updates(d), "strictatime " + d
+	remount("strictatime,nodiratime")
+	assert updates("file"), "nodiratime: file"
+	assert not updates("dir"), "nodiratime: dir"
+	remount("noatime,diratime")
+	for d in "dir", "file":
+	    assert not updates(d), "noatime " + d
+END
+ok "umount" "$bcfs" umount "$T/mnt"
+
 # ---- fstab ----
 fstab()
 {
