@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,20 @@ static int unmount(const char *mnt)
 		if (errno != EINTR)
 			return errno;
 	return status ? EBUSY : 0;
+}
+
+/* Such as a loop device that is free again when its last user has gone. */
+static bool device_is_gone(int code)
+{
+	switch (bcfs_errno(code)) {
+	case ENOENT:
+	case ENODEV:
+	case ENXIO:
+	case EINVAL: /* it has no size */
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* How the daemon left it. */
@@ -99,6 +114,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 		return 1;
 	}
 	ret = bcfs_wait_unlocked(device, (uint32_t)timeout * 1000);
+	if (ret && device_is_gone(ret))
+		return 0;
 	if (ret) {
 		tool_error("%s: unmounted, but %s is still being closed after %llu seconds", mnt,
 			   device, (unsigned long long)timeout);

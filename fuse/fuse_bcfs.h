@@ -44,12 +44,14 @@ struct daemon {
 	struct loops *loops;
 
 	bool mounted;
-	dev_t st_dev;				/* of the mount, once it is live */
-	int event_fd;				/* wakes main: one of the next two has changed */
-	atomic_bool ended;			/* the loops have */
-	atomic_bool went_ro;			/* an error has made the filesystem read-only */
-	atomic_bool shut_down;			/* by an ioctl: all answer EIO */
-	bool selinux;				/* runs on this machine */
+	bool fuseblk;		  /* the kernel has the block device, and waits for DESTROY */
+	dev_t st_dev;		  /* of the mount, once it is live */
+	int event_fd;		  /* wakes main: one of the next two has changed */
+	atomic_bool close_failed; /* not everything is on the device */
+	atomic_bool ended;	  /* the loops have */
+	atomic_bool went_ro;	  /* an error has made the filesystem read-only */
+	atomic_bool shut_down;	  /* by an ioctl: all answer EIO */
+	bool selinux;		  /* runs on this machine */
 	_Atomic uint64_t requests[REQUESTS_NR]; /* by opcode: requests.c */
 	/* A remount that main is to do: remount.c. */
 	fuse_req_t _Atomic remount_req;
@@ -168,6 +170,15 @@ void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 	      struct fuse_file_info *fi, unsigned int flags, const void *in, size_t in_size,
 	      size_t out_size);
+
+/* ---- device ---- */
+
+/* False: told in msg. */
+bool device_open(struct daemon *d, char *msg, size_t size);
+/* What is left of the filesystem is written. No-op if that was done. */
+void device_close(struct daemon *d);
+/* Waits until no request and no task is under way, and keeps requests out (fs_lock). */
+void device_lock_alone(struct daemon *d);
 
 /* ---- session ---- */
 

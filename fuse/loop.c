@@ -193,6 +193,10 @@ static void run_request(struct worker *w, char *buf, size_t len)
 		give_place_away(w->l);
 		gave_away = true;
 	}
+	if (in->opcode == FUSE_DESTROY && d->fuseblk) {
+		raw_destroy(d, buf);
+		return;
+	}
 	pthread_rwlock_rdlock(&d->fs_lock);
 	if (!d->fs)
 		raw_gone(d, buf);

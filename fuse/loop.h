@@ -50,6 +50,8 @@ const struct fuse_custom_io *loops_io(void);
  * Runs a request that libfuse does not know; false: it does know it.
  */
 bool raw_request(struct daemon *d, const void *buf, size_t len);
+/* The last request of a fuseblk mount: whoever unmounts waits until all is on the device. */
+void raw_destroy(struct daemon *d, const void *buf);
 /* Answers every request where there is no filesystem any more. */
 void raw_gone(struct daemon *d, const void *buf);
 /* After a shutdown: answers EIO to what is not needed to leave. True: answered. */

@@ -116,42 +116,12 @@ static bool become_daemon(int pipe_fd)
 	return ok;
 }
 
-static bool open_device(struct daemon *d, char *msg, size_t size)
-{
-	struct bcfs_open_opts open_opts = d->opts->open;
-
-	open_opts.log = log_line;
-	if (bcfs_open(d->opts->source, &open_opts, &d->fs, msg, size))
-		return false;
-	d->root = bcfs_root(d->fs);
-	return true;
-}
-
-static int close_device(struct daemon *d)
-{
-	int ret;
-
-	if (!d->fs)
-		return 0;
-	if (d->shut_down) {
-		bcfs_abort(d->fs);
-		d->fs = NULL;
-		return 0;
-	}
-	ret = bcfs_close(d->fs);
-	d->fs = NULL;
-	if (ret)
-		log_fmt(BCFS_LOG_ERR, "%s: closing: %s: run fsck.bcfs", d->opts->device,
-			bcfs_strerror(ret));
-	return ret;
-}
-
 /* Up to the live mount; false: msg says why. */
 static bool start(struct daemon *d, char *msg, size_t size)
 {
 	int ret;
 
-	if (!open_device(d, msg, size) || !session_mount(d, msg, size))
+	if (!device_open(d, msg, size) || !session_mount(d, msg, size))
 		return false;
 	ret = loops_start(d);
 	if (ret) {
@@ -198,7 +168,7 @@ static int serve(struct mount_opts *o, int pipe_fd)
 	}
 	if (ret) {
 		undo_start(&d);
-		close_device(&d);
+		device_close(&d);
 		session_destroy(&d);
 		if (pipe_fd < 0)
 			tool_error("%s", msg);
@@ -212,10 +182,8 @@ static int serve(struct mount_opts *o, int pipe_fd)
 	wait_for_end(&d, signal_fd);
 	loops_join(&d);
 	tasks_wait(&d);
-	/* What the kernel did not forget, it cannot use any more. */
-	if (d.fs)
-		bcfs_forget_all(d.fs);
-	ret = close_device(&d) ? MOUNT_FAILED : MOUNT_OK;
+	device_close(&d);
+	ret = d.close_failed ? MOUNT_FAILED : MOUNT_OK;
 	session_destroy(&d);
 	close(signal_fd);
 	close(d.event_fd);

@@ -57,6 +57,8 @@ static const struct opt_row rows[] = {
 	{"threads", OPT_UINT32, AT(max_threads), 1, 1024, .doc = "most threads that serve requests (default: 16)"},
 	{"readers", OPT_UINT32, AT(readers), 1, 64, .doc = "threads that wait for requests at a time (default: 2)"},
 	{"writeback", OPT_ENUM, AT(writeback), BCFS_ON, .values = "on|off", .doc = "the kernel gathers writes in its cache (default: on)"},
+	{"fuseblk", OPT_SET, AT(fuseblk), 1, .doc = "root: block devices have the type fuseblk (default)"},
+	{"nofuseblk", OPT_SET, AT(fuseblk), 0, .doc = "they have fuse.bcfs, as images"},
 	{"open", OPT_ENUM, AT(open_op), BCFS_ON, .values = "on|off", .doc = "send open(2) to the daemon (default: off)"},
 	{"readdirplus", OPT_ENUM, AT(readdirplus), READDIRPLUS_ON, .values = "on|auto|off", .doc = "read attributes with directories (default: on)"},
 	{"attr_timeout", OPT_SECONDS, AT(attr_timeout), .doc = "seconds the kernel keeps attributes (default: off, for ever)"},
@@ -332,6 +334,7 @@ static void set_defaults(struct mount_opts *o)
 		.max_threads = 16,
 		.readers = 2,
 		.read_ahead_bytes = 1 << 20,
+		.fuseblk = true,
 		.helper = !strncmp(program_invocation_short_name, "mount.", 6),
 	};
 }

@@ -58,6 +58,7 @@ struct mount_opts {
 	double attr_timeout, entry_timeout, negative_timeout; /* seconds */
 	uint32_t max_threads, readers;
 	uint64_t read_ahead_bytes;
+	bool fuseblk;		   /* a block device may be mounted as that */
 	uint8_t atime;		   /* enum atime_mode */
 	unsigned long mount_flags; /* MS_* of mount(2), but for MS_RDONLY and access times */
 };

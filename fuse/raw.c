@@ -224,6 +224,16 @@ static void raw_setxattr(struct daemon *d, const struct fuse_in_header *in,
 	send_reply(d, in->unique, bcfs_errno(ret), NULL, 0);
 }
 
+void raw_destroy(struct daemon *d, const void *buf)
+{
+	const struct fuse_in_header *in = buf;
+
+	device_lock_alone(d);
+	device_close(d);
+	pthread_rwlock_unlock(&d->fs_lock);
+	send_reply(d, in->unique, 0, NULL, 0);
+}
+
 void raw_gone(struct daemon *d, const void *buf)
 {
 	const struct fuse_in_header *in = buf;

@@ -12,7 +12,6 @@
 
 #include "../cli/tool.h"
 #include "remount.h"
-#include "task.h"
 
 /* ---- in the process that mount(8) starts ---- */
 
@@ -141,23 +140,6 @@ static bool look_at_kernel(const struct daemon *d, struct kernel_side *ret)
 	return found;
 }
 
-/* Alone, with no task under way: those may need requests to be served. */
-static void lock_alone(struct daemon *d)
-{
-	bool idle;
-
-	for (;;) {
-		tasks_wait(d);
-		pthread_rwlock_wrlock(&d->fs_lock);
-		pthread_mutex_lock(&d->tasks_lock);
-		idle = !d->nr_tasks;
-		pthread_mutex_unlock(&d->tasks_lock);
-		if (idle)
-			return;
-		pthread_rwlock_unlock(&d->fs_lock);
-	}
-}
-
 /* False: told in msg. */
 static bool apply(struct daemon *d, const struct mount_opts *want, char *msg, size_t size)
 {
@@ -165,7 +147,7 @@ static bool apply(struct daemon *d, const struct mount_opts *want, char *msg, si
 	int ret;
 
 	open_opts.log = log_line;
-	lock_alone(d);
+	device_lock_alone(d);
 	if (!d->fs || d->shut_down) {
 		snprintf(msg, size, "it was shut down");
 		ret = -1;

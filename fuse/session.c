@@ -200,20 +200,55 @@ static void keep_message(enum fuse_log_level level, const char *fmt, va_list arg
 		log_line(NULL, level >= FUSE_LOG_DEBUG ? BCFS_LOG_DEBUG : BCFS_LOG_NOTICE, line);
 }
 
-/* As root: mount(2) ourselves. 0, or an errno. */
-static int mount_as_root(struct daemon *d)
+/* 0, or an errno. */
+static int mount_type(struct daemon *d, const char *type, const char *more)
 {
 	const struct mount_opts *o = d->opts;
 	char data[128];
+
+	snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=%u,group_id=%u,%s%s%s", d->fd,
+		 getuid(), getgid(), "default_permissions",
+		 o->allow_other == BCFS_ON ? ",allow_other" : "", more);
+	return mount(o->source, o->mountpoint, type, opts_mount_flags(o), data) ? errno : 0;
+}
+
+/*
+ * A block device, which the kernel then has itself: it passes on syncfs(2), and umount(2) waits for
+ * us. Not everywhere may it have a device that is open for writing; then it is as with an image.
+ */
+static int mount_block_device(struct daemon *d)
+{
+	struct bcfs_info info;
+	char more[32];
+	int ret;
+
+	bcfs_get_info(d->fs, &info);
+	snprintf(more, sizeof(more), ",blksize=%u",
+		 info.block_bytes < 4096 ? info.block_bytes : 4096);
+	bcfs_claim(d->fs, 0);
+	ret = mount_type(d, "fuseblk", more);
+	d->fuseblk = !ret;
+	if (!ret)
+		return 0;
+	log_fmt(BCFS_LOG_INFO, "%s: not as fuseblk: %s", d->opts->device, strerror(ret));
+	if (bcfs_claim(d->fs, 1))
+		return EBUSY;
+	return mount_type(d, "fuse.bcfs", "");
+}
+
+/* As root: mount(2) ourselves. 0, or an errno. */
+static int mount_as_root(struct daemon *d)
+{
+	struct stat st;
 	int ret;
 
 	d->fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (d->fd < 0)
 		return errno;
-	snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=%u,group_id=%u,%s%s", d->fd,
-		 getuid(), getgid(), "default_permissions",
-		 o->allow_other == BCFS_ON ? ",allow_other" : "");
-	ret = mount(o->source, o->mountpoint, "fuse.bcfs", opts_mount_flags(o), data) ? errno : 0;
+	if (!stat(d->opts->source, &st) && S_ISBLK(st.st_mode) && d->opts->fuseblk)
+		ret = mount_block_device(d);
+	else
+		ret = mount_type(d, "fuse.bcfs", "");
 	if (ret) {
 		close(d->fd);
 		d->fd = -1;
@@ -310,7 +345,7 @@ void session_unmount(struct daemon *d)
 	if (geteuid())
 		fuse_session_unmount(d->se);
 	else
-		umount2(d->opts->mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH);
+		umount2(d->opts->mountpoint, UMOUNT_NOFOLLOW | MNT_FORCE | MNT_DETACH);
 }
 
 void session_destroy(struct daemon *d)
@@ -366,15 +401,16 @@ static void write_number(const char *path, uint64_t number)
 
 void session_tune_bdi(const struct daemon *d)
 {
+	const char *kind = d->fuseblk ? "-fuseblk" : "";
 	char path[128];
 
 	if (geteuid() || !d->st_dev)
 		return;
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(d->st_dev),
-		 minor(d->st_dev));
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u%s/read_ahead_kb", major(d->st_dev),
+		 minor(d->st_dev), kind);
 	write_number(path, d->opts->read_ahead_bytes >> 10);
 	/* FUSE starts with 1 % of the dirty limit: too little to gather writes. */
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/max_ratio", major(d->st_dev),
-		 minor(d->st_dev));
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u%s/max_ratio", major(d->st_dev),
+		 minor(d->st_dev), kind);
 	write_number(path, 100);
 }

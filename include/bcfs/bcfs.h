@@ -154,6 +154,12 @@ int bcfs_close(struct bcfs *fs);
  */
 int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, size_t msg_size);
 
+/*
+ * Gives up what keeps the kernel from mounting the block device (the lock stays), for the moment of
+ * a mount(2) that claims it; or takes it again. EBUSY: something else has it.
+ */
+int bcfs_claim(struct bcfs *fs, int on);
+
 /* Closes the device and writes nothing more: the next open sees a crash. For tests. */
 void bcfs_abort(struct bcfs *fs);
 

@@ -638,6 +638,16 @@ int bcfs_shutdown(struct bcfs *fs, enum bcfs_shutdown_mode mode)
 	return ret;
 }
 
+int bcfs_claim(struct bcfs *fs, int on)
+{
+	struct bdev *bdev = to_core(fs)->real_bdev;
+
+	if (on)
+		return bdev_claim_excl(bdev);
+	bdev_release_excl(bdev);
+	return 0;
+}
+
 int bcfs_is_read_only(const struct bcfs *fs)
 {
 	return fs_may_write(fs) != 0;

@@ -163,6 +163,8 @@ int bdev_make_writable(struct bdev *bdev, char *msg, size_t msg_size);
  * moment before a mount(2) that claims the device itself. A no-op for images.
  */
 void bdev_release_excl(struct bdev *bdev);
+/* Takes it again: 0, or -BCFS_ERR_dev_in_use. */
+int bdev_claim_excl(struct bdev *bdev);
 
 static inline void bdev_io_init(struct bdev_io *io, enum bdev_op op, u64 offset, void *buf, u32 len,
 				u32 flags)

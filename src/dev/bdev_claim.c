@@ -216,6 +216,16 @@ static int open_again(int fd, int mode)
 	return open(path, mode | O_CLOEXEC | O_NONBLOCK);
 }
 
+int bdev_claim_excl(struct bdev *bdev)
+{
+	struct bdev_file *f = bdev_to_file(bdev);
+
+	if (!f || f->b.is_file || f->fd_excl >= 0)
+		return 0;
+	f->fd_excl = open_again(f->fd, (bdev->read_only ? O_RDONLY : O_RDWR) | O_EXCL);
+	return f->fd_excl < 0 ? -BCFS_ERR_dev_in_use : 0;
+}
+
 /* A lock belongs to its descriptor: this one is opened anew, so the old one lets go first. */
 static bool move_lock(struct bdev_file *f, int fd)
 {

@@ -52,7 +52,7 @@ daemons_of()
 	local p image
 	image=$(realpath -m "$1")
 	for p in /proc/[0-9]*; do
-		[ "$(readlink "$p/exe" 2>/dev/null)" = "$fuse" ] || continue
+		[ "$p/exe" -ef "$fuse" ] || continue
 		if find "$p/fd" -lname "$image" 2>/dev/null | grep -q .; then
 			echo "${p#/proc/}"
 		fi
@@ -82,7 +82,7 @@ cleanup()
 		unmount_lazily "$m"
 	done
 	for p in /proc/[0-9]*; do
-		[ "$(readlink "$p/exe" 2>/dev/null)" = "$fuse" ] || continue
+		[ "$p/exe" -ef "$fuse" ] || continue
 		find "$p/fd" -lname "$T/*" 2>/dev/null | grep -q . || continue
 		for i in $(seq 50); do
 			[ -e "$p" ] || break

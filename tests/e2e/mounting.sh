@@ -308,6 +308,117 @@ ok "mount -a again: nothing to do" mount -a -T "$T/fstab"
 umount "$T/mnt"
 ok "fsck by fsck(8)" fsck -t bcfs -n "$T/img"
 
+# ---- the daemon ----
+mount_image "$T/img" "$T/mnt"
+pid=$(daemons_of "$T/img")
+ok_python "the daemon leads a session of its own, at home in /, and holds nothing else open" "$pid" "$T" <<-'END'
+	import os, sys
+	pid, t = sys.argv[1:]
+	stat = open(f"/proc/{pid}/stat", encoding="utf-8").read().rsplit(")", 1)[1].split()
+	assert stat[3] == pid, stat
+	assert os.readlink(f"/proc/{pid}/cwd") == "/"
+	fds = [os.readlink(f"/proc/{pid}/fd/{f}") for f in os.listdir(f"/proc/{pid}/fd")]
+	for f in fds:
+	    if not f.startswith(("anon_inode:", "/dev/null", "/dev/fuse", "/proc/", "socket:", t + "/img")):
+	        sys.exit(str(fds))
+END
+# A server that does not answer, or is gone.
+kill -STOP "$pid"
+ok "fusermount3 -u of a stopped daemon's mount" timeout 20 fusermount3 -u "$T/mnt"
+ok "it is gone" test -z "$(line)"
+kill -CONT "$pid"
+ok "and the daemon ends when it goes on" gone "$T/img"
+mount_image "$T/img" "$T/mnt"
+kill -KILL "$(daemons_of "$T/img")"
+gone "$T/img"
+no "a killed daemon's mount is dead" ls "$T/mnt"
+ok "fusermount3 -u clears it" fusermount3 -u "$T/mnt"
+ok "fsck" "$fsck" "$T/img"
+"$fuse" -f "$T/none" "$T/mnt" 2>"$T/.log"
+ok "-f: errors are on stderr" grep -q "^bcfs-fuse: $T/none: " "$T/.log"
+"$fuse" -d "$T/img" "$T/mnt" 2>"$T/.log" &
+pid=$!
+for _ in $(seq 100); do
+	[ -z "$(line)" ] || break
+	sleep 0.1
+done
+ls "$T/mnt" >/dev/null
+kill -TERM "$pid"
+wait "$pid"
+ok "-d: requests are on stderr" grep -q "opcode: READDIR" "$T/.log"
+
+# ---- block devices ----
+truncate -s 256M "$T/disk"
+if loop=$(losetup -f --show "$T/disk" 2>/dev/null); then
+	"$mkfs" -q "$loop" || bail_out "mkfs"
+	syncs()
+	{
+		"$bcfs" counters "$T/mnt" | sed -n 's/^fuse.syncfs *//p'
+	}
+	ok "a block device" mount -t bcfs "$loop" "$T/mnt"
+	if line | grep -q "^$loop fuseblk rw,relatime,"; then
+		result 0 "source, type"
+		read -r kernel _ < <(uname -r | tr . ' ' | awk '{ print $1 * 1000 + $2 }')
+		if [ "$kernel" -ge 6018 ]; then
+			python3 -c 'import ctypes, os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+sys.exit(ctypes.CDLL(None).syncfs(fd))' "$T/mnt"
+			ok "syncfs(2) arrives" test "$(syncs)" -ge 1
+			umount "$T/mnt"
+			mount_image -o journal_flush_delay=600000 "$loop" "$T/mnt"
+			echo synced >"$T/mnt/synced"
+			sync
+			kill -KILL "$(daemons_of "$loop")"
+			gone "$loop"
+			umount "$T/mnt"
+			ok "mount after a kill" mount -t bcfs "$loop" "$T/mnt"
+			ok "what sync(1) has seen is there" test "$(cat "$T/mnt/synced")" = synced
+		fi
+		head -c 20M /dev/urandom >"$T/mnt/data"
+		ok "umount" umount "$T/mnt"
+		ok "returns when the daemon is done" bash -c '"$0" probe "$1" | grep -q CLEAN=1' "$bcfs" "$loop"
+		ok "and nobody has the device" flock -n -x "$loop" true
+	else
+		umount "$T/mnt"
+		gone "$loop"
+	fi
+	ok "-o nofuseblk" mount -t bcfs -o nofuseblk "$loop" "$T/mnt"
+	ok "is fuse.bcfs" grep -q "^$loop fuse.bcfs " <(line)
+	ok "umount" "$bcfs" umount "$T/mnt"
+	mount_image "$loop" "$T/mnt"
+	ok "a second mount is refused" twice "$loop"
+	no "fsck too" "$fsck" "$loop"
+	no "by its file, too" "$fuse" -o wait=0 "$T/disk" "$T/mnt2"
+	ok "remount,ro" mount -t bcfs -o remount,ro "$loop" "$T/mnt"
+	ok "is clean" bash -c '"$0" probe "$1" | grep -q CLEAN=1' "$bcfs" "$loop"
+	ok "remount,rw" mount -t bcfs -o remount,rw "$loop" "$T/mnt"
+	ok "is writable" touch "$T/mnt/x"
+	pid=$(daemons_of "$loop")
+	kill -TERM "$pid"
+	gone "$loop"
+	ok "SIGTERM ends it" test -z "$(line)"
+	ok "cleanly" bash -c '"$0" probe "$1" | grep -q CLEAN=1' "$bcfs" "$loop"
+	mount_image -o ro "$loop" "$T/mnt"
+	ok "mounted read-only, then remount,rw" mount -t bcfs -o remount,rw "$loop" "$T/mnt"
+	ok "is writable" touch "$T/mnt/y"
+	kill -KILL "$(daemons_of "$loop")"
+	gone "$loop"
+	ok "fusermount3 -u of a killed daemon's mount" fusermount3 -u "$T/mnt"
+	ok "the next mount" mount -t bcfs "$loop" "$T/mnt"
+	pid=$(daemons_of "$loop")
+	kill -STOP "$pid"
+	ok "umount -f of a stopped daemon's mount" timeout 20 umount -f "$T/mnt"
+	kill -CONT "$pid"
+	gone "$loop"
+	ok "fsck" "$fsck" "$loop"
+	losetup -d "$loop"
+	ok "mount -o loop" mount -t bcfs -o loop "$T/disk" "$T/mnt"
+	ok "is a loop device" grep -q "^/dev/loop[0-9]* fuse" <(line)
+	"$bcfs" umount "$T/mnt" || bail_out "umount"
+else
+	result 0 "block devices # SKIP no loop devices here"
+fi
+
 # ---- UUID= and LABEL=, by what the udev rule makes ----
 probe_udev()
 {
@@ -343,6 +454,25 @@ if [ -n "$loop" ] && mount --bind "$T/dev" /dev && mount -o remount,bind,dev /de
 	fstab "LABEL=a\\040label $T/mnt bcfs defaults 0 2"
 	ok "fstab: LABEL=" mount -T "$T/fstab" "$T/mnt"
 	"$bcfs" umount "$T/mnt" || bail_out "umount"
+	rm -f "$T/dev/log"
+	python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind("/dev/log")
+s.settimeout(20)
+print(s.recv(1000).decode())' >"$T/.syslog" &
+	pid=$!
+	for _ in $(seq 50); do
+		[ ! -S /dev/log ] || break
+		sleep 0.1
+	done
+	mount -t bcfs "$T/evil" "$T/mnt"
+	exec 5>"$T/mnt/held"
+	kill -TERM "$(daemons_of "$T/evil")"
+	wait "$pid"
+	exec 5>&-
+	gone "$T/evil"
+	ok "the daemon logs to syslog" grep -q "bcfs-fuse\\[[0-9]*\\]: $T/evil: $T/mnt is busy" "$T/.syslog"
 	ok "fsck UUID=" fsck -t bcfs "UUID=$uuid"
 else
 	result 0 "UUID= and LABEL= # SKIP no other /dev here"

@@ -21,11 +21,21 @@ if [ "$(id -u)" = 0 ]; then
 	(cd "${BCFS_BUILD:-$here/../../build}" &&
 		cp -a --parents fuse/bcfs-fuse mkfs/mkfs.bcfs fsck/fsck.bcfs cli/bcfs src/libbcfs.so* "$node") ||
 		exit 1
+	# What users may not write, these may: fstab and fuse.conf, and the helpers of mount(8).
+	mkdir "$node/real" "$node/sbin"
+	sbin=$(realpath /sbin)
+	: >"$node/fstab" >"$node/fuse.conf"
+	mount --make-rprivate / && mount --bind "$sbin" "$node/real" && ln -s "$node/real"/* "$node/sbin" &&
+		ln -sf "$node/fuse/bcfs-fuse" "$node/sbin/mount.bcfs" && mount --bind "$node/sbin" "$sbin" &&
+		mount --bind "$node/fstab" /etc/fstab && mount --bind "$node/fuse.conf" /etc/fuse.conf &&
+		export BCFS_USER_ETC=1
 	chmod -R go+rX "$node"
+	chmod a+rw "$node/fstab" "$node/fuse.conf"
 	setpriv --reuid 65534 --regid 65534 --clear-groups \
 		env TMPDIR=/tmp BCFS_BUILD="$node" "$node/e2e/user.sh" "$@"
 	status=$?
-	rm -rf "$node"
+	umount -l "$node/real"
+	rm -rf --one-file-system "$node"
 	exit $status
 fi
 . "$here/lib.sh"
@@ -53,6 +63,48 @@ for _ in $(seq 100); do
 	sleep 0.1
 done
 ok "ends the daemon and the mount" test -z "$(mounts_below)" -a ! -e "/proc/$pid"
+gone()
+{
+	local i
+	for i in $(seq 100); do
+		[ -e "/proc/$1" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+ok "mount" "$fuse" "$T/img" "$T/mnt"
+pid=$(daemons_of "$T/img")
+ok "permissions are checked by the kernel" grep -q "$T/mnt fuse.bcfs .*,default_permissions" /proc/mounts
+no "others are kept out" grep -q "$T/mnt fuse.bcfs .*allow_other" /proc/mounts
+kill -STOP "$pid"
+ok "fusermount3 -u of a stopped daemon's mount" timeout 20 fusermount3 -u "$T/mnt"
+kill -CONT "$pid"
+ok "which ends then" gone "$pid"
+ok "mount" "$fuse" "$T/img" "$T/mnt"
+pid=$(daemons_of "$T/img")
+kill -KILL "$pid"
+gone "$pid"
+no "a killed daemon's mount is dead" ls "$T/mnt"
+ok "fusermount3 -u clears it" fusermount3 -u "$T/mnt"
+ok "the flags of users' mounts" "$fuse" -o noexec,noatime,sync,dirsync,nodiratime,lazytime,strictatime,relatime "$T/img" "$T/mnt"
+ok "are set" grep -q "$T/mnt fuse.bcfs rw,sync,.*noexec" /proc/mounts
+ok "bcfs umount" "$bcfs" umount "$T/mnt"
+if [ -n "${BCFS_USER_ETC:-}" ]; then
+	no "allow_other needs user_allow_other in fuse.conf" "$fuse" -o allow_other "$T/img" "$T/mnt"
+	echo user_allow_other >/etc/fuse.conf
+	ok "with it, it does" "$fuse" -o allow_other "$T/img" "$T/mnt"
+	ok "others may look" grep -q "$T/mnt fuse.bcfs .*,allow_other" /proc/mounts
+	ok "bcfs umount" "$bcfs" umount "$T/mnt"
+	if [ -u "$(command -v mount)" ]; then
+		echo "$T/img $T/mnt bcfs user,noauto,noatime,x-systemd.automount 0 0" >/etc/fstab
+		ok "fstab: a line with user" mount "$T/mnt"
+		ok "has user's options" grep -q "^$T/img $T/mnt fuse.bcfs rw,nosuid,nodev,noexec,noatime," /proc/mounts
+		no "root alone may remount" mount -o remount,ro "$T/mnt"
+		ok "bcfs umount" "$bcfs" umount "$T/mnt"
+		ok "mount" mount "$T/img"
+		ok "umount" umount "$T/mnt"
+	fi
+fi
 no "another's directory is refused" "$fuse" "$T/img" /usr
 ok "fsck" "$fsck" "$T/img"
 done_testing
