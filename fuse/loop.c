@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -134,8 +135,39 @@ static void stop_all(struct loops *l)
 
 /* ---- requests ---- */
 
-static bool takes_long(const struct fuse_in_header *in)
+/* With the mount options sync and dirsync: is what this request changes to be on the device? */
+static bool is_synchronous(const struct daemon *d, uint32_t opcode)
 {
+	if (!(d->opts->mount_flags & (MS_SYNCHRONOUS | MS_DIRSYNC)))
+		return false;
+	switch (opcode) {
+	case FUSE_CREATE:
+	case FUSE_MKNOD:
+	case FUSE_MKDIR:
+	case FUSE_SYMLINK:
+	case FUSE_LINK:
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		return true;
+	/* The kernel sends an FSYNC behind write(2), and nothing behind these. */
+	case FUSE_SETATTR:
+	case FUSE_SETXATTR:
+	case FUSE_REMOVEXATTR:
+	case FUSE_FALLOCATE:
+	case FUSE_COPY_FILE_RANGE:
+	case OP_COPY_FILE_RANGE_64:
+		return d->opts->mount_flags & MS_SYNCHRONOUS;
+	default:
+		return false;
+	}
+}
+
+static bool takes_long(const struct daemon *d, const struct fuse_in_header *in)
+{
+	if (is_synchronous(d, in->opcode))
+		return true;
 	switch (in->opcode) {
 	case FUSE_READ:
 	case FUSE_FSYNC:
@@ -189,7 +221,7 @@ static void run_request(struct worker *w, char *buf, size_t len)
 		return;
 	note_request(w, in, len);
 	request_count(d, in->opcode);
-	if (w->l->max_threads > 1 && takes_long(in)) {
+	if (w->l->max_threads > 1 && takes_long(d, in)) {
 		give_place_away(w->l);
 		gave_away = true;
 	}
@@ -289,12 +321,33 @@ static ssize_t patch_init(struct daemon *d, int fd, const struct iovec *iov, int
 	return writev(fd, copy, 2);
 }
 
+int reply_sync(struct daemon *d)
+{
+	if (!current || !is_synchronous(d, current->req.opcode))
+		return 0;
+	return bcfs_errno(bcfs_sync(d->fs));
+}
+
+/* What was to be on the device is not: that is the reply. libfuse is told that it was not taken. */
+static ssize_t reply_failed(int fd, struct fuse_out_header *head, int error)
+{
+	head->error = -error;
+	head->len = sizeof(*head);
+	if (write(fd, head, sizeof(*head)) < 0)
+		log_fmt(BCFS_LOG_DEBUG, "a reply was not taken: %s", strerror(errno));
+	errno = ENOENT;
+	return -1;
+}
+
 static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
-	const struct fuse_out_header *head = iov[0].iov_base;
+	struct fuse_out_header *head = iov[0].iov_base;
 	struct daemon *d = userdata;
 	uint64_t unique_init = d->unique_init;
+	int error = head->error ? 0 : reply_sync(d);
 
+	if (error)
+		return reply_failed(fd, head, error);
 	if (unique_init && head->unique == unique_init && !head->error)
 		return patch_init(d, fd, iov, count);
 	return writev(fd, iov, count);

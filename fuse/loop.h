@@ -25,6 +25,12 @@
 struct daemon;
 struct loops;
 
+/* Of newer kernels than the header may be. */
+#define OP_SYNCFS	      50U
+#define OP_TMPFILE	      51U
+#define OP_STATX	      52U
+#define OP_COPY_FILE_RANGE_64 53U
+
 /* What is known of the request that this thread runs, beside what libfuse passes. */
 struct request {
 	uint32_t opcode;
@@ -36,6 +42,12 @@ const struct request *request_current(void);
 
 /* A buffer of this thread, page-aligned, good until its request ends. NULL: no memory. */
 void *request_buffer(size_t size);
+
+/*
+ * Before a reply that is no error: what this thread's request has changed is on the device where
+ * the mount options sync and dirsync say so. 0 or an errno.
+ */
+int reply_sync(struct daemon *d);
 
 /* 0 or an errno. */
 int loops_start(struct daemon *d);

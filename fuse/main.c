@@ -69,7 +69,7 @@ static void wait_for_end(struct daemon *d, int signal_fd)
 	struct pollfd fds[3] = {
 		{.fd = d->event_fd, .events = POLLIN},
 		{.fd = signal_fd, .events = POLLIN},
-		{.fd = geteuid() ? -1 : d->mounts_fd, .events = POLLPRI},
+		{.fd = d->mounts_fd, .events = POLLPRI},
 	};
 	struct signalfd_siginfo info;
 	unsigned int tries = 0;

@@ -15,12 +15,6 @@
 #include "fuse_bcfs.h"
 #include "loop.h"
 
-/* Of newer kernels than the header may be. */
-#define OP_SYNCFS	      50U
-#define OP_TMPFILE	      51U
-#define OP_STATX	      52U
-#define OP_COPY_FILE_RANGE_64 53U
-
 struct statx_in {
 	uint32_t getattr_flags;
 	uint32_t reserved;
@@ -75,7 +69,13 @@ static int send_reply(struct daemon *d, uint64_t unique, int error, const void *
 		{.iov_base = &head, .iov_len = sizeof(head)},
 		{.iov_base = (void *)data, .iov_len = len},
 	};
+	int failed = error ? 0 : reply_sync(d);
 
+	if (failed) {
+		head.error = -failed;
+		head.len = sizeof(head);
+		len = 0;
+	}
 	return writev(d->fd, iov, len ? 2 : 1) < 0 ? errno : 0;
 }
 

@@ -44,8 +44,9 @@ static int ask_daemon(const struct mount_opts *o, const char *text)
 	if (snprintf(arg.text, sizeof(arg.text), "%s", text) >= (int)sizeof(arg.text))
 		return failed(o, "too many options");
 	fd = open(o->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* A user's mount that others may not look at: its daemon follows the kernel. */
 	if (fd < 0)
-		return failed(o, strerror(errno));
+		return errno == EACCES ? MOUNT_OK : failed(o, strerror(errno));
 	ret = ioctl(fd, BCFS_IOC_REMOUNT, &arg);
 	err = errno;
 	close(fd);
@@ -86,6 +87,7 @@ struct kernel_side {
 	bool has_flags; /* the next two: of the mount on our mount point */
 	uint8_t atime;	/* enum atime_mode */
 	bool nodiratime;
+	bool sync;
 };
 
 static bool has_word(const char *list, size_t len, const char *word)
@@ -112,6 +114,7 @@ static bool look_at_line(const struct daemon *d, const char *line, struct kernel
 		return false;
 	options = strrchr(dash, ' ') + 1;
 	ret->read_only = has_word(options, strcspn(options, "\n"), "ro");
+	ret->sync = has_word(options, strcspn(options, "\n"), "sync");
 	if (mountinfo_is_at(line + where, (size_t)(end - where), d->opts->mountpoint)) {
 		flags = line + end + 1;
 		ret->has_flags = true;
@@ -227,14 +230,18 @@ void remount_follow(struct daemon *d)
 	if (d->went_ro || d->shut_down || !d->fs || !look_at_kernel(d, &kernel))
 		return;
 	want.open.read_only = kernel.read_only;
-	if (kernel.has_flags) {
+	/* (mount(2) changes no dirsync.) */
+	want.mount_flags &= ~(unsigned long)MS_SYNCHRONOUS;
+	want.mount_flags |= kernel.sync ? MS_SYNCHRONOUS : 0;
+	/* A user's mount has not all of its flags in the kernel. */
+	if (kernel.has_flags && !geteuid()) {
 		want.atime = kernel.atime;
 		want.mount_flags &= ~(unsigned long)MS_NODIRATIME;
 		want.mount_flags |= kernel.nodiratime ? MS_NODIRATIME : 0;
 		opts_set_atime(&want);
 	}
 	if (want.open.read_only == d->opts->open.read_only && want.atime == d->opts->atime &&
-	    want.open.nodiratime == d->opts->open.nodiratime)
+	    want.mount_flags == d->opts->mount_flags)
 		return;
 	if (apply(d, &want, msg, sizeof(msg)))
 		return;

@@ -94,6 +94,39 @@ umount "$T/mnt"
 ok "an option behind another wins" mount -t bcfs -o nosuid,noexec,suid,sync,async "$T/img" "$T/mnt"
 ok "the kernel has it so" bash -c '[[ $1 = "$2/img fuse.bcfs rw,noexec,"* ]]' - "$(line)" "$T"
 umount "$T/mnt"
+ok "the daemon's options" mount -t bcfs -o discard,errors=continue,journal_flush_delay=500,cache=64M,writeback=off,threads=4,readers=1,io=threads,open=on,readdirplus=auto,attr_timeout=1,entry_timeout=1,negative_timeout=0,read_ahead=512K \
+	"$T/img" "$T/mnt"
+ok "work" bash -c 'echo a >"$0/a" && grep -q a "$0/a" && rm "$0/a"' "$T/mnt"
+umount "$T/mnt"
+# What sync and dirsync promise holds when the daemon is killed, with a journal in no hurry.
+killed()
+{
+	kill -KILL "$(daemons_of "$T/img")"
+	gone "$T/img"
+	umount "$T/mnt"
+	mount -t bcfs -o journal_flush_delay=600000 "$T/img" "$T/mnt"
+}
+mount_image -o sync,journal_flush_delay=600000 "$T/img" "$T/mnt"
+mkdir "$T/mnt/dir"
+echo first >"$T/mnt/dir/file"
+chmod 700 "$T/mnt/dir"
+setfattr -n user.a -v b "$T/mnt/dir/file"
+mv "$T/mnt/dir/file" "$T/mnt/dir/moved"
+killed
+ok "sync: what was done survives a kill" test "$(cat "$T/mnt/dir/moved") $(stat -c %a "$T/mnt/dir")" = "first 700"
+ok "xattrs too" getfattr -n user.a "$T/mnt/dir/moved"
+ok "remount,dirsync" mount -o remount,dirsync,journal_flush_delay=600000 "$T/mnt"
+rm "$T/mnt/dir/moved"
+mkdir "$T/mnt/dir/sub"
+ln -s x "$T/mnt/dir/link"
+killed
+ok "dirsync: names survive a kill" test "$(ls "$T/mnt/dir" | tr '\n' ' ')" = "link sub "
+rm "$T/mnt/dir/link"
+killed
+ok "without it they do not" test -L "$T/mnt/dir/link"
+rm -r "$T/mnt/dir"
+umount "$T/mnt"
+ok "fsck" "$fsck" "$T/img"
 ok "an unknown option is refused by name" bash -c \
 	'! out=$("$@" 2>&1) && grep -q "\"frobnicate\"" <<<"$out"' - mount -t bcfs -o ro,frobnicate "$T/img" "$T/mnt"
 ok "one of FUSE's is" bash -c '! out=$("$@" 2>&1) && grep -q "\"max_read\"" <<<"$out"' - \
@@ -306,6 +339,8 @@ ok "fstab: mount -a passes over what has nofail and is not there" mount -a -T "$
 ok "the other one is mounted" test -n "$(line)"
 ok "mount -a again: nothing to do" mount -a -T "$T/fstab"
 umount "$T/mnt"
+truncate -s 64M "$T/fresh"
+ok "mkfs by mkfs(8)" mkfs -t bcfs -q "$T/fresh"
 ok "fsck by fsck(8)" fsck -t bcfs -n "$T/img"
 
 # ---- the daemon ----
