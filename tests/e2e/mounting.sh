@@ -428,6 +428,21 @@ sys.exit(ctypes.CDLL(None).syncfs(fd))' "$T/mnt"
 	ok "is clean" bash -c '"$0" probe "$1" | grep -q CLEAN=1' "$bcfs" "$loop"
 	ok "remount,rw" mount -t bcfs -o remount,rw "$loop" "$T/mnt"
 	ok "is writable" touch "$T/mnt/x"
+	ok "remount,ro without a type" mount -o remount,ro "$T/mnt"
+	follows()
+	{
+		local i
+		for i in $(seq 50); do
+			"$bcfs" probe "$loop" | grep -q "CLEAN=$1" && return
+			sleep 0.1
+		done
+		return 1
+	}
+	ok "the daemon follows" follows 1
+	no "nothing can be made" touch "$T/mnt/z"
+	ok "remount,rw" mount -o remount,rw "$T/mnt"
+	ok "the daemon follows" follows 0
+	ok "is writable" touch "$T/mnt/z"
 	pid=$(daemons_of "$loop")
 	kill -TERM "$pid"
 	gone "$loop"
