@@ -19,7 +19,9 @@ static int make(struct fsx *fx)
 	struct bcfs_mkfs_opts o = {.struct_size = sizeof(o),
 				   .block_bytes = 4096,
 				   .node_bytes = fx->node_bytes,
-				   .bucket_bytes = fx->dev_bytes ? 64 << 10 : 256 << 10,
+				   .bucket_bytes = fx->bucket_bytes ? fx->bucket_bytes
+						   : fx->dev_bytes  ? 64 << 10
+								    : 256 << 10,
 				   .journal_bytes = fx->dev_bytes ? 1 << 20 : 8 << 20,
 				   .log = log_line};
 	char msg[256] = "";
