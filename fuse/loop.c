@@ -221,15 +221,15 @@ static void run_request(struct worker *w, char *buf, size_t len)
 		return;
 	note_request(w, in, len);
 	request_count(d, in->opcode);
-	if (w->l->max_threads > 1 && takes_long(d, in)) {
-		give_place_away(w->l);
-		gave_away = true;
-	}
 	if (in->opcode == FUSE_DESTROY && d->fuseblk) {
 		raw_destroy(d, buf);
 		return;
 	}
 	pthread_rwlock_rdlock(&d->fs_lock);
+	if (w->l->max_threads > 1 && takes_long(d, in)) {
+		give_place_away(w->l);
+		gave_away = true;
+	}
 	if (!d->fs)
 		raw_gone(d, buf);
 	else if (d->shut_down && raw_refuse(d, buf))

@@ -279,6 +279,53 @@ ok "umount" "$bcfs" umount "$T/mnt"
 ok "fsck" "$fsck" "$T/img"
 ok "it was written" bash -c '"$0" "$1/img" "$1/mnt" && grep -q newer "$1/mnt/new"' "$fuse" "$T"
 
+"$bcfs" umount "$T/mnt" || bail_out "umount"
+mkdir "$T/media"
+mv "$T/img" "$T/media"
+mount --bind "$T/media" "$T/media"
+mount -o remount,bind,ro "$T/media"
+mount_image -o ro "$T/media/img" "$T/mnt"
+ok "remount,rw on read-only media is refused" bash -c \
+	'"$@" 2>&1 | grep -q "lies on read-only media"' - mount -o remount,rw "$T/mnt"
+ok "it is still read-only, and there" bash -c 'grep -q newer "$0/new" && ! touch "$0/new"' "$T/mnt"
+ok "umount" "$bcfs" umount "$T/mnt"
+umount "$T/media"
+mv "$T/media/img" "$T/img"
+mount_image "$T/img" "$T/mnt"
+# Whoever makes things meanwhile sees EROFS at most, and what he has made stays.
+mkdir "$T/mnt/made"
+python3 -c '
+import errno, os, sys
+go, made, log = sys.argv[1:]
+log = open(log, "w", encoding="utf-8")
+n = 0
+while os.path.exists(go):
+    try:
+        os.close(os.open(f"{made}/{n}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        print(n, file=log, flush=True)
+        n += 1
+    except OSError as e:
+        assert e.errno == errno.EROFS, e
+print("end", file=log)' "$T/img" "$T/mnt/made" "$T/.made" 2>"$T/.writer" &
+writer=$!
+for _ in $(seq 100); do
+	[ ! -s "$T/.made" ] || break
+	sleep 0.1
+done
+for _ in $(seq 15); do
+	mount -o remount,ro "$T/mnt" 2>/dev/null && echo "read-only after $(wc -l <"$T/.made")" | comment
+	mount -o remount,rw "$T/mnt" || break
+done
+mv "$T/img" "$T/img2"
+wait "$writer"
+mv "$T/img2" "$T/img"
+cat "$T/.writer" | comment
+ok "remounts under who makes files" test "$(tail -n 1 "$T/.made")" = end -a -n "$(line)"
+ok "umount" "$bcfs" umount "$T/mnt"
+ok "fsck" "$fsck" "$T/img"
+mount_image "$T/img" "$T/mnt"
+ok "all of them are there" bash -c 'diff <(ls "$1/mnt/made" | sort) <(grep -v end "$1/.made" | sort)' - "$T"
+
 # ---- access times ----
 ok_python "relatime, noatime, strictatime, nodiratime" "$T/mnt" <<-'END'
 	import mmap, os, subprocess, sys, time
