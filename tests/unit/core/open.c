@@ -12,6 +12,7 @@
 #include "sb/sb.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -498,5 +499,53 @@ Test(open_file, options, .init = make_file, .fini = remove_file)
 	cr_assert(strstr(msg, "inject=no such thing: "), "%s", msg);
 	o.inject = "trans_restart:100";
 	cr_assert_eq(bcfs_open(path, &o, &fs, msg, sizeof(msg)), 0, "%s", msg);
+	cr_assert_eq(bcfs_close(fs), 0);
+}
+
+static int reopen_as(struct bcfs **fs, bool read_only, char *msg, size_t size)
+{
+	struct bcfs_open_opts o = {.struct_size = sizeof(o), .read_only = read_only};
+
+	*msg = 0;
+	return bcfs_reopen(fs, &o, msg, size);
+}
+
+/* Read-only and back under who uses it: references stay, and so does the device. */
+Test(open_file, reopened, .init = make_file, .fini = remove_file)
+{
+	struct bcfs_open_opts ro = {.struct_size = sizeof(ro), .read_only = 1};
+	struct bcfs *fs, *second;
+	struct bcfs_stat st, held;
+	char msg[512] = "";
+
+	cr_assert_eq(bcfs_open(path, &ro, &fs, msg, sizeof(msg)), 0, "%s", msg);
+	/* Others read it too: who would write has to wait, and goes on reading. */
+	cr_assert_eq(bcfs_open(path, &ro, &second, msg, sizeof(msg)), 0, "%s", msg);
+	cr_assert_eq(bcfs_errno(reopen_as(&fs, false, msg, sizeof(msg))), EBUSY, "%s", msg);
+	cr_assert(fs && strstr(msg, path), "%s", msg);
+	cr_assert_eq(bcfs_errno(bcfs_mkdir(fs, bcfs_root(fs), "a", 0755, &root_cred, &st)), EROFS);
+	cr_assert_eq(bcfs_close(second), 0);
+	cr_assert_eq(reopen_as(&fs, false, msg, sizeof(msg)), 0, "%s", msg);
+	cr_assert_neq(bcfs_open(path, &ro, &second, msg, sizeof(msg)), 0);
+
+	cr_assert_eq(bcfs_mknod(fs, bcfs_root(fs), "f", S_IFREG | 0644, 0, 0, &root_cred, &held),
+		     0);
+	cr_assert_eq(bcfs_write(fs, held.ino, 0, "text", 4, 0), 4);
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(reopen_as(&fs, true, msg, sizeof(msg)), 0, "%s", msg);
+		cr_assert(bcfs_is_read_only(fs));
+		cr_assert_eq(bcfs_errno(bcfs_unlink(fs, bcfs_root(fs), "f")), EROFS);
+		cr_assert_eq(bcfs_getattr(fs, held.ino, &st), 0);
+		cr_assert_eq(reopen_as(&fs, false, msg, sizeof(msg)), 0, "%s", msg);
+	}
+	/* The reference of before keeps it, and its end is the inode's. */
+	cr_assert_eq(bcfs_unlink(fs, bcfs_root(fs), "f"), 0);
+	cr_assert_eq(bcfs_getattr(fs, held.ino, &st), 0);
+	cr_assert_eq(bcfs_read(fs, held.ino, 0, msg, 9), 4);
+	bcfs_forget(fs, held.ino, 1);
+	cr_assert_eq(bcfs_sync(fs), 0);
+	for (unsigned i = 0; i < 500 && !bcfs_getattr(fs, held.ino, &st); i++)
+		usleep(10000);
+	cr_assert_neq(bcfs_getattr(fs, held.ino, &st), 0);
 	cr_assert_eq(bcfs_close(fs), 0);
 }
