@@ -471,6 +471,7 @@ int opts_parse(struct mount_opts *ret, int argc, char **argv)
 	set_defaults(ret);
 	if (ret->helper) {
 		letters = helper_letters;
+		unsetenv("POSIXLY_CORRECT"); /* options come behind the mount point */
 		ret->sloppy = is_sloppy(argc, argv);
 	}
 	while ((c = getopt_long(argc, argv, letters, long_opts, NULL)) != -1) {

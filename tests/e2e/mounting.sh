@@ -347,6 +347,7 @@ ok_python "relatime, noatime, strictatime, nodiratime" "$T/mnt" <<-'END'
 	        os.close(fd)
 	    return atime(path) != before
 	with open("file", "w", encoding="utf-8") as f:
+	    time.sleep(0.02)  # so that it is written later than it is made, by the kernel's clock too
 	    f.write("text")
 	    f.flush()
 	    os.fsync(f.fileno())
