@@ -47,16 +47,17 @@ struct daemon {
 	bool fuseblk;		  /* the kernel has the block device, and waits for DESTROY */
 	dev_t st_dev;		  /* of the mount, once it is live */
 	int event_fd;		  /* wakes main: one of the next two has changed */
-	atomic_bool close_failed; /* not everything is on the device */
 	atomic_bool ended;	  /* the loops have */
 	atomic_bool went_ro;	  /* an error has made the filesystem read-only */
 	atomic_bool shut_down;	  /* by an ioctl: all answer EIO */
+	atomic_bool close_failed; /* not everything is on the device */
 	bool selinux;		  /* runs on this machine */
 	_Atomic uint64_t requests[REQUESTS_NR]; /* by opcode: requests.c */
 	/* A remount that main is to do: remount.c. */
 	fuse_req_t _Atomic remount_req;
-	int mounts_fd;			       /* mountinfo: tells of changes */
 	struct bcfs_ioc_remount *remount_text; /* of remount_req */
+	int mounts_fd;			       /* mountinfo: tells of changes */
+	uint64_t followed_ns;		       /* when main has looked at one last */
 	/* Threads of task.h; protected by tasks_lock. */
 	pthread_mutex_t tasks_lock;
 	pthread_cond_t tasks_done;

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../cli/tool.h"
@@ -221,13 +222,39 @@ void remount_do(struct daemon *d)
 	free(text);
 }
 
+/* Where others mount all the time, mountinfo is read so often at most. */
+#define FOLLOW_NS 20000000ULL
+
+static void wait_for_turn(struct daemon *d)
+{
+	struct timespec ts;
+	uint64_t now;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+	if (now < d->followed_ns + FOLLOW_NS)
+		usleep((useconds_t)((d->followed_ns + FOLLOW_NS - now) / 1000));
+	d->followed_ns = now;
+}
+
+static bool is_gone(struct daemon *d)
+{
+	bool gone;
+
+	pthread_rwlock_rdlock(&d->fs_lock);
+	gone = !d->fs;
+	pthread_rwlock_unlock(&d->fs_lock);
+	return gone;
+}
+
 void remount_follow(struct daemon *d)
 {
 	struct mount_opts want = *d->opts;
 	char msg[TOOL_MSG_SIZE] = "";
 	struct kernel_side kernel;
 
-	if (d->went_ro || d->shut_down || !d->fs || !look_at_kernel(d, &kernel))
+	wait_for_turn(d);
+	if (d->went_ro || d->shut_down || is_gone(d) || !look_at_kernel(d, &kernel))
 		return;
 	want.open.read_only = kernel.read_only;
 	/* (mount(2) changes no dirsync.) */
