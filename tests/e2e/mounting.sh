@@ -151,9 +151,12 @@ ok "bcfs-fuse says 1" status 1 "$fuse" "$T/none" "$T/mnt"
 # Interrupted while it waits for the device.
 exec 5<"$T/img"
 flock 5
-"$helper" "$T/img" "$T/mnt" -o wait=30 2>/dev/null &
+"$helper" "$T/img" "$T/mnt" -o wait=30 2>"$T/.wait" &
 pid=$!
-sleep 0.5
+for _ in $(seq 100); do
+	grep -q "waiting up to" "$T/.wait" && break
+	sleep 0.1
+done
 kill -INT "$pid" 2>/dev/null || true
 kill -TERM "$pid"
 exec 5>&-
@@ -184,7 +187,7 @@ twice()
 	local out status=0 start=$SECONDS
 	out=$("$fuse" "$1" "$T/mnt2" 2>&1) || status=$?
 	echo "$out"
-	[ "$status" = 1 ] && [ -z "$(line "$T/mnt2")" ] && [ $((SECONDS - start)) -lt 5 ] &&
+	[ "$status" = 1 ] && [ -z "$(line "$T/mnt2")" ] && [ $((SECONDS - start)) -lt 20 ] &&
 		grep -q "$1: is mounted on $T/mnt" <<<"$out"
 }
 ln "$T/img" "$T/hard"
@@ -450,12 +453,12 @@ sys.exit(ctypes.CDLL(None).syncfs(fd))' "$T/mnt"
 			umount "$T/mnt"
 			mount_image -o journal_flush_delay=600000 "$loop" "$T/mnt"
 			echo synced >"$T/mnt/synced"
-			sync
+			sync -f "$T/mnt"
 			kill -KILL "$(daemons_of "$loop")"
 			gone "$loop"
 			umount "$T/mnt"
 			ok "mount after a kill" mount -t bcfs "$loop" "$T/mnt"
-			ok "what sync(1) has seen is there" test "$(cat "$T/mnt/synced")" = synced
+			ok "what syncfs(2) has seen is there" test "$(cat "$T/mnt/synced")" = synced
 		fi
 		head -c 20M /dev/urandom >"$T/mnt/data"
 		ok "umount" umount "$T/mnt"
