@@ -379,7 +379,7 @@ static bool clear_mark(const char *path, const struct bcfs_check_opts *o, u64 se
 	struct bdev *bdev;
 	struct core *c;
 	int err =
-		core_open_device(path, false, false, o->io, BCFS_DEFAULT, o->wait_lock_ms,
+		core_open_device(path, false, DEVICE_LOCKED, o->io, BCFS_DEFAULT, o->wait_lock_ms,
 				 o->nr_threads, o->log, o->log_arg, &env, &bdev, msg, sizeof(msg));
 
 	if (!err) {
@@ -410,7 +410,7 @@ int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs
 
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
-	int err = core_open_device(path, true, false, o.io, BCFS_DEFAULT, o.wait_lock_ms,
+	int err = core_open_device(path, true, DEVICE_LOCKED, o.io, BCFS_DEFAULT, o.wait_lock_ms,
 				   o.nr_threads, o.log, o.log_arg, &env, &bdev, msg, msg_size);
 	if (err)
 		return err;

@@ -123,7 +123,12 @@ void core_free_layers(struct core *c);
 /* The error that stopped it all, for one that only says that it has stopped. */
 int core_cause(const struct core *c, int err);
 /* Device by path, in an environment of its own: env and bdev. */
-int core_open_device(const char *path, bool read_only, bool unlocked, u8 io, u8 direct,
+enum device_use {
+	DEVICE_LOCKED, /* readers beside readers */
+	DEVICE_LOOK,   /* without a lock */
+	DEVICE_MOUNT,  /* locked, and not while it is mounted */
+};
+int core_open_device(const char *path, bool read_only, enum device_use use, u8 io, u8 direct,
 		     u32 wait_lock_ms, u32 nr_threads, bcfs_log_fn log, void *log_arg,
 		     struct env **ret_env, struct bdev **ret, char *msg, size_t msg_size);
 void core_info(const struct bcfs_sb *sb, struct bcfs_info *ret);

@@ -33,9 +33,10 @@ static int dump_begin(struct dump *d, const char *path, const struct bcfs_dump_o
 	*d = (struct dump){.out = out, .arg = arg, .buf = PRINTBUF};
 	if (opts)
 		memcpy(&d->o, opts, min(opts->struct_size, sizeof(d->o)));
-	return core_open_device(path, true, d->o.no_lock, BCFS_IO_THREADS,
-				d->o.no_lock ? BCFS_OFF : BCFS_DEFAULT, d->o.wait_lock_ms, 2,
-				d->o.log, d->o.log_arg, &d->env, &d->bdev, msg, msg_size);
+	return core_open_device(path, true, d->o.no_lock ? DEVICE_LOOK : DEVICE_LOCKED,
+				BCFS_IO_THREADS, d->o.no_lock ? BCFS_OFF : BCFS_DEFAULT,
+				d->o.wait_lock_ms, 2, d->o.log, d->o.log_arg, &d->env, &d->bdev,
+				msg, msg_size);
 }
 
 static void dump_end(struct dump *d)

@@ -79,8 +79,8 @@ int bcfs_probe(const char *path, struct bcfs_info *ret, char *msg, size_t msg_si
 	struct env *env;
 	struct bdev *bdev;
 	struct sb_handle *sb = NULL;
-	int err = core_open_device(path, true, true, BCFS_IO_THREADS, BCFS_OFF, 0, 1, NULL, NULL,
-				   &env, &bdev, msg, msg_size);
+	int err = core_open_device(path, true, DEVICE_LOOK, BCFS_IO_THREADS, BCFS_OFF, 0, 1, NULL,
+				   NULL, &env, &bdev, msg, msg_size);
 
 	if (err)
 		return err;

@@ -277,8 +277,8 @@ static int refuse_existing(struct env *env, struct bdev *bdev, const struct bcfs
 static int mkfs_open_device(const char *path, const struct bcfs_mkfs_opts *o, struct env **env,
 			    struct bdev **bdev, char *msg, size_t msg_size)
 {
-	return core_open_device(path, o->dry_run, false, BCFS_IO_AUTO, BCFS_DEFAULT, 0, 0, o->log,
-				o->log_arg, env, bdev, msg, msg_size);
+	return core_open_device(path, o->dry_run, DEVICE_LOCKED, BCFS_IO_AUTO, BCFS_DEFAULT, 0, 0,
+				o->log, o->log_arg, env, bdev, msg, msg_size);
 }
 
 /* What there is, before a piece of memory of another size stands in for it. */

@@ -469,14 +469,15 @@ static void on_wait(void *ctx, const char *line)
 		w->fn(w->arg, BCFS_LOG_NOTICE, line);
 }
 
-int core_open_device(const char *path, bool read_only, bool unlocked, u8 io, u8 direct,
+int core_open_device(const char *path, bool read_only, enum device_use use, u8 io, u8 direct,
 		     u32 wait_lock_ms, u32 nr_threads, bcfs_log_fn log, void *log_arg,
 		     struct env **ret_env, struct bdev **ret, char *msg, size_t msg_size)
 {
 	struct wait_log w = {log, log_arg};
 	struct bdev_opts bo = {
 		.read_only = read_only,
-		.unlocked = unlocked,
+		.unlocked = use == DEVICE_LOOK,
+		.unmounted = use == DEVICE_MOUNT,
 		.engine = io == BCFS_IO_URING	  ? BDEV_ENGINE_URING
 			  : io == BCFS_IO_THREADS ? BDEV_ENGINE_THREADS
 						  : BDEV_ENGINE_AUTO,
@@ -563,7 +564,7 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
 	struct core_opts co = core_opts_from(&o);
-	int err = core_open_device(path, o.read_only, false, o.io, o.direct, o.wait_lock_ms,
+	int err = core_open_device(path, o.read_only, DEVICE_MOUNT, o.io, o.direct, o.wait_lock_ms,
 				   o.nr_threads, o.log, o.log_arg, &env, &bdev, msg, msg_size);
 	if (err)
 		return err;

@@ -129,6 +129,7 @@ struct bdev_opts {
 	bool read_only; /* shares the device with other readers, unless exclusive */
 	bool exclusive; /* read_only too: nobody else, not even readers */
 	bool unlocked;	/* a look without any lock; read_only only, the content may change */
+	bool unmounted; /* read_only too: refused while a mount shows it */
 	enum bdev_engine engine;
 	enum bdev_direct direct;
 	u32 nr_threads;	  /* of the pool; 0: default */

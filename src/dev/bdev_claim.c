@@ -137,11 +137,13 @@ static int claim_wait(struct bdev_file *f, const char *path, const struct bdev_o
 	for (;;) {
 		int ret = try_claim(f, path, opts, st, msg, size);
 
-		if (ret <= 0)
+		if (ret < 0 || (!ret && !opts->unmounted))
 			return ret;
 		if (bdev_find_mount(path, st, point, sizeof(point)))
 			return fail(msg, size, BCFS_ERR_dev_mounted,
 				    "%s: is mounted on %s; unmount it first", path, point);
+		if (!ret)
+			return 0;
 		if (env_mono_ns(env) - start >= wait_ns)
 			return busy_failed(path, ret, f->b.is_file, msg, size);
 		if (!told) {
