@@ -254,13 +254,13 @@ Test(sb_copies, crash_after_crash)
 	struct sb_handle *h;
 	struct tfs t;
 
-	tfs_device(&t, 64 * MIB, 0);
+	tfs_device(&t, 8 * MIB, 0);
 	h = tfs_init(&t, NULL);
 	for (u64 i = 0; i < 100; i++)
 		cr_assert_eq(sb_blacklist_add(h, 1000 + i * 10, 1003 + i * 10), 0);
 	tfs_write(h);
-	crash_again(sim_bdev_image(t.bdev), 2, &rng, &left_one);
-	cr_expect_gt(left_one, 10, "%u times one good copy", left_one);
+	crash_again(sim_bdev_image(t.bdev), 1, &rng, &left_one);
+	cr_expect_gt(left_one, 4, "%u times one good copy", left_one);
 	sb_free(h);
 	tfs_exit(&t);
 }
