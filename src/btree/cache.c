@@ -490,6 +490,12 @@ static struct btree *node_mem_write_some(struct btree_fs *c)
 	struct btree *b = NULL;
 	unsigned written = 0;
 
+	/*
+	 * Nothing is written before replay is done: a rewrite takes a place, and nobody can say
+	 * which are free; and its triggers change leaves of btrees whose inner nodes are old yet.
+	 */
+	if (!atomic_load(&c->started))
+		return NULL;
 	for (unsigned tries = 0; written < 2 && tries < 64; tries++) {
 		u64 hash;
 
