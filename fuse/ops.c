@@ -3,11 +3,10 @@
  * The table of operations, and what they share.
  *
  * ENOSYS is sticky: the kernel never sends that request again. It is answered
- * to OPEN, OPENDIR and FLUSH alone, so every operation libfuse knows has a row
+ * to OPEN, OPENDIR, FLUSH and POLL alone, so every operation libfuse knows has a row
  * here, were it only to refuse.
  */
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -83,13 +82,16 @@ static void op_bmap(fuse_req_t req, fuse_ino_t node, size_t blocksize, uint64_t 
 	fuse_reply_err(req, EINVAL);
 }
 
-/* Files are always ready. */
+/*
+ * Files are always ready, which the kernel assumes itself where this is missing. io_uring asks
+ * before each attempt of a write, a hundred times and more.
+ */
 static void op_poll(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi,
 		    struct fuse_pollhandle *ph)
 {
 	if (ph)
 		fuse_pollhandle_destroy(ph);
-	fuse_reply_poll(req, POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM);
+	fuse_reply_err(req, ENOSYS);
 }
 
 /* Locks stay in the kernel: these are not asked for at INIT and not sent. */

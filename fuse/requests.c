@@ -39,6 +39,7 @@ static const char *const names[REQUESTS_NR] = {
 	[FUSE_INTERRUPT] = "interrupt",
 	[FUSE_DESTROY] = "destroy",
 	[FUSE_IOCTL] = "ioctl",
+	[FUSE_POLL] = "poll",
 	[FUSE_BATCH_FORGET] = "batch_forget",
 	[FUSE_FALLOCATE] = "fallocate",
 	[FUSE_READDIRPLUS] = "readdirplus",
