@@ -144,21 +144,33 @@ static bool look_at_kernel(const struct daemon *d, struct kernel_side *ret)
 	return found;
 }
 
+#define BUSY_TRIES   25
+#define BUSY_WAIT_US 20000
+
 /* False: told in msg. */
 static bool apply(struct daemon *d, const struct mount_opts *want, char *msg, size_t size)
 {
 	struct bcfs_open_opts open_opts = want->open;
+	unsigned int tries;
 	int ret;
 
 	open_opts.log = log_line;
-	device_lock_alone(d);
-	if (!d->fs || d->shut_down) {
-		snprintf(msg, size, "it was shut down");
-		ret = -1;
-	} else {
-		ret = bcfs_reopen(&d->fs, &open_opts, msg, size);
-		if (ret && !*msg)
-			snprintf(msg, size, "%s", bcfs_strerror(ret));
+	for (tries = 0;; tries++) {
+		*msg = 0;
+		device_lock_alone(d);
+		if (!d->fs || d->shut_down) {
+			snprintf(msg, size, "it was shut down");
+			ret = -1;
+		} else {
+			ret = bcfs_reopen(&d->fs, &open_opts, msg, size);
+			if (ret && !*msg)
+				snprintf(msg, size, "%s", bcfs_strerror(ret));
+		}
+		/* The kernel may be about to forget a removed file that was closed. */
+		if (!ret || bcfs_errno(ret) != EBUSY || tries == BUSY_TRIES)
+			break;
+		pthread_rwlock_unlock(&d->fs_lock);
+		usleep(BUSY_WAIT_US);
 	}
 	if (!ret) {
 		d->opts->open = want->open;

@@ -149,8 +149,10 @@ int bcfs_close(struct bcfs *fs);
  * Closes the filesystem and opens it again on the same device, which stays locked, with other
  * options: those of the device itself (io, direct, nr_threads, inject, write_log) stay as they
  * were. Lookup references are kept. It must not overlap with other calls on *fs, which is replaced.
- * From read-only to read-write the device must allow it: EROFS, EACCES; EBUSY: others read it.
- * If this fails, it is opened as it was before; if that fails too, *fs is NULL.
+ * From read-only to read-write the device must allow it: EROFS, EACCES; EBUSY: others read it, or
+ * removed files are still referenced. If this fails, it is opened as it was before; if that fails
+ * too, *fs is NULL. Where only closing failed, as bcfs_close() does, that is the error, and the
+ * new options hold.
  */
 int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, size_t msg_size);
 

@@ -43,18 +43,26 @@ int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, 
 	struct bdev *bdev = c->real_bdev;
 	bcfs_log_fn log = c->user_log;
 	void *log_arg = c->user_log_arg;
-	bool owns_env = c->owns_env;
+	bool owns_env = c->owns_env, had_error;
 	struct fs_refs refs;
-	int ret, err;
+	int ret, err, closed;
 
 	memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
 	co = core_opts_from(&o);
 	if (change_in_place(c, &co))
 		return 0;
 
+	/* Closing would make an end of them. */
+	if (inode_refs_unlinked(&c->fs)) {
+		core_msg(msg, msg_size, "busy, removed files are still in use: close them first");
+		return -BCFS_ERR_removed_in_use;
+	}
 	inode_refs_take(&c->fs, &refs);
-	/* What went wrong has been logged, and is in the superblock. */
-	core_close(c);
+	/* An error that was met before has been told of, and is in the superblock. */
+	had_error = c->fs.error;
+	closed = core_close(c);
+	if (had_error)
+		closed = 0;
 	*fs = NULL;
 	ret = co.read_only ? 0 : bdev_make_writable(bdev, msg, msg_size);
 	ret = ret ?: core_open_on(env, bdev, &co, log, log_arg, &c, msg, msg_size);
@@ -70,5 +78,7 @@ int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, 
 	inode_refs_put(&c->fs, &refs);
 	c->owns_env = owns_env;
 	*fs = &c->fs;
-	return ret;
+	if (!ret && closed)
+		core_msg(msg, msg_size, "not everything could be written: %s", err_str(closed));
+	return ret ?: closed;
 }

@@ -230,6 +230,22 @@ void inode_unref_all(struct bcfs *c)
 	}
 }
 
+bool inode_refs_unlinked(struct bcfs *c)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < FS_REF_SHARDS && !found; i++) {
+		struct fs_ref_shard *s = &c->ino->refs[i];
+
+		env_mutex_lock(&s->lock);
+		for (u32 b = 0; b < s->nr_buckets; b++)
+			for (const struct fs_ref *r = s->buckets[b]; r; r = r->next)
+				found |= r->unlinked;
+		env_mutex_unlock(&s->lock);
+	}
+	return found;
+}
+
 void inode_refs_take(struct bcfs *c, struct fs_refs *ret)
 {
 	memset(ret, 0, sizeof(*ret));

@@ -85,6 +85,8 @@ struct fs_refs {
 	struct fs_ref_shard shards[FS_REF_SHARDS]; /* their locks are not used */
 };
 
+/* Is an inode referenced that has no name any more? */
+bool inode_refs_unlinked(struct bcfs *c);
 /* Leaves none behind. */
 void inode_refs_take(struct bcfs *c, struct fs_refs *ret);
 /* Before the first other one. */

@@ -266,6 +266,14 @@ clean()
 ok "the daemon follows" clean
 ok "remount with the daemon's options" mount -o remount,rw,errors=continue,journal_flush_delay=100,nosuid "$T/mnt"
 ok "and the kernel's" has_option nosuid
+# Other options of the daemon want it opened anew: not under who holds what has no name.
+echo removed >"$T/mnt/removed"
+exec 8<"$T/mnt/removed"
+rm "$T/mnt/removed"
+no "not while a removed file is open" mount -o remount,rw,errors=ro "$T/mnt"
+ok "which is still there" grep -q removed /dev/fd/8
+exec 8<&-
+ok "but then" mount -o remount,rw,errors=ro "$T/mnt"
 no "those that cannot be changed are refused" mount -o remount,writeback=off "$T/mnt"
 no "and unknown ones" mount -o remount,frobnicate "$T/mnt"
 no "what is no bcfs is not remounted" "$T/sbin/mount.bcfs" "$T/img" / -o remount,ro

@@ -542,6 +542,10 @@ Test(open_file, reopened, .init = make_file, .fini = remove_file)
 	cr_assert_eq(bcfs_unlink(fs, bcfs_root(fs), "f"), 0);
 	cr_assert_eq(bcfs_getattr(fs, held.ino, &st), 0);
 	cr_assert_eq(bcfs_read(fs, held.ino, 0, msg, 9), 4);
+	/* Closing would reap it: not while it is in use. */
+	cr_assert_eq(bcfs_errno(reopen_as(&fs, true, msg, sizeof(msg))), EBUSY, "%s", msg);
+	cr_assert(!bcfs_is_read_only(fs));
+	cr_assert_eq(bcfs_read(fs, held.ino, 0, msg, 9), 4);
 	bcfs_forget(fs, held.ino, 1);
 	cr_assert_eq(bcfs_sync(fs), 0);
 	for (unsigned i = 0; i < 500 && !bcfs_getattr(fs, held.ino, &st); i++)
