@@ -14,6 +14,7 @@ struct trim {
 	u64 next, end;	   /* buckets */
 	u64 first, nr;	   /* the free ones in a row before next, not yet told */
 	u64 least_sectors; /* of them that are worth it */
+	u64 told_end;	   /* buckets: what is free from here on belongs to what was told of */
 	u64 done_sectors;
 };
 
@@ -22,7 +23,8 @@ static int trim_tell(struct trim *t)
 	u64 sectors = t->nr * t->a->opts.bucket_sectors;
 	int ret = 0;
 
-	if (t->nr && sectors >= t->least_sectors) {
+	if (t->nr && (sectors >= t->least_sectors || t->first == t->told_end)) {
+		t->told_end = t->first + t->nr;
 		ret = bdev_discard(t->a->bdev, t->first * t->a->opts.bucket_sectors * SECTOR_SIZE,
 				   sectors * SECTOR_SIZE);
 		if (!ret)
@@ -43,13 +45,20 @@ static int trim_look(struct btree_trans *trans, struct trim *t, bool *ret_free)
 		       : alloc_bucket_look(trans, t->a, t->next, ret_free, &exists, &gen);
 }
 
-/* fill_lock is held. */
+/* The row at hand is free up to here, and too short to be told of. */
+static bool trim_row_is_open(const struct trim *t)
+{
+	return t->nr && t->nr * t->a->opts.bucket_sectors < t->least_sectors &&
+	       t->first != t->told_end;
+}
+
+/* fill_lock is held. A row is not cut before it is long enough. */
 static int trim_batch(struct btree_trans *trans, struct trim *t)
 {
 	u64 end = min(t->end, t->next + TRIM_BATCH);
 	int ret = 0;
 
-	for (; !ret && t->next < end; t->next++) {
+	for (; !ret && t->next < t->end && (t->next < end || trim_row_is_open(t)); t->next++) {
 		bool is_free;
 
 		ret = lockrestart_do(trans, trim_look(trans, t, &is_free));

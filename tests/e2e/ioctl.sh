@@ -106,6 +106,13 @@ before=$(stat -c %b "$T/img")
 ok "fstrim" fstrim "$T/mnt"
 after=$(stat -c %b "$T/img")
 ok "the image has fewer blocks ($before, $after)" test "$after" -lt $((before - 100000))
+# More than is looked at in one go, and more than there is.
+trimmed()
+{
+	fstrim -v -m "$1" "$T/mnt" | sed 's/.*(\([0-9]*\) bytes.*/\1/'
+}
+ok "long free rows alone" test "$(trimmed 96M)" -gt $((96 << 20))
+ok "none is so long" test "$(trimmed 1G)" = 0
 no "a user may not" setpriv --reuid 1000 --regid 1000 --clear-groups fstrim "$T/mnt"
 ok "what is there is whole" cmp "$T/r0" "$T/mnt/r0"
 ok "bcfs umount" "$bcfs" umount "$T/mnt"
