@@ -12,9 +12,8 @@
  *  1. the checksum of a list of pieces is that of their concatenation; the
  *     associated data is simply hashed in front of the data;
  *  2. the type `none` computes all-zero and verifies anything;
- *  3. a row whose library is not wired up (today: every AEAD and compression
- *     row) is refused with codec_unsupported before any output is touched;
- *     codec_unknown means that the number itself has no meaning.
+ *  3. a row whose library is not wired up (today: every AEAD row) is refused with codec_unsupported
+ * before any output is touched; codec_unknown means that the number itself has no meaning.
  *
  * Types come from disk, so every function takes any number. All functions are
  * pure: no locks, no memory, no state, any thread. Lengths are in bytes.
@@ -77,19 +76,54 @@ int aead_open(const struct csum_key *key, unsigned type, const struct bcfs_nonce
 	      const void *ad, size_t ad_len, void *buf, size_t len, const struct bcfs_csum *tag);
 
 /*
- * Compresses src to at most dst_len bytes; the length used in *ret_len.
- * compress_incompressible if it does not fit. level 0: the codec's default.
+ * Compression works in memory of the caller's, mem (aligned for any type; what was in it does not
+ * matter), of at least compress_bytes() or decompress_bytes(): 0 for codecs that need none.
+ * src_len: the longest there will be. level 0: the codec's default.
  */
-int compress_buf(unsigned type, unsigned level, void *dst, size_t dst_len, const void *src,
-		 size_t src_len, size_t *ret_len);
-/* Expands src to exactly dst_len bytes; decompress if src is not that. */
-int decompress_buf(unsigned type, void *dst, size_t dst_len, const void *src, size_t src_len);
+size_t compress_bytes(unsigned type, int level, size_t src_len);
+size_t decompress_bytes(unsigned type);
+/*
+ * Compresses src to at most dst_len bytes; the length used in *ret_len.
+ * compress_incompressible if it does not fit.
+ */
+int compress_buf(unsigned type, int level, void *mem, size_t mem_len, void *dst, size_t dst_len,
+		 const void *src, size_t src_len, size_t *ret_len);
+/* Expands src to exactly dst_len bytes, never more; decompress if src is not that. */
+int decompress_buf(unsigned type, void *mem, size_t mem_len, void *dst, size_t dst_len,
+		   const void *src, size_t src_len);
+/*
+ * True: samples of src say that no codec will make it notably smaller. Costs some microseconds;
+ * mem as for lz4 (less: never true).
+ */
+bool compress_hopeless(void *mem, size_t mem_len, const void *src, size_t src_len);
 
 const char *compression_type_name(unsigned type);
 /* The type, or codec_unknown. */
 int compression_type_from_name(const char *name);
 /* As csum_type_check: whether new data may be written so. */
 int compression_type_check(unsigned type, struct printbuf *err);
+/* The same for a type with a level (0: the default): codec_level too, with the levels there are. */
+int compression_level_check(unsigned type, int level, struct printbuf *err);
 extern const char *const compression_type_names[];
+
+/* What a user chooses: type and level in 12 bits, as it is on disk. */
+static inline u16 compression_opt(unsigned type, int level)
+{
+	return (u16)(type | (u32)(u8)level << 4);
+}
+
+static inline unsigned compression_opt_type(u16 opt)
+{
+	return opt & 15;
+}
+
+static inline int compression_opt_level(u16 opt)
+{
+	return (s8)(opt >> 4);
+}
+
+/* "TYPE" or "TYPE:LEVEL". codec_unknown, codec_level; what there is is printed to err. */
+int compression_opt_parse(const char *text, u16 *ret, struct printbuf *err);
+void compression_opt_to_text(struct printbuf *out, u16 opt);
 
 #endif

@@ -38,7 +38,8 @@
 	x(csum_mismatch, 202, EIO, "checksum mismatch")                                            \
 	x(aead_mismatch, 203, EIO, "authentication tag mismatch")                                  \
 	x(compress_incompressible, 204, ENOSPC, "the data does not compress")                      \
-	x(decompress, 205, EIO, "compressed data is malformed")
+	x(decompress, 205, EIO, "compressed data is malformed")                                    \
+	x(codec_level, 206, EINVAL, "no such compression level")
 
 /* dev: 300.. */
 #define BCFS_ERRCODES_DEV(x)                                                                       \

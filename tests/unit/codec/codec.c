@@ -200,22 +200,24 @@ Test(codec, refusals)
 			 "checksum type xchacha20_poly1305 is not supported by this build; "
 			 "there are: none crc32c crc64 xxh3 blake2b");
 	printbuf_reset(&err);
-	cr_expect_eq(compression_type_check(BCFS_COMPRESSION_zstd, &err),
+	cr_expect_eq(compression_type_check(BCFS_COMPRESSION_incompressible, &err),
 		     -BCFS_ERR_codec_unsupported);
-	cr_expect_str_eq(printbuf_str(&err), "compression type zstd is not supported by this "
-					     "build; there are: none");
+	cr_expect_str_eq(printbuf_str(&err),
+			 "compression type incompressible is not supported by this "
+			 "build; there are: none zstd[:-50 to 19] lz4[:1 to 12]");
 	cr_expect_eq(compression_type_check(BCFS_COMPRESSION_none, NULL), 0);
 	cr_expect_eq(compression_type_check(77, NULL), -BCFS_ERR_codec_unknown);
 	printbuf_exit(&err);
 
-	cr_expect_eq(compress_buf(BCFS_COMPRESSION_lz4, 0, out, 16, buf, 16, &len),
-		     -BCFS_ERR_codec_unsupported);
-	cr_expect_eq(decompress_buf(BCFS_COMPRESSION_zstd, out, 16, buf, 16),
-		     -BCFS_ERR_codec_unsupported);
+	cr_expect_eq(compress_buf(77, 0, NULL, 0, out, 16, buf, 16, &len), -BCFS_ERR_codec_unknown);
+	cr_expect_eq(decompress_buf(77, NULL, 0, out, 16, buf, 16), -BCFS_ERR_codec_unknown);
+	cr_expect_eq(compress_buf(BCFS_COMPRESSION_zstd, 0, out, 16, out, 16, buf, 16, &len),
+		     -BCFS_ERR_nomem);
 	cr_expect_eq(len, 99);
-	cr_expect_eq(compress_buf(BCFS_COMPRESSION_none, 0, out, 16, buf, 16, &len), 0);
+	cr_expect_eq(compress_buf(BCFS_COMPRESSION_none, 0, NULL, 0, out, 16, buf, 16, &len), 0);
 	cr_expect_eq(len, 16);
-	cr_expect_eq(compress_buf(BCFS_COMPRESSION_none, 0, out, 15, buf, 16, &len),
+	cr_expect_eq(compress_buf(BCFS_COMPRESSION_none, 0, NULL, 0, out, 15, buf, 16, &len),
 		     -BCFS_ERR_compress_incompressible);
-	cr_expect_eq(decompress_buf(BCFS_COMPRESSION_none, out, 15, buf, 16), -BCFS_ERR_decompress);
+	cr_expect_eq(decompress_buf(BCFS_COMPRESSION_none, NULL, 0, out, 15, buf, 16),
+		     -BCFS_ERR_decompress);
 }

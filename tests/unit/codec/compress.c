@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Goal: what was compressed comes back, at every level, in the memory that was asked for; what was
+ * damaged never yields more than it may and never reads or writes beyond its buffers; what is not
+ * worth trying is seen.
+ * Method: data of many kinds and lengths, there and back; damaged, cut and random input into
+ * buffers of exactly the right size (for ASan). BCFS_TEST_SEED repeats a run.
+ */
+#include "codec/codec.h"
+#include "util/errcode.h"
+#include "util/printbuf.h"
+
+#include "../test_rand.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_LEN (256U << 10)
+
+static const struct {
+	unsigned type;
+	int level;
+} choices[] = {
+	{BCFS_COMPRESSION_none, 0},  {BCFS_COMPRESSION_zstd, 0},  {BCFS_COMPRESSION_zstd, -50},
+	{BCFS_COMPRESSION_zstd, -5}, {BCFS_COMPRESSION_zstd, 1},  {BCFS_COMPRESSION_zstd, 3},
+	{BCFS_COMPRESSION_zstd, 9},  {BCFS_COMPRESSION_zstd, 15}, {BCFS_COMPRESSION_zstd, 19},
+	{BCFS_COMPRESSION_lz4, 0},   {BCFS_COMPRESSION_lz4, 1},	  {BCFS_COMPRESSION_lz4, 2},
+	{BCFS_COMPRESSION_lz4, 9},   {BCFS_COMPRESSION_lz4, 12},
+};
+
+static void *alloc(size_t n)
+{
+	void *p = malloc(n ?: 1);
+
+	cr_assert_not_null(p);
+	return p;
+}
+
+/* Kind 0: zeroes, 1: random, 2: words, 3: a mixture, 4: few byte values. */
+static void fill(u8 *p, size_t len, unsigned kind, u64 *rng)
+{
+	static const char words[] = "static int ret = data_write(struct bcfs *fs, return -EIO); ";
+
+	for (size_t i = 0; i < len; i++) {
+		switch (kind == 3 ? (i / 5000) % 3 : kind) {
+		case 0:
+			p[i] = 0;
+			break;
+		case 1:
+			p[i] = (u8)trand_u64(rng);
+			break;
+		case 2:
+			p[i] = (u8)words[(i + trand_below(rng, 3)) % (sizeof(words) - 1)];
+			break;
+		default:
+			p[i] = (u8)(trand_u64(rng) & 15);
+		}
+	}
+}
+
+/* The compressed length, or 0 if it does not fit into @room; comes back the same. */
+static size_t there_and_back(unsigned type, int level, const u8 *src, size_t len, size_t room)
+{
+	size_t mem_len = max(compress_bytes(type, level, len), decompress_bytes(type)), n = 0;
+	void *mem = alloc(mem_len), *dst = alloc(room), *back = alloc(len), *exact;
+	int ret = compress_buf(type, level, mem, mem_len, dst, room, src, len, &n);
+
+	if (ret) {
+		cr_assert_eq(ret, -BCFS_ERR_compress_incompressible, "%s:%d of %zu: %s",
+			     compression_type_name(type), level, len, err_str(ret));
+		n = 0;
+	} else {
+		cr_assert_leq(n, room);
+		exact = alloc(n);
+		memcpy(exact, dst, n);
+		memset(mem, 0xee, mem_len);
+		ret = decompress_buf(type, mem, mem_len, back, len, exact, n);
+		cr_assert_eq(ret, 0, "%s:%d of %zu: %s", compression_type_name(type), level, len,
+			     err_str(ret));
+		cr_assert_eq(memcmp(back, src, len), 0);
+		cr_assert_eq(decompress_buf(type, mem, mem_len, back, len - 1, exact, n),
+			     -BCFS_ERR_decompress);
+		free(exact);
+	}
+	free(back);
+	free(dst);
+	free(mem);
+	return n;
+}
+
+Test(compress, there_and_back)
+{
+	u64 rng = trand_seed(0xc0de);
+	u8 *src = alloc(MAX_LEN);
+
+	for (unsigned round = 0; round < trand_rounds(40); round++)
+		for (unsigned i = 0; i < ARRAY_SIZE(choices); i++) {
+			static const size_t lens[] = {512,   4096,   16384,  16385,
+						      65536, 131072, MAX_LEN};
+			size_t len = round < ARRAY_SIZE(lens) ? lens[round]
+							      : 1 + trand_below(&rng, MAX_LEN);
+			unsigned kind = (unsigned)trand_below(&rng, 5);
+			size_t n;
+
+			fill(src, len, kind, &rng);
+			n = there_and_back(choices[i].type, choices[i].level, src, len, len);
+			if (kind == 0 && choices[i].type && len > 1000)
+				cr_assert(n && n < len / 10, "%zu of %zu zeroes", n, len);
+			if (kind == 1 && choices[i].type && len > 1000)
+				cr_assert_eq(n, 0, "%zu of %zu random bytes", n, len);
+		}
+	free(src);
+}
+
+Test(compress, room_that_is_too_small)
+{
+	u64 rng = trand_seed(0xc0df);
+	u8 *src = alloc(20000);
+
+	fill(src, 20000, 2, &rng);
+	for (unsigned i = 0; i < ARRAY_SIZE(choices); i++) {
+		size_t n = there_and_back(choices[i].type, choices[i].level, src, 20000, 20000);
+
+		/* The fastest find nothing here. */
+		cr_assert(n || choices[i].level < 0);
+		for (size_t room = n > 40 ? n - 40 : 0; room < n; room++)
+			there_and_back(choices[i].type, choices[i].level, src, 20000, room);
+		cr_assert_eq(there_and_back(choices[i].type, choices[i].level, src, 20000, n / 2),
+			     0);
+	}
+	free(src);
+}
+
+/* Bit flips, cuts, and bytes that were never compressed: never more than asked for. */
+Test(compress, malformed)
+{
+	u64 rng = trand_seed(0xc0e0);
+	size_t len = 9000, mem_len = decompress_bytes(BCFS_COMPRESSION_zstd), n;
+	u8 *src = alloc(len), *dst = alloc(len), *back = alloc(len);
+	void *mem = alloc(mem_len), *work;
+	unsigned refused = 0;
+
+	fill(src, len, 3, &rng);
+	for (unsigned type = BCFS_COMPRESSION_zstd; type <= BCFS_COMPRESSION_lz4; type++) {
+		size_t work_len = compress_bytes(type, 0, len);
+
+		work = alloc(work_len);
+		cr_assert_eq(compress_buf(type, 0, work, work_len, dst, len, src, len, &n), 0);
+		free(work);
+		for (unsigned round = 0; round < trand_rounds(20000); round++) {
+			size_t cut = round % 3 ? n : trand_below(&rng, n + 1);
+			u8 *bad = alloc(cut);
+
+			memcpy(bad, dst, cut);
+			for (u64 k = trand_below(&rng, 4); cut && k; k--)
+				bad[trand_below(&rng, cut)] ^= (u8)(1U << trand_below(&rng, 8));
+			if (round % 7 == 0)
+				fill(bad, cut, 1, &rng);
+			int ret =
+				decompress_buf(type, mem, mem_len, back,
+					       round % 2 ? len : trand_below(&rng, len), bad, cut);
+			cr_assert(!ret || ret == -BCFS_ERR_decompress, "%s", err_str(ret));
+			refused += !!ret;
+			free(bad);
+		}
+	}
+	cr_expect_gt(refused, trand_rounds(20000), "%u refused", refused);
+	free(mem);
+	free(back);
+	free(dst);
+	free(src);
+}
+
+Test(compress, hopeless)
+{
+	u64 rng = trand_seed(0xc0e1);
+	size_t mem_len = compress_bytes(BCFS_COMPRESSION_lz4, 0, MAX_LEN);
+	void *mem = alloc(mem_len);
+	u8 *src = alloc(MAX_LEN);
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	for (unsigned kind = 0; kind < 5; kind++) {
+		fill(src, MAX_LEN, kind, &rng);
+		cr_expect_eq(compress_hopeless(mem, mem_len, src, MAX_LEN), kind == 1, "kind %u",
+			     kind);
+	}
+	/* No repetitions, but six bits in each byte. */
+	for (unsigned i = 0; i < MAX_LEN; i++)
+		src[i] = (u8)digits[trand_below(&rng, 64)];
+	cr_expect_not(compress_hopeless(mem, mem_len, src, MAX_LEN));
+	fill(src, MAX_LEN, 1, &rng);
+	cr_expect_not(compress_hopeless(mem, mem_len, src, 8192), "too short to tell");
+	cr_expect_not(compress_hopeless(mem, 0, src, MAX_LEN), "no memory");
+	free(src);
+	free(mem);
+}
+
+Test(compress, levels)
+{
+	struct printbuf err = PRINTBUF;
+
+	cr_expect_eq(compression_level_check(BCFS_COMPRESSION_zstd, 19, &err), 0);
+	cr_expect_eq(compression_level_check(BCFS_COMPRESSION_zstd, -50, &err), 0);
+	cr_expect_eq(compression_level_check(BCFS_COMPRESSION_lz4, 0, &err), 0);
+	cr_expect_str_eq(printbuf_str(&err), "");
+	cr_expect_eq(compression_level_check(BCFS_COMPRESSION_zstd, 20, &err),
+		     -BCFS_ERR_codec_level);
+	cr_expect_str_eq(printbuf_str(&err), "compression level 20 of zstd: not one of -50 to 19");
+	printbuf_reset(&err);
+	cr_expect_eq(compression_level_check(BCFS_COMPRESSION_lz4, -1, &err),
+		     -BCFS_ERR_codec_level);
+	cr_expect_str_eq(printbuf_str(&err), "compression level -1 of lz4: not one of 1 to 12");
+	printbuf_reset(&err);
+	cr_expect_eq(compression_level_check(BCFS_COMPRESSION_none, 1, &err),
+		     -BCFS_ERR_codec_level);
+	cr_expect_str_eq(printbuf_str(&err), "compression none has no levels");
+	printbuf_exit(&err);
+}
+
+Test(compress, options)
+{
+	static const char *const good[] = {"none", "zstd", "zstd:19", "zstd:-7", "lz4", "lz4:9"};
+	static const char *const bad[] = {"",
+					  "zst",
+					  "zstd:",
+					  "zstd:0",
+					  "zstd:20",
+					  "zstd:x",
+					  "zstd:3x",
+					  "zstd:300",
+					  "lz4:13",
+					  "lz4:-1",
+					  "none:1",
+					  "gzip",
+					  "zstd:-51",
+					  "zstdzstdzstdzstdzstd",
+					  "incompressible"};
+	struct printbuf out = PRINTBUF;
+	u16 opt;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
+		printbuf_reset(&out);
+		cr_expect_eq(compression_opt_parse(good[i], &opt, &out), 0, "%s", good[i]);
+		cr_expect_lt(opt, 1 << 12);
+		compression_opt_to_text(&out, opt);
+		cr_expect_str_eq(printbuf_str(&out), good[i]);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		printbuf_reset(&out);
+		cr_expect_lt(compression_opt_parse(bad[i], &opt, &out), 0, "%s", bad[i]);
+		cr_expect(*printbuf_str(&out), "%s", bad[i]);
+	}
+	printbuf_reset(&out);
+	compression_opt_parse("gzip", &opt, &out);
+	cr_expect_str_eq(printbuf_str(&out), "unknown compression \"gzip\"; there are: none "
+					     "zstd[:-50 to 19] lz4[:1 to 12]");
+	printbuf_exit(&out);
+}
