@@ -119,6 +119,10 @@ struct alloc_gc_victim {
 	u8 gen;
 	u32 live; /* sectors */
 };
+/* Sectors of a bucket that data may take. */
+u32 alloc_bucket_sectors(const struct alloc_fs *a);
+/* Is any extent compressed? */
+bool alloc_has_compressed(struct alloc_fs *a);
 typedef bool (*alloc_gc_skip_fn)(void *arg, u64 bucket, u8 gen);
 void alloc_gc_start(struct alloc_fs *a); /* from now on promises count on it */
 void alloc_gc_stop(struct alloc_fs *a);	 /* it ends by itself; any context */

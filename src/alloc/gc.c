@@ -195,6 +195,16 @@ static int look_at_lru(struct btree_trans *trans, struct alloc_fs *a, u32 max_fr
 	return ret;
 }
 
+u32 alloc_bucket_sectors(const struct alloc_fs *a)
+{
+	return a->bucket_usable;
+}
+
+bool alloc_has_compressed(struct alloc_fs *a)
+{
+	return alloc_usage_get(a, BCFS_ACCOUNTING_compressed) > 0;
+}
+
 /* When nodes have taken all of copygc's own, a bucket of what is theirs: it gives back more. */
 static enum alloc_watermark gc_watermark(struct alloc_fs *a)
 {

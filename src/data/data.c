@@ -70,14 +70,23 @@ int data_fs_alloc(struct env *env, struct bdev *bdev, struct log *log, struct bt
 	d->block_sectors = o.block_bytes / SECTOR_BYTES;
 	d->device_block_sectors = max(bdev->logical_block / SECTOR_BYTES, 1U);
 	d->log_limit = RATELIMIT_DEFAULT;
+	env_mutex_init(&d->scratch_lock, env);
 	*ret = d;
 	return 0;
 }
 
 void data_fs_free(struct data_fs *d)
 {
-	if (d)
-		env_free(d->env, d);
+	if (!d)
+		return;
+	while (d->scratch) {
+		struct data_scratch *s = d->scratch;
+
+		d->scratch = s->next;
+		scratch_free(d, s);
+	}
+	env_mutex_destroy(&d->scratch_lock);
+	env_free(d->env, d);
 }
 
 void data_error(struct data_fs *d, const struct data_file *f, int err, u64 offset_bytes,

@@ -53,6 +53,7 @@ void data_gc_stop(struct data_fs *d);
 struct data_file {
 	u32 snapshot;
 	u64 inum;
+	u16 compression; /* of what is written: compression_opt(); 0: none */
 };
 
 /*

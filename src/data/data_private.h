@@ -28,6 +28,9 @@ struct data_fs {
 	u32 device_block_sectors; /* reads are aligned to this */
 	struct ratelimit log_limit;
 	struct data_gc *gc; /* NULL: does not run */
+	struct env_mutex scratch_lock;
+	struct data_scratch *scratch; /* protected by scratch_lock, as is the next */
+	u32 nr_scratch;
 };
 
 /* A key with room for any value. */
@@ -41,17 +44,62 @@ static inline struct bpos data_pos(const struct data_file *f, u64 sector)
 	return SPOS(f->inum, sector, f->snapshot);
 }
 
+/* compress.c */
+
+#define SCRATCH_BUF_BYTES (1U << 20)
+#define SCRATCH_KEPT	  8U
+#define SCRATCH_MEM_KEPT  (4U << 20)
+
+/* Memory of one thread that compresses or expands, kept for the next. */
+struct data_scratch {
+	struct data_scratch *next;
+	void *mem; /* the codec's */
+	size_t mem_bytes;
+	u8 *buf; /* SCRATCH_BUF_BYTES, aligned for the device */
+};
+
+/* With at least @mem_bytes for a codec. NULL: no memory. */
+struct data_scratch *data_scratch_get(struct data_fs *d, size_t mem_bytes);
+void data_scratch_put(struct data_fs *d, struct data_scratch *s); /* NULL is fine */
+void scratch_free(struct data_fs *d, struct data_scratch *s);
+/* What compressing so needs. */
+size_t data_compress_mem(u16 compression);
+
+/* How a part of a file is stored. */
+struct extent_form {
+	const u8 *data;	    /* as it goes to the device */
+	u32 stored_sectors; /* of it */
+	u32 sectors;	    /* of the file */
+	u8 compression;	    /* enum bcfs_compression_type */
+};
+
+/* The sectors that @src takes in @dst (as large) when compressed; 0: it is not worth it. */
+u32 extent_compress(const struct data_fs *d, struct data_scratch *s, u16 compression,
+		    const void *src, u32 sectors, u8 *dst);
+/* As alloc_sectors_get(). */
+typedef int (*extent_space_fn)(void *arg, u32 sectors, struct alloc_sectors *ret);
+/*
+ * Space for the first of @sectors at @src, compressed into @dst (as large, aligned) if @s is given
+ * and that saves something: *ret says how many, and what to write.
+ */
+int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_scratch *s,
+		 u16 compression, const u8 *src, u32 sectors, u8 *dst, struct alloc_sectors *space,
+		 struct extent_form *ret);
+/* All of a compressed extent from @stored, into @dst: crc->uncompressed_sectors. decompress. */
+int extent_expand(const struct bcfs_extent_crc *crc, struct data_scratch *s, const void *stored,
+		  void *dst);
+
 /* extent_encode.c */
 
 /*
- * The key of an extent that ends at @end and holds @sectors of @data, to be written at @ptr:
- * one encoding entry (none without checksums), one pointer.
+ * The key of an extent that ends at @end and is stored as @form says, to be written at @ptr: one
+ * encoding entry (none for plain data without checksums), one pointer.
  */
 int extent_encode(const struct data_fs *d, struct bpos end, const struct bcfs_extent_ptr *ptr,
-		  const void *data, u32 sectors, union data_key *ret);
+		  const struct extent_form *form, union data_key *ret);
 /*
  * What of an encoded extent has to be read for stored sectors [*start, *end): whole chunks, and
- * whole blocks of the device.
+ * whole blocks of the device; of a compressed one all.
  */
 void extent_read_range(const struct data_fs *d, const struct extent_ptr_decoded *p, u32 *start,
 		       u32 *end);

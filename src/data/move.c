@@ -7,8 +7,12 @@
  * bucket's next life.
  *
  * Only what is live is moved: the dead sectors of a trimmed extent stay behind, and with them the
- * checksums that covered them; new ones are made.
+ * checksums that covered them; new ones are made. A compressed extent moves as it is stored while
+ * all of it is live; of a trimmed one the live part is expanded and compressed by itself, which may
+ * take more than its share was. So a bucket with such is emptied only if all of it takes less than
+ * a bucket even plain.
  */
+#include "codec/codec.h"
 #include "data/data_private.h"
 
 #include <string.h>
@@ -25,6 +29,8 @@ struct move_extent {
 	u8 *buf;
 	u32 stored_start, stored_sectors; /* what is read */
 	u32 skip;			  /* sectors of it in front of the live ones */
+	bool whole;			  /* compressed, and all of it is live */
+	u8 *plain, *packed; /* compressed, and not: expanded, and room for being compressed again */
 };
 
 /* A part of an extent, on its way to where it will lie. */
@@ -32,8 +38,8 @@ struct move_piece {
 	const struct move_extent *e;
 	struct alloc_sectors space;
 	struct bdev_io io;
-	u64 start; /* sectors of the file */
-	const u8 *data;
+	u64 start;   /* sectors of the file */
+	u32 sectors; /* ditto */
 	union data_key key;
 };
 
@@ -43,6 +49,7 @@ struct data_move {
 	struct bpos next, end; /* backpointers */
 	bool stuck;
 	u64 moved; /* sectors */
+	struct data_scratch *scratch;
 	unsigned nr;
 	struct move_extent e[MOVE_BATCH];
 	unsigned nr_pieces; /* in flight */
@@ -151,6 +158,11 @@ static int move_collect(struct btree_trans *trans, struct data_move *m, struct b
 
 /* ---- reading ---- */
 
+static bool extent_whole(const struct extent_ptr_decoded *p, const struct bkey *k)
+{
+	return extent_compressed(p->crc) && k->size == p->crc->uncompressed_sectors;
+}
+
 static int move_read_start(struct data_fs *d, struct move_extent *e)
 {
 	u32 start = e->p.live_offset, end = start + e->key.k.k.size;
@@ -159,6 +171,8 @@ static int move_read_start(struct data_fs *d, struct move_extent *e)
 	e->stored_start = start;
 	e->stored_sectors = end - start;
 	e->skip = e->p.live_offset - start;
+	e->plain = e->packed = NULL;
+	e->whole = extent_whole(&e->p, &e->key.k.k);
 	e->buf =
 		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->stored_sectors * SECTOR_BYTES);
 	if (!e->buf)
@@ -198,6 +212,25 @@ static int look_again(struct btree_trans *trans, const struct move_extent *e)
 	return ret;
 }
 
+/* A compressed extent that is not moved as it is. */
+static int move_expand(struct data_move *m, struct move_extent *e)
+{
+	const struct bcfs_extent_crc *crc = e->p.crc;
+	struct data_fs *d = m->d;
+	u16 opt = compression_opt(crc->compression, 0);
+
+	if (!m->scratch)
+		m->scratch = data_scratch_get(
+			d, max(data_compress_mem(opt), decompress_bytes(crc->compression)));
+	e->plain = env_malloc_aligned(d->env, DATA_IO_ALIGN,
+				      (size_t)crc->uncompressed_sectors * SECTOR_BYTES);
+	e->packed =
+		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->key.k.k.size * SECTOR_BYTES);
+	if (!m->scratch || !e->plain || !e->packed)
+		return -BCFS_ERR_nomem;
+	return extent_expand(crc, m->scratch, e->buf, e->plain);
+}
+
 /* 0: the live sectors are right; positive: they are gone, or bad for good. */
 static int move_read_finish(struct data_move *m, struct btree_trans *trans, struct move_extent *e)
 {
@@ -209,8 +242,10 @@ static int move_read_finish(struct data_move *m, struct btree_trans *trans, stru
 			  ?: extent_verify(e->p.crc, e->stored_start, e->buf, e->stored_sectors,
 					   &good, &bad);
 
-	if (!ret)
-		return 0;
+	if (!ret && extent_compressed(e->p.crc) && !e->whole)
+		ret = move_expand(m, e);
+	if (!ret || ret == -BCFS_ERR_nomem)
+		return ret;
 	int gone = lockrestart_do(trans, look_again(trans, e));
 	btree_trans_unlock(trans);
 	if (gone)
@@ -240,27 +275,70 @@ static int move_commit_step(struct btree_trans *trans, const struct move_extent 
 	return ret;
 }
 
+static int gc_space(void *arg, u32 sectors, struct alloc_sectors *ret)
+{
+	struct data_move *m = arg;
+
+	return alloc_gc_sectors_get(m->d->alloc, sectors, ret);
+}
+
+/* In one piece: the end of a bucket that is too short for it is given up. */
+static int gc_space_whole(struct data_move *m, u32 sectors, struct alloc_sectors *ret)
+{
+	int err = gc_space(m, sectors, ret);
+
+	for (unsigned tries = 0; !err && ret->sectors < sectors; tries++) {
+		alloc_sectors_done(m->d->alloc, ret);
+		err = tries < MOVE_TRIES ? gc_space(m, sectors, ret) : -BCFS_ERR_nospc;
+	}
+	return err;
+}
+
+static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64 end,
+		       struct extent_form *form)
+{
+	const struct move_extent *e = p->e;
+	u32 at = (u32)(start - bkey_start_offset(&e->key.k.k));
+	const struct bcfs_extent_crc *crc = e->p.crc;
+
+	if (e->whole) {
+		*form = (struct extent_form){e->buf, crc->stored_sectors, crc->uncompressed_sectors,
+					     crc->compression};
+		return gc_space_whole(m, form->stored_sectors, &p->space);
+	}
+	if (e->plain)
+		return extent_place(
+			m->d, gc_space, m, m->scratch, compression_opt(crc->compression, 0),
+			e->plain + (size_t)(e->p.live_offset + at) * SECTOR_BYTES,
+			(u32)(end - start), e->packed + (size_t)at * SECTOR_BYTES, &p->space, form);
+	return extent_place(m->d, gc_space, m, NULL, 0,
+			    e->buf + (size_t)(e->skip + at) * SECTOR_BYTES, (u32)(end - start),
+			    NULL, &p->space, form);
+}
+
 /* Space for [@start, @end) of the file, or the first part of it, and its write begins. */
 static int piece_submit(struct data_move *m, struct move_piece *p, const struct move_extent *e,
 			u64 start, u64 end)
 {
 	struct data_fs *d = m->d;
 	const struct bkey *k = &e->key.k.k;
-	int ret = alloc_gc_sectors_get(d->alloc, end - start, &p->space);
+	struct extent_form form;
+	int ret;
 
+	p->e = e;
+	ret = piece_place(m, p, start, end, &form);
 	if (ret)
 		return ret;
-	p->e = e;
 	p->start = start;
-	p->data = e->buf + (e->skip + start - bkey_start_offset(k)) * SECTOR_BYTES;
-	ret = extent_encode(d, SPOS(k->p.inode, start + p->space.sectors, k->p.snapshot),
-			    &p->space.ptr, p->data, p->space.sectors, &p->key);
+	p->sectors = form.sectors;
+	ret = extent_encode(d, SPOS(k->p.inode, start + form.sectors, k->p.snapshot), &p->space.ptr,
+			    &form, &p->key);
 	if (ret) {
 		alloc_sectors_done(d->alloc, &p->space);
 		return ret;
 	}
-	bdev_io_init(&p->io, BDEV_WRITE, (u64)p->space.ptr.offset << SECTOR_SHIFT, (void *)p->data,
-		     (u64)p->space.sectors << SECTOR_SHIFT, 0);
+	bdev_io_init(&p->io, BDEV_WRITE, (u64)p->space.ptr.offset << SECTOR_SHIFT,
+		     (void *)form.data, (u64)form.stored_sectors << SECTOR_SHIFT, 0);
 	bdev_submit(d->bdev, &p->io);
 	return 0;
 }
@@ -280,7 +358,7 @@ static int piece_commit(struct data_move *m, struct btree_trans *trans, const st
 /* The write of @p failed: all of it again, elsewhere, a part at a time. */
 static int piece_again(struct data_move *m, struct btree_trans *trans, struct move_piece *p)
 {
-	u64 start = p->start, end = start + p->space.sectors;
+	u64 start = p->start, end = start + p->sectors;
 	const struct move_extent *e = p->e;
 	unsigned tries = 1;
 
@@ -298,7 +376,7 @@ static int piece_again(struct data_move *m, struct btree_trans *trans, struct mo
 		ret = ret ?: piece_commit(m, trans, p);
 		if (ret)
 			return ret;
-		start += p->space.sectors;
+		start += p->sectors;
 	}
 	return 0;
 }
@@ -334,7 +412,7 @@ static int move_write(struct data_move *m, struct btree_trans *trans, const stru
 		if (!ret)
 			ret = piece_submit(m, &m->pieces[m->nr_pieces], e, start, k->p.offset);
 		if (!ret)
-			start += m->pieces[m->nr_pieces++].space.sectors;
+			start += m->pieces[m->nr_pieces++].sectors;
 	}
 	return ret;
 }
@@ -360,9 +438,31 @@ static int move_batch(struct data_move *m, struct btree_trans *trans)
 	}
 	/* What was written is good, even if others could not be. */
 	int err = pieces_finish(m, trans, 0);
-	for (unsigned i = 0; i < submitted; i++)
+	for (unsigned i = 0; i < submitted; i++) {
+		env_free(d->env, m->e[i].packed);
+		env_free(d->env, m->e[i].plain);
 		env_free(d->env, m->e[i].buf);
+	}
 	return ret ?: err;
+}
+
+/* Sectors that moving all of the bucket may take at most. */
+static int move_cost(struct data_move *m, struct btree_trans *trans, struct bpos from, u64 *ret)
+{
+	int err = 0;
+
+	*ret = 0;
+	while (!err && bpos_lt(from, m->end)) {
+		err = lockrestart_do(trans, move_collect(trans, m, from));
+		btree_trans_unlock(trans);
+		for (unsigned i = 0; !err && i < m->nr; i++) {
+			const struct bkey *k = &m->e[i].key.k.k;
+
+			*ret += extent_whole(&m->e[i].p, k) ? m->e[i].p.stored_sectors : k->size;
+		}
+		from = m->next;
+	}
+	return err;
 }
 
 int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_moved,
@@ -381,6 +481,15 @@ int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *re
 	m->v = v;
 	alloc_bucket_backpointers(d->alloc, v->bucket, &from, &m->end);
 	trans = btree_trans_get(d->btree);
+	if (alloc_has_compressed(d->alloc)) {
+		u64 cost;
+
+		ret = move_cost(m, trans, from, &cost);
+		if (!ret && cost >= alloc_bucket_sectors(d->alloc)) {
+			m->stuck = true;
+			from = m->end;
+		}
+	}
 	while (!ret && bpos_lt(from, m->end)) {
 		ret = lockrestart_do(trans, move_collect(trans, m, from));
 		btree_trans_unlock(trans);
@@ -391,6 +500,7 @@ int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *re
 	btree_trans_put(trans);
 	*ret_moved = m->moved;
 	*ret_stuck = m->stuck;
+	data_scratch_put(d, m->scratch);
 	env_free(d->env, m);
 	return ret;
 }

@@ -10,6 +10,7 @@
  * and only a failure under the same key, twice, is one of the device. Data without a checksum are
  * believed only if the key is still there afterwards.
  */
+#include "codec/codec.h"
 #include "data/data_private.h"
 
 #include <string.h>
@@ -100,6 +101,7 @@ static void piece_set_extent(struct data_fs *d, struct read_piece *r, unsigned t
 	r->stored_start = start;
 	extent_read_range(d, &r->p, &r->stored_start, &end);
 	r->stored_sectors = end - r->stored_start;
+	/* Of a compressed one: of what it expands to. */
 	r->skip += (start - r->stored_start) * SECTOR_BYTES;
 }
 
@@ -153,7 +155,8 @@ static void piece_submit(struct data_fs *d, struct read_piece *r)
 	if (r->kind != PIECE_DEVICE)
 		return;
 	bytes = (u64)r->stored_sectors * SECTOR_BYTES;
-	if (!r->skip && bytes == r->len && !((uintptr_t)r->dst % DATA_IO_ALIGN)) {
+	if (!r->skip && bytes == r->len && !((uintptr_t)r->dst % DATA_IO_ALIGN) &&
+	    !extent_compressed(r->p.crc)) {
 		r->buf = r->dst;
 	} else {
 		r->buf = r->bounce = env_malloc_aligned(d->env, DATA_IO_ALIGN, bytes);
@@ -188,6 +191,26 @@ static u32 piece_bytes_in(const struct read_piece *r, u32 sectors)
 	return bytes <= r->skip ? 0 : min(bytes - r->skip, (u64)r->len);
 }
 
+/* All or nothing. */
+static int piece_expand(struct data_fs *d, struct read_piece *r, u32 *ret_good, u32 *ret_bad)
+{
+	struct data_scratch *s = data_scratch_get(d, decompress_bytes(r->p.crc->compression));
+	u32 good, bad;
+	int ret = s ? extent_verify(r->p.crc, 0, r->buf, r->stored_sectors, &good, &bad)
+		    : -BCFS_ERR_nomem;
+
+	*ret_good = 0;
+	*ret_bad = r->len;
+	ret = ret ?: extent_expand(r->p.crc, s, r->buf, s->buf);
+	if (!ret) {
+		memcpy(r->dst, s->buf + r->skip, r->len);
+		*ret_good = r->len;
+		*ret_bad = 0;
+	}
+	data_scratch_put(d, s);
+	return ret;
+}
+
 /* The read is complete: verify, copy out. *ret_good: bytes right from the front; *ret_bad: then
  * wrong. */
 static int piece_finish_device(struct data_fs *d, struct read_piece *r, u32 *ret_good, u32 *ret_bad)
@@ -195,6 +218,8 @@ static int piece_finish_device(struct data_fs *d, struct read_piece *r, u32 *ret
 	u32 good = 0, bad = r->stored_sectors;
 	int ret = r->io.ret;
 
+	if (!ret && extent_compressed(r->p.crc))
+		return piece_expand(d, r, ret_good, ret_bad);
 	if (!ret)
 		ret = extent_verify(r->p.crc, r->stored_start, r->buf, r->stored_sectors, &good,
 				    &bad);

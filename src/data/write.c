@@ -29,7 +29,8 @@
 struct write_extent {
 	struct alloc_sectors space;
 	struct bdev_io io;
-	u64 start; /* sectors of the file */
+	u64 start;   /* sectors of the file */
+	u32 sectors; /* ditto */
 	const u8 *data;
 	union data_key key;
 };
@@ -44,6 +45,9 @@ struct data_writer {
 	u64 seq;
 	struct disk_reservation res;
 	bool by_promise; /* the reservation keys of the batch are counted on */
+	/* Compressing: each extent into the part of the buffer that its data has in the batch. */
+	struct data_scratch *scratch;
+	const u8 *batch;
 	unsigned nr, max;
 	struct write_extent *extents;
 };
@@ -53,7 +57,7 @@ struct data_writer {
 static int write_commit_step(struct btree_trans *trans, struct data_writer *w,
 			     const struct write_extent *e)
 {
-	u64 end = e->start + e->space.sectors, old = 0;
+	u64 end = e->start + e->sectors, old = 0;
 	struct btree_iter iter;
 	struct bkey_i *k;
 	int ret;
@@ -68,7 +72,7 @@ static int write_commit_step(struct btree_trans *trans, struct data_writer *w,
 	ret = btree_trans_update(trans, &iter, k, 0);
 	if (!ret && w->commit)
 		ret = w->commit(trans, w->arg, min(end << SECTOR_SHIFT, w->end_bytes),
-				(s64)e->space.sectors -
+				(s64)e->sectors -
 					(s64)(planted(overwrite_counted_twice) ? 0 : old));
 out:
 	btree_iter_exit(&iter);
@@ -83,7 +87,7 @@ static int write_commit(struct btree_trans *trans, struct data_writer *w,
 
 	btree_trans_unlock(trans);
 	if (!ret) {
-		w->committed = e->start + e->space.sectors;
+		w->committed = e->start + e->sectors;
 		w->seq = max(w->seq, seq);
 	}
 	return ret;
@@ -103,32 +107,42 @@ static void write_reservation_used(struct data_writer *w, u64 sectors)
 		disk_reservation_put(w->d->alloc, &part);
 }
 
+static int write_space(void *arg, u32 sectors, struct alloc_sectors *ret)
+{
+	struct data_writer *w = arg;
+
+	return alloc_sectors_get(w->d->alloc, w->f->inum, sectors, ret);
+}
+
 /* Space for at most @sectors at @start; encode; submit. *e is to be waited for if this succeeds. */
 static int write_extent_submit(struct data_writer *w, struct write_extent *e, u64 start,
 			       u64 sectors, const u8 *data)
 {
 	struct data_fs *d = w->d;
 	u32 max = d->opts.extent_max_sectors, want;
+	struct extent_form form;
 	int ret;
 
 	/* Ends lie on multiples of the longest length, so that later writes meet whole extents. */
 	want = min(sectors, (u64)(max - start % max));
 	e->space.sectors = 0;
-	ret = alloc_sectors_get(d->alloc, w->f->inum, want, &e->space);
+	ret = extent_place(d, write_space, w, w->scratch, w->f->compression, data, want,
+			   w->scratch ? w->scratch->buf + (data - w->batch) : NULL, &e->space,
+			   &form);
 	if (ret)
 		return ret;
 	e->start = start;
+	e->sectors = form.sectors;
 	e->data = data;
-	ret = extent_encode(d, data_pos(w->f, start + e->space.sectors), &e->space.ptr, data,
-			    e->space.sectors, &e->key);
+	ret = extent_encode(d, data_pos(w->f, start + form.sectors), &e->space.ptr, &form, &e->key);
 	if (ret) {
 		alloc_sectors_done(d->alloc, &e->space);
 		e->space.sectors = 0;
 		return ret;
 	}
 	write_reservation_used(w, e->space.sectors);
-	bdev_io_init(&e->io, BDEV_WRITE, (u64)e->space.ptr.offset << SECTOR_SHIFT, (void *)data,
-		     e->space.sectors << SECTOR_SHIFT, 0);
+	bdev_io_init(&e->io, BDEV_WRITE, (u64)e->space.ptr.offset << SECTOR_SHIFT,
+		     (void *)form.data, form.stored_sectors << SECTOR_SHIFT, 0);
 	bdev_submit(d->bdev, &e->io);
 	return 0;
 }
@@ -136,7 +150,7 @@ static int write_extent_submit(struct data_writer *w, struct write_extent *e, u6
 /* The write of @e failed: all of it again, elsewhere, a piece at a time. */
 static int write_again(struct btree_trans *trans, struct data_writer *w, struct write_extent *e)
 {
-	u64 start = e->start, end = start + e->space.sectors;
+	u64 start = e->start, end = start + e->sectors;
 	const u8 *data = e->data;
 	unsigned tries = 1;
 	int ret = e->io.ret;
@@ -164,8 +178,8 @@ static int write_again(struct btree_trans *trans, struct data_writer *w, struct 
 		ret = write_commit(trans, w, e);
 		if (ret)
 			return ret;
-		start += e->space.sectors;
-		data += (size_t)e->space.sectors << SECTOR_SHIFT;
+		start += e->sectors;
+		data += (size_t)e->sectors << SECTOR_SHIFT;
 	}
 	return 0;
 }
@@ -210,8 +224,8 @@ static int write_range(struct data_writer *w, u64 start, u64 end, const u8 *data
 			if (ret)
 				break;
 			w->nr++;
-			start += e->space.sectors;
-			data += (size_t)e->space.sectors << SECTOR_SHIFT;
+			start += e->sectors;
+			data += (size_t)e->sectors << SECTOR_SHIFT;
 		}
 		/* What was submitted is good even if more could not be. */
 		int err = write_finish(w, 0);
@@ -313,8 +327,9 @@ static int write_batch(struct data_writer *w, u64 start, u64 end, const u8 *src,
 			return -BCFS_ERR_nomem;
 		ret = write_fill(w, buf, start, end, src, from, to, valid_end);
 	}
+	w->batch = direct ? src : buf;
 	if (!ret)
-		ret = write_range(w, start, end, direct ? src : buf);
+		ret = write_range(w, start, end, w->batch);
 	env_free(d->env, buf);
 	return ret;
 }
@@ -344,6 +359,9 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 	w.extents = env_malloc(d->env, w.max * sizeof(*w.extents));
 	if (!w.extents)
 		return -BCFS_ERR_nomem;
+	/* Without memory for it: plain. */
+	if (f->compression && end - pos > block)
+		w.scratch = data_scratch_get(d, data_compress_mem(f->compression));
 	while (!ret && pos < end) {
 		u64 to = min(end, pos + batch);
 		u64 from_bytes = max(offset, pos << SECTOR_SHIFT);
@@ -363,6 +381,7 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 		disk_reservation_put(d->alloc, &w.res);
 		pos = to;
 	}
+	data_scratch_put(d, w.scratch);
 	env_free(d->env, w.extents);
 	*ret_done = min(w.committed << SECTOR_SHIFT, end_bytes);
 	*ret_done = *ret_done > offset ? *ret_done - offset : 0;

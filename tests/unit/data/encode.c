@@ -148,7 +148,9 @@ Test(encode, trims)
 		}
 		ptr = (struct bcfs_extent_ptr){.offset = t.place, .gen = trand_below(&t.r, 256)};
 		cr_assert_eq(extent_encode(&t.d, SPOS(1, t.start + t.sectors, UINT32_MAX), &ptr,
-					   t.device, t.sectors, &t.key),
+					   &(struct extent_form){t.device, t.sectors, t.sectors,
+								 BCFS_COMPRESSION_none},
+					   &t.key),
 			     0);
 		trim_randomly(&t);
 	}
@@ -289,8 +291,13 @@ Test(encode, damaged_values)
 		struct bkey_i *k;
 		union data_key key;
 
-		extent_encode(&d, SPOS(1, sectors + trand_below(&r, 1 << 20), 7), &ptr, data,
-			      sectors, &key);
+		struct extent_form form = {data, sectors, sectors, BCFS_COMPRESSION_none};
+		if (sectors > 1 && trand_below(&r, 2)) {
+			form.stored_sectors = 1 + trand_below(&r, sectors - 1);
+			form.compression = BCFS_COMPRESSION_zstd + trand_below(&r, 2);
+		}
+		extent_encode(&d, SPOS(1, sectors + trand_below(&r, 1 << 20), 7), &ptr, &form,
+			      &key);
 		k = malloc(bkey_bytes(&key.k.k));
 		memcpy(k, &key, bkey_bytes(&key.k.k));
 		for (unsigned n = trand_below(&r, 3); n; n--) {
@@ -315,7 +322,7 @@ Test(encode, wrong_btree_or_level)
 	struct printbuf err = PRINTBUF;
 	union data_key key;
 
-	extent_encode(&d, SPOS(1, 8, 7), &ptr, data, 8, &key);
+	extent_encode(&d, SPOS(1, 8, 7), &ptr, &(struct extent_form){data, 8, 8, 0}, &key);
 	cr_assert_eq(bkey_validate(&table, bkey_i_to_s_c(&key.k), BTREE_ID_extents, 0, &err), 0);
 	cr_assert_neq(bkey_validate(&table, bkey_i_to_s_c(&key.k), BTREE_ID_inodes, 0, &err), 0);
 	cr_assert_neq(bkey_validate(&table, bkey_i_to_s_c(&key.k), BTREE_ID_extents, 1, &err), 0);

@@ -5,10 +5,12 @@
  * injected, in several fibers, over clean mounts and crashes, on a full device, with failing writes
  * and flipped bits - every byte, every hole and the sector count are what an array of bytes says, a
  * wrong bit is an error for exactly its chunk, and mark and sweep agrees with every counter.
- * Method: small files on the simulated device; the sector count is a key of its own, changed
+ * Files are compressed in different ways, or not; what is written compresses well, badly, or not at
+ * all. Method: small files on the simulated device; the sector count is a key of its own, changed
  * by the callback in the transaction of the extents.
  */
 #include "../test_rand.h"
+#include "codec/codec.h"
 #include "dfs.h"
 
 #include <criterion/criterion.h>
@@ -37,8 +39,19 @@ static u64 file_max(const struct file *x)
 
 static void file_init(struct file *x, struct tfs *f, u64 inum, u64 r)
 {
+	static const struct {
+		unsigned type;
+		int level;
+	} ways[] = {{BCFS_COMPRESSION_none, 0}, {BCFS_COMPRESSION_zstd, 1},
+		    {BCFS_COMPRESSION_lz4, 0},	{BCFS_COMPRESSION_zstd, -10},
+		    {BCFS_COMPRESSION_lz4, 3},	{BCFS_COMPRESSION_zstd, 0}};
+	unsigned way = (unsigned)((r >> 20) % ARRAY_SIZE(ways));
+
 	*x = (struct file){
-		.f = f, .id = {UINT32_MAX, inum}, .r = r, .block = f->g.block_sectors * 512};
+		.f = f,
+		.id = {UINT32_MAX, inum, compression_opt(ways[way].type, ways[way].level)},
+		.r = r,
+		.block = f->g.block_sectors * 512};
 	x->bytes = calloc(1, file_max(x));
 	/* At varying alignment, so that both ways of passing a buffer on are met. */
 	x->buf = aligned_alloc(4096, file_max(x) + 8192);
@@ -146,6 +159,21 @@ static int op_zero_tail(struct file *x)
 	return data_zero_tail(x->f->data, &x->id, x->size, count_commit, x, &seq);
 }
 
+/* Random bytes; of no more than sixteen values; each many times; or one for all. */
+static void random_data(struct file *x, u8 *buf, u64 len)
+{
+	unsigned kind = (unsigned)trand_below(&x->r, 5);
+	u8 byte = (u8)trand_u64(&x->r);
+
+	for (u64 i = 0; i < len; i++) {
+		if (kind < 2 || (kind == 3 && !trand_below(&x->r, 100)))
+			byte = (u8)trand_u64(&x->r);
+		else if (kind == 2)
+			byte = (u8)(trand_u64(&x->r) & 15);
+		buf[i] = byte;
+	}
+}
+
 static int op_write(struct file *x, u64 offset, u64 len)
 {
 	u8 *buf = x->buf + trand_below(&x->r, 2) * trand_below(&x->r, 4096);
@@ -154,8 +182,7 @@ static int op_write(struct file *x, u64 offset, u64 len)
 
 	if (ret)
 		return ret;
-	for (u64 i = 0; i < len; i++)
-		buf[i] = trand_u64(&x->r);
+	random_data(x, buf, len);
 	ret = data_write(x->f->data, &x->id, offset, buf, len, x->size, count_commit, x, &done,
 			 &seq);
 	DFS_ASSERT(x->f, ret ? done < len : done == len, "%s: %llu of %llu done", err_name(ret),
@@ -399,7 +426,7 @@ struct reader {
 
 static void reader_fn(void *arg)
 {
-	struct data_file id = {UINT32_MAX, 1};
+	struct data_file id = {UINT32_MAX, 1, 0};
 	struct reader *rd = arg;
 	u32 block = rd->f->g.block_sectors * 512;
 	u8 *buf = malloc(16 * block);
@@ -418,7 +445,7 @@ static void reader_fn(void *arg)
 
 static void run_reader(struct tfs *f)
 {
-	struct data_file id = {UINT32_MAX, 1};
+	struct data_file id = {UINT32_MAX, 1, 0};
 	u32 block = f->g.block_sectors * 512;
 	struct reader rd = {.f = f};
 	u8 *buf = malloc(16 * block);
@@ -612,6 +639,12 @@ static int chunk_at(struct btree_trans *trans, struct file *x, u64 offset, struc
 		ret->place = (p.ptr.offset + at) * 512 + offset % 512;
 		ret->start = round_down(at, 1U << p.crc->chunk_shift);
 		ret->end = ret->start + (1U << p.crc->chunk_shift);
+		if (extent_compressed(p.crc)) {
+			ret->place =
+				p.ptr.offset * 512 + trand_below(&x->r, p.stored_sectors * 512ULL);
+			ret->start = 0;
+			ret->end = p.crc->uncompressed_sectors;
+		}
 	} else if (!err) {
 		err = -BCFS_ERR_data_no_data;
 	}
