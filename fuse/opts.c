@@ -50,6 +50,7 @@ static const struct opt_row rows[] = {
 	{"direct", OPT_ENUM, AT(open.direct), BCFS_ON, .values = "on|off", .doc = "O_DIRECT, where the device can (default: on)"},
 	{"cache", OPT_SIZE, AT(open.cache_bytes), .doc = "memory for btree nodes (default: a share of the memory)"},
 	{"journal_flush_delay", OPT_UINT32, AT(open.journal_flush_delay_ms), 1, 600000, .doc = "milliseconds until changes are on the device (default: 1000)"},
+	{"compression", OPT_TEXT, AT(open.compression), .values = "TYPE[:LEVEL]", .doc = "of new data: none, zstd, lz4 (default: as made)"},
 	{"discard", OPT_SET, AT(open.discard), BCFS_ON, .doc = "tell the device of freed space"},
 	{"nodiscard", OPT_SET, AT(open.discard), BCFS_OFF, .doc = "do not"},
 	{"wait", OPT_UINT32, AT(open.wait_lock_ms), 0, 3600, .doc = "seconds to wait for a device whose last mount is still closing (default: 30)"},
@@ -137,7 +138,7 @@ static void print_help(void)
 	       "mount options:\n");
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct opt_row *r = &rows[i];
-		const char *arg = r->kind == OPT_ENUM	   ? r->values
+		const char *arg = r->values		   ? r->values
 				  : r->kind == OPT_UINT32  ? "N"
 				  : r->kind == OPT_SIZE	   ? "SIZE"
 				  : r->kind == OPT_SECONDS ? "SECONDS"
@@ -501,4 +502,5 @@ void opts_free(struct mount_opts *o)
 	free(o->kernel_opt);
 	free((char *)o->open.inject);
 	free((char *)o->open.write_log);
+	free((char *)o->open.compression);
 }

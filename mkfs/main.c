@@ -23,6 +23,7 @@ enum {
 	OPT_JOURNAL_SIZE,
 	OPT_METADATA_CHECKSUM,
 	OPT_DATA_CHECKSUM,
+	OPT_COMPRESSION,
 	OPT_CHECKSUM_CHUNK,
 	OPT_EXTENT_MAX,
 	OPT_ERRORS,
@@ -46,6 +47,7 @@ static const struct option long_opts[] = {
 	{"journal-size", required_argument, NULL, OPT_JOURNAL_SIZE},
 	{"metadata-checksum", required_argument, NULL, OPT_METADATA_CHECKSUM},
 	{"data-checksum", required_argument, NULL, OPT_DATA_CHECKSUM},
+	{"compression", required_argument, NULL, OPT_COMPRESSION},
 	{"checksum-chunk", required_argument, NULL, OPT_CHECKSUM_CHUNK},
 	{"extent-max", required_argument, NULL, OPT_EXTENT_MAX},
 	{"errors", required_argument, NULL, OPT_ERRORS},
@@ -75,6 +77,9 @@ static const char help[] =
 	"      --metadata-checksum TYPE\n"
 	"                           crc32c, crc64, xxh3, blake2b (default: crc32c)\n"
 	"      --data-checksum TYPE the same, or none (default: crc32c)\n"
+	"      --compression TYPE[:LEVEL]\n"
+	"                           of file data: none, zstd (-50 to 19), lz4 (1 to 12)\n"
+	"                           (default: none)\n"
 	"      --checksum-chunk SIZE\n"
 	"                           data under one checksum, 4K to 64K (default: 16K)\n"
 	"      --extent-max SIZE    longest extent (default: 128K)\n"
@@ -185,6 +190,9 @@ static bool one_opt(struct args *a, int c, char **argv)
 		return true;
 	case OPT_DATA_CHECKSUM:
 		a->mkfs.data_csum = optarg;
+		return true;
+	case OPT_COMPRESSION:
+		a->mkfs.compression = optarg;
 		return true;
 	case OPT_ERRORS:
 		return errors_arg(optarg, &a->mkfs.on_error);

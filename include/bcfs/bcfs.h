@@ -128,6 +128,8 @@ struct bcfs_open_opts {
 	/* Access times, where noatime is not set: at every read, instead of as relatime; not of
 	 * directories. */
 	uint8_t strictatime, nodiratime;
+	/* Of new data where no file says otherwise: "none", "TYPE", "TYPE:LEVEL"; NULL: as made. */
+	const char *compression;
 };
 
 /*
@@ -484,6 +486,7 @@ struct bcfs_mkfs_opts {
 	uint64_t size_bytes;	     /* of a new or resized image file; 0: as it is */
 	const char *metadata_csum;   /* "crc32c", "crc64", "xxh3"; NULL: crc32c */
 	const char *data_csum;	     /* and "none" */
+	const char *compression;     /* "none", "zstd", "zstd:LEVEL", "lz4", ...; NULL: none */
 	uint32_t csum_chunk_bytes;   /* 4 KiB to 64 KiB; 0: 16 KiB */
 	uint32_t extent_max_bytes;   /* longest extent; 0: 128 KiB */
 	uint32_t root_uid, root_gid; /* owner of the root directory, mode 0755 */

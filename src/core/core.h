@@ -32,6 +32,8 @@ struct core_opts {
 	u8 discard;	    /* enum bcfs_switch */
 	bool noatime, strictatime, nodiratime;
 	bool inodes_32bit;
+	bool compression_given;
+	u16 compression; /* compression_opt() */
 	u64 cache_bytes;
 	u32 journal_flush_delay_ms;
 };
@@ -75,6 +77,11 @@ static inline struct core *to_core(const struct bcfs *fs)
 
 /* What of bcfs_open()'s options concerns the filesystem, not the device. */
 struct core_opts core_opts_from(const struct bcfs_open_opts *o);
+/* ... but for what has to be parsed. */
+int core_compression_from(const char *name, const struct bcfs_open_opts *o, struct core_opts *ret,
+			  char *msg, size_t msg_size);
+/* "TYPE[:LEVEL]"; invalid_option: msg says what there is. */
+int core_compression(const char *name, const char *text, u16 *ret, char *msg, size_t msg_size);
 
 void core_fill_key_ops(struct bkey_ops_table *t);
 

@@ -81,6 +81,16 @@ static int journal_size(struct env *env, const struct bcfs_mkfs_opts *o, const s
 	return 0;
 }
 
+int core_compression(const char *name, const char *text, u16 *ret, char *msg, size_t msg_size)
+{
+	CLEANUP(printbuf_exit) struct printbuf err = PRINTBUF;
+	int r = compression_opt_parse(text, ret, &err);
+
+	if (r)
+		core_msg(msg, msg_size, "%s: %s", name, printbuf_str(&err));
+	return r ? -BCFS_ERR_invalid_option : 0;
+}
+
 static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, struct sb_params *p,
 		       char *msg, size_t msg_size)
 {
@@ -156,6 +166,9 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 			 name);
 		return -BCFS_ERR_invalid_option;
 	}
+	if (o->compression &&
+	    core_compression(name, o->compression, &p->compression, msg, msg_size))
+		return -BCFS_ERR_invalid_option;
 	return mkfs_csum(name, o->metadata_csum, p->meta_csum, &p->meta_csum, msg, msg_size)
 		       ?: mkfs_csum(name, o->data_csum, p->data_csum, &p->data_csum, msg, msg_size);
 }

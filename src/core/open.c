@@ -242,6 +242,7 @@ int core_alloc_layers(struct core *c)
 		.strictatime = c->opts.strictatime,
 		.nodiratime = c->opts.nodiratime,
 		.inodes_32bit = c->opts.inodes_32bit,
+		.compression = c->opts.compression_given ? c->opts.compression : sb_compression(sb),
 	};
 	u8 errors = sb_opt_get(sb, SB_OPT_errors);
 	c->on_error = c->opts.on_error;
@@ -553,6 +554,15 @@ struct core_opts core_opts_from(const struct bcfs_open_opts *o)
 	};
 }
 
+int core_compression_from(const char *name, const struct bcfs_open_opts *o, struct core_opts *ret,
+			  char *msg, size_t msg_size)
+{
+	if (!o->compression)
+		return 0;
+	ret->compression_given = true;
+	return core_compression(name, o->compression, &ret->compression, msg, msg_size);
+}
+
 int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs **ret, char *msg,
 	      size_t msg_size)
 {
@@ -564,8 +574,12 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
 	struct core_opts co = core_opts_from(&o);
-	int err = core_open_device(path, o.read_only, DEVICE_MOUNT, o.io, o.direct, o.wait_lock_ms,
-				   o.nr_threads, o.log, o.log_arg, &env, &bdev, msg, msg_size);
+	int err = core_compression_from(path, &o, &co, msg, msg_size);
+
+	if (err)
+		return err;
+	err = core_open_device(path, o.read_only, DEVICE_MOUNT, o.io, o.direct, o.wait_lock_ms,
+			       o.nr_threads, o.log, o.log_arg, &env, &bdev, msg, msg_size);
 	if (err)
 		return err;
 	err = log_writes(&bdev, &o, msg, msg_size);

@@ -7,6 +7,7 @@
  * it, that one's roots and counters count, and its keys are replayed; if not, nothing happened
  * since.
  */
+#include "codec/codec.h"
 #include "core/core.h"
 
 #include "btree/btree.h"
@@ -189,6 +190,8 @@ static int mark_dirty(struct core *c)
 	if (!ret && !sb->read_only)
 		ret = sb_write(sb);
 	sb_unlock(sb);
+	if (!ret && !sb->read_only)
+		ret = sb_use_compression(sb, compression_opt_type(c->fs.fs_opts.compression));
 	return ret;
 }
 

@@ -23,6 +23,8 @@ static bool change_in_place(struct core *c, const struct core_opts *co)
 	    want.norecovery != c->opts.norecovery || want.on_error != c->opts.on_error ||
 	    want.discard != c->opts.discard || want.cache_bytes != c->opts.cache_bytes ||
 	    want.inodes_32bit != c->opts.inodes_32bit ||
+	    want.compression_given != c->opts.compression_given ||
+	    want.compression != c->opts.compression ||
 	    want.journal_flush_delay_ms != c->opts.journal_flush_delay_ms)
 		return false;
 	c->opts.noatime = co->noatime;
@@ -49,6 +51,9 @@ int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, 
 
 	memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
 	co = core_opts_from(&o);
+	ret = core_compression_from(bdev->name, &o, &co, msg, msg_size);
+	if (ret)
+		return ret;
 	if (change_in_place(c, &co))
 		return 0;
 

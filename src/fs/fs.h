@@ -54,6 +54,7 @@ struct fs_opts {
 	u32 block_bytes;
 	bool read_only;
 	bool inodes_32bit; /* numbers below 2^32 for the first subvolume */
+	u16 compression;   /* of new data, where inodes say nothing: compression_opt() */
 	bool noatime;	   /* reading changes no inode; else as relatime */
 	bool strictatime;  /* every read does, without noatime */
 	bool nodiratime;   /* but of directories none */

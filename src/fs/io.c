@@ -10,9 +10,13 @@
 
 #define COPY_BYTES (1U << 20)
 
-struct data_file io_file(const struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode)
+struct data_file io_file(const struct bcfs *c, struct bcfs_ino ino,
+			 const struct bcfs_inode_unpacked *inode)
 {
-	return (struct data_file){.snapshot = inode->snapshot, .inum = ino.inum};
+	return (struct data_file){.snapshot = inode->snapshot,
+				  .inum = ino.inum,
+				  .compression = inode->opt_compression ? inode->opt_compression - 1
+									: c->fs_opts.compression};
 }
 
 int io_check_file(const struct bcfs_inode_unpacked *inode)
@@ -63,7 +67,7 @@ out:
 
 int io_zero_tail(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode)
 {
-	struct data_file f = io_file(ino, inode);
+	struct data_file f = io_file(c, ino, inode);
 	struct io_update u = {.c = c, .ino = ino};
 
 	if (!(inode->size % c->fs_opts.block_bytes) || !inode->sectors || planted(tail_not_zeroed))
@@ -89,7 +93,7 @@ static int64_t read_locked(struct bcfs *c, struct bcfs_ino ino, u64 offset, void
 		memset(buf, 0, len);
 		return len;
 	}
-	f = io_file(ino, inode);
+	f = io_file(c, ino, inode);
 	ret = data_read(c->data, &f, offset, buf, len, &done);
 	return ret ?: (int64_t)len;
 }
@@ -138,7 +142,7 @@ static int64_t write_locked(struct bcfs *c, struct bcfs_ino ino, u64 offset, con
 		if (ret)
 			return ret;
 	}
-	f = io_file(ino, &inode);
+	f = io_file(c, ino, &inode);
 	ret = data_write(c->data, &f, offset, buf, len, inode.size, io_commit, &u, &done, &seq);
 	return done ? (int64_t)done : ret;
 }
@@ -234,7 +238,7 @@ static int64_t seek(struct bcfs *c, struct bcfs_ino ino, u64 offset, bool hole)
 	if (!ret && offset >= inode.size)
 		ret = -BCFS_ERR_seek_no_data;
 	if (!ret) {
-		f = io_file(ino, &inode);
+		f = io_file(c, ino, &inode);
 		ret = data_seek(c->data, &f, offset, inode.size, hole, &pos);
 	}
 	inode_unlock_shared(c, ino);

@@ -26,7 +26,9 @@ struct io_update {
 /* The data_commit_fn; @arg: struct io_update. */
 int io_commit(struct btree_trans *trans, void *arg, u64 new_end, s64 sectors_delta);
 
-struct data_file io_file(const struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode);
+/* With the inode's options, or the filesystem's. */
+struct data_file io_file(const struct bcfs *c, struct bcfs_ino ino,
+			 const struct bcfs_inode_unpacked *inode);
 /* Bytes that truncation left behind the end become zeroes before the file grows beyond @size. */
 int io_zero_tail(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode);
 /* not_a_file, is_a_directory, immutable. */

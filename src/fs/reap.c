@@ -100,7 +100,7 @@ static int reap_locked(struct bcfs *c, struct bcfs_ino ino)
 	if (ret)
 		return ret;
 	if (inode_is_unlinked(&inode) && (inode.sectors || S_ISLNK(inode.mode))) {
-		struct data_file f = io_file(ino, &inode);
+		struct data_file f = io_file(c, ino, &inode);
 
 		ret = data_truncate(c->data, &f, 0, io_commit, &u, NULL);
 		if (ret)

@@ -75,7 +75,7 @@ static int moved(struct btree_trans *trans, void *arg, u64 pos)
 /* What is collapsed goes; what an insert of the same size pushes out goes, too. */
 static int clear_place(struct shift_args *a, const struct bcfs_inode_unpacked *inode)
 {
-	struct data_file f = io_file(a->ino, inode);
+	struct data_file f = io_file(a->c, a->ino, inode);
 	struct io_update u = {.c = a->c, .ino = a->ino};
 	u64 start = a->op.src_offset << SECTOR_SHIFT, len = shift_bytes(&a->op);
 	int ret;
@@ -90,7 +90,7 @@ static int clear_place(struct shift_args *a, const struct bcfs_inode_unpacked *i
 
 static int shift_move(struct shift_args *a, const struct bcfs_inode_unpacked *inode)
 {
-	struct data_file f = io_file(a->ino, inode);
+	struct data_file f = io_file(a->c, a->ino, inode);
 	const struct bcfs_logged_op_finsert *op = &a->op;
 	u64 start = (is_insert(op) ? op->src_offset : op->pos) << SECTOR_SHIFT;
 	u64 end = is_insert(op) ? op->pos << SECTOR_SHIFT : UINT64_MAX;
@@ -134,7 +134,7 @@ static int shift_finish(struct shift_args *a, const struct bcfs_inode_unpacked *
 static int shift_check(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode,
 		       u32 mode, u64 offset, u64 len)
 {
-	struct data_file f = io_file(ino, inode);
+	struct data_file f = io_file(c, ino, inode);
 	bool keep = mode & BCFS_FALLOC_KEEP_SIZE;
 	u64 end = 0;
 	int ret;

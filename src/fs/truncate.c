@@ -50,7 +50,7 @@ static int resize_step(struct btree_trans *trans, struct bcfs_inode_unpacked *in
 static int remove_rest(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode,
 		       u64 size)
 {
-	struct data_file f = io_file(ino, inode);
+	struct data_file f = io_file(c, ino, inode);
 	struct io_update u = {.c = c, .ino = ino};
 
 	return data_truncate(c->data, &f, size, io_commit, &u, NULL) ?: logged_op_done(c, ino);
@@ -142,7 +142,7 @@ static int fallocate_locked(struct bcfs *c, struct bcfs_ino ino, u32 mode, u64 o
 	}
 	if (mode & (BCFS_FALLOC_COLLAPSE_RANGE | BCFS_FALLOC_INSERT_RANGE))
 		return inode_shift_locked(c, ino, &inode, mode, offset, len);
-	f = io_file(ino, &inode);
+	f = io_file(c, ino, &inode);
 	if (mode & (BCFS_FALLOC_PUNCH_HOLE | BCFS_FALLOC_ZERO_RANGE))
 		ret = data_punch(c->data, &f, offset, len, inode.size, io_commit, &u, NULL);
 	if (!ret && !(mode & BCFS_FALLOC_PUNCH_HOLE))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "fs/acl.h"
+#include "fs/options.h"
 #include "fs/table.h"
 #include "fs/xattr.h"
 #include "journal/journal.h"
@@ -265,8 +266,11 @@ int64_t bcfs_getxattr(struct bcfs *c, struct bcfs_ino ino, const char *name, voi
 	struct btree_trans *trans;
 	struct xattr_name n;
 	size_t len = 0;
-	int ret = xattr_name_parse(name, &n);
+	int ret;
 
+	if (inode_option_is(name))
+		return inode_option_get(c, ino, name, value, size);
+	ret = xattr_name_parse(name, &n);
 	if (ret)
 		return ret;
 	inode_lock_shared(c, ino);
@@ -289,6 +293,7 @@ static int listxattr_trans(struct btree_trans *trans, struct bcfs_ino ino, char 
 	btree_iter_exit(&iter);
 	if (ret)
 		return ret;
+	len = inode_option_list(&inode, list, size);
 	for_each_btree_key_in_trans(trans, x_iter, BTREE_ID_xattrs,
 				    SPOS(ino.inum, 0, inode.snapshot),
 				    SPOS(ino.inum, UINT64_MAX, inode.snapshot), 0, k, ret)
@@ -394,12 +399,15 @@ int bcfs_setxattr(struct bcfs *c, struct bcfs_ino ino, const char *name, const v
 	struct xattr_name n;
 	struct setxattr_args a = {
 		.ino = ino, .name = &n, .value = value ?: "", .size = size, .flags = flags};
-	int ret = xattr_name_parse(name, &n);
+	int ret;
 
-	if (ret)
-		return ret;
 	if ((flags & BCFS_XATTR_CREATE) && (flags & BCFS_XATTR_REPLACE))
 		return -BCFS_ERR_xattr_flags;
+	if (inode_option_is(name))
+		return inode_option_set(c, ino, name, a.value, size, flags);
+	ret = xattr_name_parse(name, &n);
+	if (ret)
+		return ret;
 	if (size > xattr_value_max(c, n.len) / (type_is_acl(n.type) ? 2 : 1))
 		return -BCFS_ERR_xattr_value_too_big;
 	if (type_is_acl(n.type))
@@ -411,8 +419,11 @@ int bcfs_removexattr(struct bcfs *c, struct bcfs_ino ino, const char *name)
 {
 	struct xattr_name n;
 	struct setxattr_args a = {.ino = ino, .name = &n};
-	int ret = xattr_name_parse(name, &n);
+	int ret;
 
+	if (inode_option_is(name))
+		return inode_option_remove(c, ino, name);
+	ret = xattr_name_parse(name, &n);
 	if (ret)
 		return ret;
 	/* Removing an ACL means that the mode is all there is: never an error. */

@@ -109,11 +109,12 @@ struct sb_params {
 	const char *label;	    /* at most 32 bytes; may be NULL */
 	u32 block_bytes;
 	u32 node_bytes;
-	u32 bucket_bytes;  /* 0: by device size */
-	u32 nr_copies;	   /* 2..8 */
-	u32 max_size_bits; /* 0: by device size */
-	u64 min_buckets;   /* sb_dev_too_small if fewer are left for data */
-	unsigned meta_csum, data_csum, compression, compression_level; /* numbers of the format */
+	u32 bucket_bytes;	       /* 0: by device size */
+	u32 nr_copies;		       /* 2..8 */
+	u32 max_size_bits;	       /* 0: by device size */
+	u64 min_buckets;	       /* sb_dev_too_small if fewer are left for data */
+	unsigned meta_csum, data_csum; /* numbers of the format */
+	u16 compression;	       /* compression_opt() */
 	unsigned chunk_shift, errors, extent_max_sectors;
 	bool discard;
 };
@@ -266,7 +267,7 @@ bool sb_features_unknown(const struct bcfs_sb *sb, enum sb_feature_set set, stru
 	x(meta_csum,         BCFS_SB_META_CSUM_SHIFT, 4)                                           \
 	x(data_csum,         BCFS_SB_DATA_CSUM_SHIFT, 4)                                           \
 	x(compression,       BCFS_SB_COMPRESSION_SHIFT, 4)                                         \
-	x(compression_level, BCFS_SB_COMPRESSION_SHIFT + 4, 4)                                     \
+	x(compression_level, BCFS_SB_COMPRESSION_LEVEL_SHIFT, 8)                                   \
 	x(chunk_shift,       BCFS_SB_CHUNK_SHIFT_SHIFT, 4)                                         \
 	x(errors,            BCFS_SB_ERRORS_SHIFT, 2)                                              \
 	x(extent_max,        BCFS_SB_EXTENT_MAX_SHIFT, 12)
@@ -282,5 +283,13 @@ enum sb_opt {
 u64 sb_opt_get(const struct bcfs_sb *sb, enum sb_opt opt);
 /* v must fit; what it means is checked by sb_validate(). */
 void sb_opt_set(struct bcfs_sb *sb, enum sb_opt opt, u64 v);
+/* Type and level of the default, as compression_opt(); setting it sets the codec's feature, too. */
+u16 sb_compression(const struct bcfs_sb *sb);
+void sb_compression_set(struct bcfs_sb *sb, u16 compression);
+/*
+ * Data may be compressed with @type from now on: sets the feature bit, and writes the superblock if
+ * it was not set. Takes the lock. Errors of sb_write().
+ */
+int sb_use_compression(struct sb_handle *h, unsigned type);
 
 #endif

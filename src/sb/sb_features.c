@@ -130,3 +130,48 @@ void sb_opt_set(struct bcfs_sb *sb, enum sb_opt opt, u64 v)
 	assert(v <= mask);
 	sb->flags[0] = (sb->flags[0] & ~(mask << opt_rows[opt].shift)) | v << opt_rows[opt].shift;
 }
+
+/* ---- compression ---- */
+
+static bool feature_of_codec(unsigned type, unsigned *ret_bit)
+{
+	*ret_bit = type == BCFS_COMPRESSION_zstd ? BCFS_FEATURE_zstd : BCFS_FEATURE_lz4;
+	return type == BCFS_COMPRESSION_zstd || type == BCFS_COMPRESSION_lz4;
+}
+
+u16 sb_compression(const struct bcfs_sb *sb)
+{
+	return compression_opt((unsigned)sb_opt_get(sb, SB_OPT_compression),
+			       (s8)sb_opt_get(sb, SB_OPT_compression_level));
+}
+
+void sb_compression_set(struct bcfs_sb *sb, u16 compression)
+{
+	unsigned bit;
+
+	sb_opt_set(sb, SB_OPT_compression, compression_opt_type(compression));
+	sb_opt_set(sb, SB_OPT_compression_level, (u8)compression_opt_level(compression));
+	if (feature_of_codec(compression_opt_type(compression), &bit))
+		feature_words(sb, SB_FEATURE_incompat)[bit / 64] |= 1ULL << bit % 64;
+}
+
+int sb_use_compression(struct sb_handle *h, unsigned type)
+{
+	unsigned bit;
+	u64 *w;
+	int ret = 0;
+
+	if (!feature_of_codec(type, &bit))
+		return 0;
+	sb_lock(h);
+	w = &feature_words(h->sb, SB_FEATURE_incompat)[bit / 64];
+	if (!(*w >> bit % 64 & 1)) {
+		*w |= 1ULL << bit % 64;
+		ret = sb_write(h);
+		/* Not on the device for sure: not to be relied upon. */
+		if (ret)
+			*w &= ~(1ULL << bit % 64);
+	}
+	sb_unlock(h);
+	return ret;
+}

@@ -132,7 +132,8 @@ static int check_sizes(const struct sb_params *p, struct printbuf *err)
 static int check_options(const struct sb_params *p, struct printbuf *err)
 {
 	if (csum_type_check(p->meta_csum, err) || csum_type_check(p->data_csum, err) ||
-	    compression_type_check(p->compression, err))
+	    compression_level_check(compression_opt_type(p->compression),
+				    compression_opt_level(p->compression), err))
 		return -BCFS_ERR_sb_invalid_params;
 	if (p->chunk_shift < BCFS_CHUNK_SHIFT_MIN || p->chunk_shift > BCFS_CHUNK_SHIFT_MAX)
 		return sb_fail(err, sb_invalid_params,
@@ -144,8 +145,8 @@ static int check_options(const struct sb_params *p, struct printbuf *err)
 		return sb_fail(err, sb_invalid_params,
 			       "extents of up to %u sectors: at most %u, in whole blocks",
 			       p->extent_max_sectors, BCFS_EXTENT_MAX_SECTORS);
-	if (p->errors > BCFS_ERRORS_panic || p->compression_level > 15)
-		return sb_fail(err, sb_invalid_params, "errors mode or compression level");
+	if (p->errors > BCFS_ERRORS_panic)
+		return sb_fail(err, sb_invalid_params, "errors mode");
 	return 0;
 }
 
@@ -198,8 +199,7 @@ static void fill_options(struct bcfs_sb *sb, const struct sb_params *p)
 {
 	sb_opt_set(sb, SB_OPT_meta_csum, p->meta_csum);
 	sb_opt_set(sb, SB_OPT_data_csum, p->data_csum);
-	sb_opt_set(sb, SB_OPT_compression, p->compression);
-	sb_opt_set(sb, SB_OPT_compression_level, p->compression_level);
+	sb_compression_set(sb, p->compression);
 	sb_opt_set(sb, SB_OPT_chunk_shift, p->chunk_shift);
 	sb_opt_set(sb, SB_OPT_errors, p->errors);
 	sb_opt_set(sb, SB_OPT_extent_max, p->extent_max_sectors);

@@ -271,8 +271,8 @@ static void options_to_text(struct printbuf *out, const struct bcfs_sb *sb)
 	row_str(out, "metadata checksum", csum_type_name(sb_opt_get(sb, SB_OPT_meta_csum)));
 	row_str(out, "data checksum", csum_type_name(sb_opt_get(sb, SB_OPT_data_csum)));
 	row(out, "compression");
-	prt_printf(out, "%s:%u\n", compression_type_name(sb_opt_get(sb, SB_OPT_compression)),
-		   (unsigned)sb_opt_get(sb, SB_OPT_compression_level));
+	compression_opt_to_text(out, sb_compression(sb));
+	prt_str(out, "\n");
 	row_sectors(out, "checksum chunk", 1ULL << sb_opt_get(sb, SB_OPT_chunk_shift));
 	row_sectors(out, "longest extent", sb_opt_get(sb, SB_OPT_extent_max));
 	row_str(out, "errors", errors[sb_opt_get(sb, SB_OPT_errors)]);

@@ -262,6 +262,7 @@
 	x(range_unaligned, 1041, EINVAL, "offset and length have to be multiples of the block size") \
 	x(range_behind_end, 1042, EINVAL, "the range reaches to the end of the file, or beyond it") \
 	x(cross_project, 1043, EXDEV, "not within one project")                                    \
+	x(option_value, 1044, EINVAL, "no such value of this option")                              \
 	x(removed_in_use, 1045, EBUSY, "removed files are still in use")                           \
 	x(dirent_target_missing, 1050, EUCLEAN, "a directory entry leads to no inode")             \
 	x(dir_cycle, 1051, EUCLEAN, "directories form a loop")                                     \
