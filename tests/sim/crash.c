@@ -75,6 +75,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 	c.bucket = max(c.node, 16384U << trand_below(&rng, 3));
 	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192U << trand_below(&rng, 3);
+	c.compression = sim_compression(seed);
 	c.cache_bytes = 1;
 	c.dev_bytes = (trand_below(&rng, 2) ? 6ULL : 12ULL) << 20;
 	c.preempt = preempts[trand_below(&rng, ARRAY_SIZE(preempts))];

@@ -15,12 +15,17 @@ static u64 rnd(struct model *m, u64 limit)
 	return trand_below(&m->rng, limit);
 }
 
+/* Letters; of some seeds long runs of each, which compress well. */
 void model_fill(u8 *p, u64 len, u64 seed)
 {
+	u64 run = seed % 8 < 3 ? 100 : 1;
+
 	for (u64 i = 0; i < len; i++) {
-		if (!(i % 8))
+		u64 at = i / run;
+
+		if (!(i % (8 * run)))
 			trand_u64(&seed);
-		p[i] = 'a' + (u8)((seed >> (i % 8 * 8)) % 26);
+		p[i] = 'a' + (u8)((seed >> (at % 8 * 8)) % 26);
 	}
 }
 

@@ -34,15 +34,16 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 {
 	fprintf(f,
 		TEST_SEED_FMT
-		": blocks %u, nodes %u, buckets %u, journal %u, extents %u, cache %llu, device "
+		": blocks %u, nodes %u, buckets %u, journal %u, extents %u %s, cache %llu, device "
 		"%llu, preempt %u, at locks %u, eager %u, restarts %u ppm, stalls %u ppm %u ms, "
 		"latency %u us, "
 		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
-		c->extent_max, (unsigned long long)c->cache_bytes, (unsigned long long)c->dev_bytes,
-		c->preempt, c->preempt_locks, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms,
-		c->latency_us, c->flush_latency_us, c->flush_delay_ms, c->discard, c->bulk,
-		c->prefill, c->ops, (int)c->fault, (unsigned long long)c->fault_at);
+		c->extent_max, sim_compressions[c->compression], (unsigned long long)c->cache_bytes,
+		(unsigned long long)c->dev_bytes, c->preempt, c->preempt_locks, c->eager,
+		c->restart_ppm, c->stall_ppm, c->stall_ms, c->latency_us, c->flush_latency_us,
+		c->flush_delay_ms, c->discard, c->bulk, c->prefill, c->ops, (int)c->fault,
+		(unsigned long long)c->fault_at);
 }
 
 /* To stderr, or to the report, if there is one. */
@@ -403,7 +404,7 @@ static void bulk_touch(struct sim_run *r)
 void sim_ballast_fill(const struct sim_cfg *cfg, u64 offset, u8 *buf, u64 len)
 {
 	for (u64 i = 0; i < len; i += cfg->block)
-		memset(buf + i, (int)((offset + i) / cfg->block * 37 % 251), cfg->block);
+		model_fill(buf + i, cfg->block, (offset + i) / cfg->block * 8 + 7);
 }
 
 static void ballast_stir(struct sim_run *r)
@@ -718,6 +719,16 @@ static void arm_restarts(struct env *env, const struct sim_cfg *cfg)
 	env_inject_arm_random(env, "trans_restart_commit", cfg->restart_ppm);
 }
 
+const char *const sim_compressions[SIM_COMPRESSIONS] = {"none", "none",	  "none",
+							"lz4",	"zstd:1", "zstd:-3"};
+
+u32 sim_compression(u64 seed)
+{
+	u64 rng = seed ^ 0xc0dec;
+
+	return (u32)trand_below(&rng, SIM_COMPRESSIONS);
+}
+
 struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)
 {
 	return (struct bcfs_mkfs_opts){.struct_size = sizeof(struct bcfs_mkfs_opts),
@@ -726,6 +737,7 @@ struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)
 				       .bucket_bytes = cfg->bucket,
 				       .journal_bytes = cfg->journal,
 				       .extent_max_bytes = cfg->extent_max,
+				       .compression = sim_compressions[cfg->compression],
 				       .log = sim_log_line,
 				       .log_arg = (void *)cfg};
 }

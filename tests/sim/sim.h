@@ -26,6 +26,7 @@ enum sim_mark {
 struct sim_cfg {
 	u64 seed, dev_bytes, cache_bytes;
 	u32 block, node, bucket, journal, extent_max;
+	u32 compression;    /* of new data: sim_compressions[] */
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
 	bool preempt_trans;		  /* others may run in the middle of a transaction */
@@ -61,6 +62,11 @@ u32 sim_small_journal_bytes(u32 block_bytes, u32 bucket_bytes);
 /* mkfs that makes such journals, too; nothing may be armed in @env. */
 int sim_mkfs(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *o, char *msg,
 	     size_t msg_size);
+
+#define SIM_COMPRESSIONS 6U
+extern const char *const sim_compressions[SIM_COMPRESSIONS];
+/* By a number of its own, so that all else stays as it is. */
+u32 sim_compression(u64 seed);
 
 /* The tree after an operation, or after a part of one. */
 struct sim_state {
