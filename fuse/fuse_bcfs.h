@@ -166,6 +166,8 @@ void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
 void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size);
 void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value, size_t size,
 		 int flags);
+/* Options of files (bcfs.*) are for root and the owner; the kernel has checked all else. */
+bool may_set_xattr(struct daemon *d, uint32_t uid, fuse_ino_t node, const char *name);
 void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 
 void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,

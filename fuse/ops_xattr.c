@@ -134,6 +134,15 @@ void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
 	reply_value(req, buf, (size_t)len, size);
 }
 
+bool may_set_xattr(struct daemon *d, uint32_t uid, fuse_ino_t node, const char *name)
+{
+	static const char options[] = "bcfs.";
+	struct bcfs_stat st;
+
+	return !uid || strncmp(name, options, strlen(options)) ||
+	       bcfs_getattr(d->fs, ino_of(d, node), &st) || st.uid == uid;
+}
+
 void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value, size_t size,
 		 int flags)
 {
@@ -143,6 +152,10 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 
 	if (flags & ~(create | replace)) {
 		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	if (!may_set_xattr(d, fuse_req_ctx(req)->uid, node, name)) {
+		fuse_reply_err(req, EPERM);
 		return;
 	}
 	if (flags & create)
@@ -156,5 +169,8 @@ void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 {
 	struct daemon *d = req_daemon(req);
 
-	reply_code(req, bcfs_removexattr(d->fs, ino_of(d, node), name));
+	if (!may_set_xattr(d, fuse_req_ctx(req)->uid, node, name))
+		fuse_reply_err(req, EPERM);
+	else
+		reply_code(req, bcfs_removexattr(d->fs, ino_of(d, node), name));
 }

@@ -212,6 +212,10 @@ static void raw_setxattr(struct daemon *d, const struct fuse_in_header *in,
 		send_reply(d, in->unique, EINVAL, NULL, 0);
 		return;
 	}
+	if (!may_set_xattr(d, in->uid, in->nodeid, name)) {
+		send_reply(d, in->unique, EPERM, NULL, 0);
+		return;
+	}
 	if (arg->flags & create)
 		how |= BCFS_XATTR_CREATE;
 	if (arg->flags & replace)

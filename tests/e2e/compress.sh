@@ -77,6 +77,16 @@ ok "something is compressed here" more
 ok "it is inherited" has "$mnt/lz4/tree/fs" lz4:9
 ok "it can be removed" setfattr -x bcfs.compression "$mnt/lz4/tree/fs"
 no "and is gone" getfattr -n bcfs.compression "$mnt/lz4/tree/fs"
+ok "by the program" "$bcfs" set-option compression=zstd:9 "$mnt/lz4/tree/fs"
+says()
+{
+	[ "$("$bcfs" get-option "$mnt/lz4/tree/fs")" = "$mnt/lz4/tree/fs: compression=zstd:9" ]
+}
+ok "which says so" says
+ok "and takes it back" "$bcfs" set-option compression= "$mnt/lz4/tree/fs"
+no "no such value by the program" "$bcfs" set-option compression=zstd:99 "$mnt/lz4"
+ok "no such option by the program" fails_with 'unknown option "comp": there is compression' \
+	"$bcfs" set-option comp=zstd "$mnt/lz4"
 no "no such value" setfattr -n bcfs.compression -v zstd:99 "$mnt/plain"
 no "no such option" setfattr -n bcfs.compress -v zstd "$mnt/plain"
 

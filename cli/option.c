@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Options of files and directories: extended attributes bcfs.NAME (bcfs(5)). */
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "command.h"
+#include "tool.h"
+
+static const char *const names[] = {"compression"};
+
+#define NR_NAMES (sizeof(names) / sizeof(names[0]))
+
+/* The attribute of the option that `text` begins with, up to its '='; false: there is none. */
+static bool attribute(const char *text, char *ret, size_t size)
+{
+	size_t len = strcspn(text, "="), i;
+
+	for (i = 0; i < NR_NAMES; i++) {
+		if (strlen(names[i]) != len || memcmp(names[i], text, len))
+			continue;
+		snprintf(ret, size, "bcfs.%s", names[i]);
+		return true;
+	}
+	tool_error("unknown option \"%.*s\": there is compression", (int)len, text);
+	return false;
+}
+
+static const char *why(const char *path)
+{
+	struct stat st;
+
+	if (errno == EINVAL)
+		return "no such value, or not a file or directory of bcfs";
+	if (errno == EOPNOTSUPP)
+		return "not on a bcfs filesystem";
+	if (errno == EPERM && !lstat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return "only files and directories have options";
+	return strerror(errno);
+}
+
+/* The next letter of -h; false: leave with *status. */
+static bool no_options(const struct command *cmd, int argc, char **argv, int *status)
+{
+	int c = getopt(argc, argv, "h");
+
+	if (c == -1)
+		return true;
+	*status = 0;
+	if (c == 'h')
+		command_usage(cmd);
+	else
+		*status = command_bad_option(cmd, argv, "h");
+	return false;
+}
+
+static int run_set(const struct command *cmd, int argc, char **argv)
+{
+	const char *value;
+	char name[64];
+	int status, i;
+
+	if (!no_options(cmd, argc, argv, &status))
+		return status;
+	if (argc - optind < 2 || !strchr(argv[optind], '='))
+		return command_misuse(cmd);
+	if (!attribute(argv[optind], name, sizeof(name)))
+		return EXIT_USAGE;
+	value = strchr(argv[optind], '=') + 1;
+	status = 0;
+	for (i = optind + 1; i < argc; i++) {
+		const char *path = argv[i];
+		bool bad = *value ? setxattr(path, name, value, strlen(value), 0)
+				  : removexattr(path, name) && errno != ENODATA;
+
+		if (!bad)
+			continue;
+		tool_error("%s: %s: %s", path, argv[optind], why(path));
+		status = 1;
+	}
+	return status;
+}
+
+const struct command cmd_set_option = {
+	.name = "set-option",
+	.args = "NAME=VALUE PATH...",
+	.short_doc = "Choose how data of files is stored from now on",
+	.help = "  compression=TYPE[:LEVEL]  none, zstd (-50 to 19), lz4 (1 to 12)\n"
+		"  NAME=                     as the filesystem has it\n",
+	.run = run_set,
+};
+
+static int run_get(const struct command *cmd, int argc, char **argv)
+{
+	char name[64], value[256];
+	int status, i;
+	size_t k;
+
+	if (!no_options(cmd, argc, argv, &status))
+		return status;
+	if (optind == argc)
+		return command_misuse(cmd);
+	status = 0;
+	for (i = optind; i < argc; i++)
+		for (k = 0; k < NR_NAMES; k++) {
+			ssize_t len;
+
+			snprintf(name, sizeof(name), "bcfs.%s", names[k]);
+			len = getxattr(argv[i], name, value, sizeof(value));
+			if (len >= 0) {
+				printf("%s: %s=%.*s\n", argv[i], names[k], (int)len, value);
+			} else if (errno != ENODATA) {
+				tool_error("%s: %s", argv[i], why(argv[i]));
+				status = 1;
+			}
+		}
+	return tool_flush() ? status : 1;
+}
+
+const struct command cmd_get_option = {
+	.name = "get-option",
+	.args = "PATH...",
+	.short_doc = "Print what was chosen by set-option, or inherited",
+	.run = run_get,
+};
