@@ -17,7 +17,20 @@
 
 /* ---- memory ---- */
 
-struct data_scratch *data_scratch_get(struct data_fs *d, size_t mem_bytes)
+static int scratch_grow(struct data_fs *d, void **p, size_t *have, size_t want)
+{
+	if (*have >= want)
+		return 0;
+	env_free(d->env, *p);
+	*have = 0;
+	*p = env_malloc_aligned(d->env, DATA_IO_ALIGN, want);
+	if (!*p)
+		return -BCFS_ERR_nomem;
+	*have = want;
+	return 0;
+}
+
+struct data_scratch *data_scratch_get(struct data_fs *d, size_t mem_bytes, size_t buf_bytes)
 {
 	struct data_scratch *s;
 
@@ -29,23 +42,11 @@ struct data_scratch *data_scratch_get(struct data_fs *d, size_t mem_bytes)
 	}
 	env_mutex_unlock(&d->scratch_lock);
 
-	if (!s) {
+	if (!s)
 		s = env_zalloc(d->env, sizeof(*s));
-		if (s)
-			s->buf = env_malloc_aligned(d->env, DATA_IO_ALIGN, SCRATCH_BUF_BYTES);
-		if (!s || !s->buf)
-			goto nomem;
-	}
-	if (s->mem_bytes < mem_bytes) {
-		env_free(d->env, s->mem);
-		s->mem_bytes = 0;
-		s->mem = env_malloc_aligned(d->env, DATA_IO_ALIGN, mem_bytes);
-		if (!s->mem)
-			goto nomem;
-		s->mem_bytes = mem_bytes;
-	}
-	return s;
-nomem:
+	if (s && !scratch_grow(d, &s->mem, &s->mem_bytes, mem_bytes) &&
+	    !scratch_grow(d, (void **)&s->buf, &s->buf_bytes, buf_bytes))
+		return s;
 	scratch_free(d, s);
 	return NULL;
 }
@@ -77,10 +78,10 @@ void data_scratch_put(struct data_fs *d, struct data_scratch *s)
 		scratch_free(d, s);
 }
 
-size_t data_compress_mem(u16 compression)
+size_t data_compress_mem(const struct data_fs *d, u16 compression)
 {
 	unsigned type = compression_opt_type(compression);
-	size_t max_bytes = (size_t)BCFS_EXTENT_MAX_SECTORS * SECTOR_BYTES;
+	size_t max_bytes = (size_t)d->opts.extent_max_sectors * SECTOR_BYTES;
 
 	/* lz4's looks for what is hopeless, whatever the codec. */
 	return max(compress_bytes(type, compression_opt_level(compression), max_bytes),

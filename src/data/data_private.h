@@ -46,24 +46,24 @@ static inline struct bpos data_pos(const struct data_file *f, u64 sector)
 
 /* compress.c */
 
-#define SCRATCH_BUF_BYTES (1U << 20)
-#define SCRATCH_KEPT	  8U
-#define SCRATCH_MEM_KEPT  (4U << 20)
+#define SCRATCH_KEPT	 8U
+#define SCRATCH_MEM_KEPT (4U << 20)
 
 /* Memory of one thread that compresses or expands, kept for the next. */
 struct data_scratch {
 	struct data_scratch *next;
 	void *mem; /* the codec's */
 	size_t mem_bytes;
-	u8 *buf; /* SCRATCH_BUF_BYTES, aligned for the device */
+	u8 *buf; /* aligned for the device */
+	size_t buf_bytes;
 };
 
-/* With at least @mem_bytes for a codec. NULL: no memory. */
-struct data_scratch *data_scratch_get(struct data_fs *d, size_t mem_bytes);
+/* With at least as much for a codec, and in the buffer. NULL: no memory. */
+struct data_scratch *data_scratch_get(struct data_fs *d, size_t mem_bytes, size_t buf_bytes);
 void data_scratch_put(struct data_fs *d, struct data_scratch *s); /* NULL is fine */
 void scratch_free(struct data_fs *d, struct data_scratch *s);
-/* What compressing so needs. */
-size_t data_compress_mem(u16 compression);
+/* What compressing so needs for any extent that is made now. */
+size_t data_compress_mem(const struct data_fs *d, u16 compression);
 
 /* How a part of a file is stored. */
 struct extent_form {

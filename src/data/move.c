@@ -217,11 +217,13 @@ static int move_expand(struct data_move *m, struct move_extent *e)
 {
 	const struct bcfs_extent_crc *crc = e->p.crc;
 	struct data_fs *d = m->d;
-	u16 opt = compression_opt(crc->compression, 0);
+	/* One that another version made may be longer than those that are made now. */
+	size_t compress_mem =
+		compress_bytes(crc->compression, 0, (size_t)BCFS_EXTENT_MAX_SECTORS * SECTOR_BYTES);
 
 	if (!m->scratch)
 		m->scratch = data_scratch_get(
-			d, max(data_compress_mem(opt), decompress_bytes(crc->compression)));
+			d, max(compress_mem, decompress_bytes(crc->compression)), 0);
 	e->plain = env_malloc_aligned(d->env, DATA_IO_ALIGN,
 				      (size_t)crc->uncompressed_sectors * SECTOR_BYTES);
 	e->packed =

@@ -194,7 +194,9 @@ static u32 piece_bytes_in(const struct read_piece *r, u32 sectors)
 /* All or nothing. */
 static int piece_expand(struct data_fs *d, struct read_piece *r, u32 *ret_good, u32 *ret_bad)
 {
-	struct data_scratch *s = data_scratch_get(d, decompress_bytes(r->p.crc->compression));
+	struct data_scratch *s =
+		data_scratch_get(d, decompress_bytes(r->p.crc->compression),
+				 (size_t)r->p.crc->uncompressed_sectors * SECTOR_BYTES);
 	u32 good, bad;
 	int ret = s ? extent_verify(r->p.crc, 0, r->buf, r->stored_sectors, &good, &bad)
 		    : -BCFS_ERR_nomem;

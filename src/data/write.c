@@ -361,7 +361,8 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 		return -BCFS_ERR_nomem;
 	/* Without memory for it: plain. */
 	if (f->compression && end - pos > block)
-		w.scratch = data_scratch_get(d, data_compress_mem(f->compression));
+		w.scratch = data_scratch_get(d, data_compress_mem(d, f->compression),
+					     min(end - pos, batch) << SECTOR_SHIFT);
 	while (!ret && pos < end) {
 		u64 to = min(end, pos + batch);
 		u64 from_bytes = max(offset, pos << SECTOR_SHIFT);
