@@ -579,6 +579,49 @@ static int remount(struct sim_run *r)
 	return 0;
 }
 
+/* Another process, which calls sync(2) all the time: what takes several commits is durable in
+ * parts. */
+struct syncer {
+	struct sim_run *r;
+	struct env_thread *t;
+	bool stop;
+};
+
+static void sync_beside(void *arg)
+{
+	struct syncer *s = arg;
+
+	while (!s->stop)
+		/* Faults are for who does something. */
+		if (bcfs_sync(&s->r->core->fs))
+			break;
+}
+
+static bool wants_syncer(const struct sim_run *r, const struct mop *op)
+{
+	u64 rng = r->cfg.seed + r->nr_ops;
+
+	return (op->type == MOP_FALLOCATE || op->type == MOP_TRUNCATE) && !r->cfg.plain &&
+	       r->cfg.fault == SIM_FAULT_NR && trand_below(&rng, 2);
+}
+
+static int exec_op(struct sim_run *r, const struct mop *op, u64 *cut)
+{
+	struct syncer s = {.r = r};
+	bool beside = wants_syncer(r, op);
+	int ret;
+
+	if (op->type == MOP_REMOUNT)
+		return remount(r);
+	if (beside)
+		check(r, !env_thread_start(r->env, &s.t, "syncer", sync_beside, &s), "thread");
+	ret = model_exec(&r->m, &r->core->fs, op, cut);
+	s.stop = true;
+	if (beside)
+		env_thread_join(s.t);
+	return ret;
+}
+
 /* The clock may jump to the end of a sleep though there is work to do: not so far at once. */
 #define SLEEP_SLICE_NS (20ULL * ENV_NSEC_PER_MSEC)
 
@@ -598,7 +641,7 @@ static void one_op(struct sim_run *r, const struct mop *op)
 	note_op(r, op);
 	r->op_since = r->cfg.fault == SIM_FAULT_NR ? env_real_ns(r->env) : 0;
 	cut = UINT64_MAX;
-	ret = op->type == MOP_REMOUNT ? remount(r) : model_exec(&r->m, &r->core->fs, op, &cut);
+	ret = exec_op(r, op, &cut);
 	mop_print(op, what, sizeof(what));
 	if (getenv("BCFS_SIM_LOG"))
 		fprintf(stderr, "op %u at %llu: %s: %s\n", r->nr_ops, (unsigned long long)begin,
