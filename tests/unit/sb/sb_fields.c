@@ -334,7 +334,8 @@ Test(sb_fields, bad_parameters)
 	expect_bad(label, "one hundred and thirty-three characters");
 	expect_bad(meta_csum, 9);
 	expect_bad(data_csum, BCFS_CSUM_xchacha20_poly1305);
-	expect_bad(compression, BCFS_COMPRESSION_zstd);
+	expect_bad(compression, BCFS_COMPRESSION_incompressible);
+	expect_bad(compression, 1 | 20 << 4); /* zstd:20 */
 	expect_bad(chunk_shift, 2);
 	expect_bad(extent_max_sectors, 0);
 	expect_bad(extent_max_sectors, 513);
