@@ -109,6 +109,12 @@ struct alloc_sectors {
 };
 int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret);
 void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s);
+/*
+ * Keep an open bucket (alloc_sectors.ob, not yet done) open still, though nothing is to point into
+ * it any more: it begins no next life until it is released. Any context.
+ */
+void alloc_bucket_hold(struct alloc_fs *a, u32 ob);
+void alloc_bucket_release(struct alloc_fs *a, u32 ob);
 
 /*
  * Copygc: one thread (data/copygc.c) empties buckets of which much is dead. It waits until somebody
@@ -119,7 +125,9 @@ struct alloc_gc_victim {
 	u8 gen;
 	u32 live; /* sectors */
 };
-/* Sectors of a bucket that data may take. */
+/* Sectors from one bucket to the next, */
+u32 alloc_bucket_span(const struct alloc_fs *a);
+/* and of them those that data may take. */
 u32 alloc_bucket_sectors(const struct alloc_fs *a);
 /* Is any extent compressed? */
 bool alloc_has_compressed(struct alloc_fs *a);

@@ -254,6 +254,7 @@ bool ob_add_ready(struct alloc_fs *a, u8 dev, u64 bucket, u8 gen);
 u16 ob_open(struct alloc_fs *a, enum bcfs_data_type type, bool gc);
 /* Hand out @sectors of an OPEN row, with a reference. */
 struct bcfs_extent_ptr ob_carve(struct alloc_fs *a, u16 idx, u32 sectors);
+void ob_get(struct alloc_fs *a, u16 idx); /* one more */
 void ob_put(struct alloc_fs *a, u16 idx);
 /* The opposite, of the last @sectors handed out: nobody has used them. */
 void ob_uncarve(struct alloc_fs *a, u16 idx, u32 sectors);

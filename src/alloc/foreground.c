@@ -430,6 +430,20 @@ void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s)
 	s->ob = 0;
 }
 
+void alloc_bucket_hold(struct alloc_fs *a, u32 ob)
+{
+	env_mutex_lock(&a->lock);
+	ob_get(a, ob);
+	env_mutex_unlock(&a->lock);
+}
+
+void alloc_bucket_release(struct alloc_fs *a, u32 ob)
+{
+	env_mutex_lock(&a->lock);
+	ob_put(a, ob);
+	env_mutex_unlock(&a->lock);
+}
+
 static void wp_close(struct alloc_fs *a, struct write_point *wp)
 {
 	env_mutex_lock(&a->lock);

@@ -195,6 +195,11 @@ static int look_at_lru(struct btree_trans *trans, struct alloc_fs *a, u32 max_fr
 	return ret;
 }
 
+u32 alloc_bucket_span(const struct alloc_fs *a)
+{
+	return a->opts.bucket_sectors;
+}
+
 u32 alloc_bucket_sectors(const struct alloc_fs *a)
 {
 	return a->bucket_usable;

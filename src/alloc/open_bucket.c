@@ -152,6 +152,12 @@ static void set_empty(struct alloc_fs *a, struct open_bucket *ob, bool empty)
 	ob->empty = empty;
 }
 
+void ob_get(struct alloc_fs *a, u16 idx)
+{
+	assert(a->ob[idx].state == OB_OPEN && a->ob[idx].refs);
+	a->ob[idx].refs++;
+}
+
 void ob_put(struct alloc_fs *a, u16 idx)
 {
 	struct open_bucket *ob = &a->ob[idx];

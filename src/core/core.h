@@ -30,6 +30,7 @@ struct core_opts {
 	bool no_background; /* nothing that discards or merges */
 	u8 on_error;	    /* enum bcfs_on_error */
 	u8 discard;	    /* enum bcfs_switch */
+	bool no_gather;	    /* small writes go out by themselves */
 	bool noatime, strictatime, nodiratime;
 	bool inodes_32bit;
 	bool compression_given;

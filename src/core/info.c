@@ -142,11 +142,13 @@ void bcfs_counters(struct bcfs *fs, void (*fn)(void *arg, const char *name, uint
 	struct btree_counters b;
 	struct journal_counters j;
 	struct alloc_counters a;
+	struct data_counters d;
 	struct alloc_usage u;
 
 	btree_counters(fs->btree, &b);
 	journal_counters(fs->journal, &j);
 	alloc_counters(fs->alloc, &a);
+	data_counters(fs->data, &d);
 	alloc_usage(fs->alloc, &u);
 #define x(name, doc) fn(arg, "btree." #name, b.name);
 	BTREE_COUNTERS(x)
@@ -156,6 +158,9 @@ void bcfs_counters(struct bcfs *fs, void (*fn)(void *arg, const char *name, uint
 #undef x
 #define x(name, doc) fn(arg, "alloc." #name, a.name);
 	ALLOC_COUNTERS(x)
+#undef x
+#define x(name, doc) fn(arg, "data." #name, d.name);
+	DATA_COUNTERS(x)
 #undef x
 #define x(name, nr, doc) fn(arg, "usage." #name, u.counters[BCFS_ACCOUNTING_##name]);
 	BCFS_ACCOUNTING(x)

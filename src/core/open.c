@@ -123,9 +123,18 @@ static bool core_is_ancestor(void *arg, u32 id, u32 ancestor)
 	return snapshot_is_ancestor(((struct core *)arg)->fs.snapshots, id, ancestor);
 }
 
+/* No thread that writes data runs before there is data/. */
+static int core_pre_flush(void *arg, u64 seq)
+{
+	struct core *c = arg;
+
+	return c->fs.data ? data_gather_flush(c->fs.data, seq) : 0;
+}
+
 static const struct journal_ops core_journal_ops = {
 	.flush_pins = core_flush_pins,
 	.error = core_journal_error,
+	.pre_flush = core_pre_flush,
 };
 static const struct btree_snapshot_ops core_snapshot_ops = {.is_ancestor = core_is_ancestor};
 
@@ -287,6 +296,8 @@ int core_start_layers(struct core *c)
 		c->threads_started = true;
 		if (!c->opts.read_only)
 			ret = data_gc_start(c->fs.data);
+		if (!ret && !c->opts.read_only && !c->opts.no_gather)
+			ret = data_gather_start(c->fs.data);
 		if (ret)
 			return ret;
 	}
@@ -315,6 +326,8 @@ void core_abort(struct core *c)
 	atomic_store(&c->fs.error, -BCFS_ERR_btree_halted);
 	if (c->fs.data)
 		data_gc_stop(c->fs.data);
+	if (c->fs.data)
+		data_gather_stop(c->fs.data);
 	if (c->fs.alloc && c->threads_started)
 		alloc_fs_stop(c->fs.alloc);
 	core_free_layers(c);
@@ -436,6 +449,8 @@ int core_close(struct core *c)
 	}
 	ret = fs_stop(&c->fs);
 	data_gc_stop(c->fs.data);
+	/* What gathered, while it can still go elsewhere. */
+	journal_flush(c->fs.journal);
 	alloc_fs_stop(c->fs.alloc);
 	btree_fs_stop(c->fs.btree);
 	int err = core_cause(c, journal_stop(c->fs.journal, carried, &seq));
@@ -448,6 +463,7 @@ int core_close(struct core *c)
 	} else if (!ret) {
 		ret = c->fs.error;
 	}
+	data_gather_stop(c->fs.data);
 	if (err)
 		log_err(&c->log, "%s: not everything could be written: %s", c->fs.bdev->name,
 			err_str(err));

@@ -49,6 +49,33 @@ void data_fs_free(struct data_fs *d);
 int data_gc_start(struct data_fs *d);
 void data_gc_stop(struct data_fs *d);
 
+/*
+ * Small writes gather (gather.c) from start to stop; the stop comes behind the journal's. Until the
+ * start each write goes out by itself.
+ */
+int data_gather_start(struct data_fs *d);
+void data_gather_stop(struct data_fs *d);
+/*
+ * What gathered goes out: for journal_ops.pre_flush. -BCFS_ERR_journal_flush_later: some could not
+ * be written, and are on their way to another place; or why they cannot.
+ */
+int data_gather_flush(struct data_fs *d, u64 seq);
+/* x(name, doc) */
+/* clang-format off */
+#define DATA_COUNTERS(x)                                                                           \
+	x(gathered, "small writes that were taken into a buffer")                                  \
+	x(gather_writes, "writes they went out in")                                                \
+	x(gather_sectors, "sectors of these")                                                      \
+	x(gather_reads, "reads answered from a buffer")                                            \
+	x(gather_moved, "buffers whose write failed and that went elsewhere")
+/* clang-format on */
+struct data_counters {
+#define x(name, doc) u64 name;
+	DATA_COUNTERS(x)
+#undef x
+};
+void data_counters(struct data_fs *d, struct data_counters *ret);
+
 /* Which file: the snapshot looked from, the number, and what its writes are grouped by. */
 struct data_file {
 	u32 snapshot;

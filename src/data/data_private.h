@@ -27,7 +27,8 @@ struct data_fs {
 	u32 block_sectors;
 	u32 device_block_sectors; /* reads are aligned to this */
 	struct ratelimit log_limit;
-	struct data_gc *gc; /* NULL: does not run */
+	struct data_gc *gc;	    /* NULL: does not run */
+	struct data_gather *gather; /* ditto */
 	struct env_mutex scratch_lock;
 	struct data_scratch *scratch; /* protected by scratch_lock, as is the next */
 	u32 nr_scratch;
@@ -121,6 +122,32 @@ int extent_verify(const struct bcfs_extent_crc *crc, u32 start, const void *buf,
  */
 int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_moved,
 		     bool *ret_stuck);
+
+/* For a bucket in which a write failed: all of it. *ret_seq: journal seq of the last commit. */
+int data_move_failed(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_seq,
+		     bool *ret_stuck);
+
+/* gather.c */
+
+/*
+ * Take what is to be written at @s into a buffer; before its key is committed, after which (or
+ * instead of which) gather_committed() is called, before alloc_sectors_done(). NULL: it is to be
+ * written by itself.
+ */
+struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, const void *data);
+void gather_committed(struct data_fs *d, struct gather_buf *b);
+/* What is not on the device yet, of sectors that one extent has. */
+bool gather_read(struct data_fs *d, u64 sector, u32 sectors, void *dst);
+/* Read sectors of an extent; to be waited for. */
+static inline void data_read_submit(struct data_fs *d, struct bdev_io *io, u64 sector, u32 sectors,
+				    void *dst)
+{
+	bdev_io_init(io, BDEV_READ, sector << SECTOR_SHIFT, dst, sectors << SECTOR_SHIFT, 0);
+	if (gather_read(d, sector, sectors, dst))
+		bdev_io_answer(io, 0);
+	else
+		bdev_submit(d->bdev, io);
+}
 
 /* punch.c */
 

@@ -49,6 +49,7 @@ struct data_move {
 	struct bpos next, end; /* backpointers */
 	bool stuck;
 	u64 moved; /* sectors */
+	u64 seq;   /* of the last commit */
 	struct data_scratch *scratch;
 	unsigned nr;
 	struct move_extent e[MOVE_BATCH];
@@ -177,9 +178,7 @@ static int move_read_start(struct data_fs *d, struct move_extent *e)
 		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->stored_sectors * SECTOR_BYTES);
 	if (!e->buf)
 		return -BCFS_ERR_nomem;
-	bdev_io_init(&e->io, BDEV_READ, ((u64)e->p.ptr.offset + start) * SECTOR_BYTES, e->buf,
-		     (u64)e->stored_sectors * SECTOR_BYTES, 0);
-	bdev_submit(d->bdev, &e->io);
+	data_read_submit(d, &e->io, (u64)e->p.ptr.offset + start, e->stored_sectors, e->buf);
 	return 0;
 }
 
@@ -348,12 +347,15 @@ static int piece_submit(struct data_move *m, struct move_piece *p, const struct 
 /* 0: it lies there now; positive: what it is a copy of is gone; or an error. */
 static int piece_commit(struct data_move *m, struct btree_trans *trans, const struct move_piece *p)
 {
-	int ret = commit_do(trans, NULL, BTREE_COMMIT_RESERVE,
+	u64 seq = 0;
+	int ret = commit_do(trans, &seq, BTREE_COMMIT_RESERVE,
 			    move_commit_step(trans, p->e, &p->key));
 
 	btree_trans_unlock(trans);
-	if (!ret)
+	if (!ret) {
 		m->moved += p->space.sectors;
+		m->seq = max(m->seq, seq);
+	}
 	return ret;
 }
 
@@ -467,23 +469,17 @@ static int move_cost(struct data_move *m, struct btree_trans *trans, struct bpos
 	return err;
 }
 
-int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_moved,
-		     bool *ret_stuck)
+/* @at_any_cost: though it may take more than a bucket. */
+static int move_bucket(struct data_move *m, bool at_any_cost)
 {
-	struct data_move *m = env_zalloc(d->env, sizeof(*m));
+	struct data_fs *d = m->d;
 	struct btree_trans *trans;
 	struct bpos from;
 	int ret = 0;
 
-	*ret_moved = 0;
-	*ret_stuck = false;
-	if (!m)
-		return -BCFS_ERR_nomem;
-	m->d = d;
-	m->v = v;
-	alloc_bucket_backpointers(d->alloc, v->bucket, &from, &m->end);
+	alloc_bucket_backpointers(d->alloc, m->v->bucket, &from, &m->end);
 	trans = btree_trans_get(d->btree);
-	if (alloc_has_compressed(d->alloc)) {
+	if (!at_any_cost && alloc_has_compressed(d->alloc)) {
 		u64 cost;
 
 		ret = move_cost(m, trans, from, &cost);
@@ -500,9 +496,50 @@ int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *re
 		from = m->next;
 	}
 	btree_trans_put(trans);
+	data_scratch_put(d, m->scratch);
+	return ret;
+}
+
+static struct data_move *move_new(struct data_fs *d, const struct alloc_gc_victim *v)
+{
+	struct data_move *m = env_zalloc(d->env, sizeof(*m));
+
+	if (m) {
+		m->d = d;
+		m->v = v;
+	}
+	return m;
+}
+
+int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_moved,
+		     bool *ret_stuck)
+{
+	struct data_move *m = move_new(d, v);
+	int ret;
+
+	*ret_moved = 0;
+	*ret_stuck = false;
+	if (!m)
+		return -BCFS_ERR_nomem;
+	ret = move_bucket(m, false);
 	*ret_moved = m->moved;
 	*ret_stuck = m->stuck;
-	data_scratch_put(d, m->scratch);
+	env_free(d->env, m);
+	return ret;
+}
+
+int data_move_failed(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_seq,
+		     bool *ret_stuck)
+{
+	struct data_move *m = move_new(d, v);
+	int ret;
+
+	*ret_stuck = false;
+	if (!m)
+		return -BCFS_ERR_nomem;
+	ret = move_bucket(m, true);
+	*ret_seq = m->seq;
+	*ret_stuck = m->stuck;
 	env_free(d->env, m);
 	return ret;
 }

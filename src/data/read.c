@@ -166,9 +166,8 @@ static void piece_submit(struct data_fs *d, struct read_piece *r)
 			return;
 		}
 	}
-	bdev_io_init(&r->io, BDEV_READ, ((u64)r->p.ptr.offset + r->stored_start) * SECTOR_BYTES,
-		     r->buf, bytes, 0);
-	bdev_submit(d->bdev, &r->io);
+	data_read_submit(d, &r->io, (u64)r->p.ptr.offset + r->stored_start, r->stored_sectors,
+			 r->buf);
 }
 
 static void piece_copy_inline(struct read_piece *r)

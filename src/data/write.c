@@ -9,7 +9,8 @@
  *  4. in ascending order: wait for an extent's write, then commit its key with the caller's update.
  *
  * A write that fails is done again with other space; what was allocated for it stays unused until
- * its bucket's next life.
+ * its bucket's next life. What is small is not written here but gathered (gather.c), with that of
+ * other files behind it, and nothing is waited for.
  *
  * Promises: a reservation key in the range has counted its sectors already, and its disappearing
  * takes them back in the same commit. So at first the whole batch is reserved; only if that fails,
@@ -25,6 +26,8 @@
 #define WRITE_BATCH_SECTORS 2048U /* 1 MiB: bounds memory and what is in flight */
 #define WRITE_EXTENTS_MAX   32U
 #define WRITE_TRIES	    4U
+#define GATHER_MAX_SECTORS  128U /* what is longer goes out by itself */
+#define GATHER_STREAM	    0	 /* no file's */
 
 struct write_extent {
 	struct alloc_sectors space;
@@ -32,6 +35,7 @@ struct write_extent {
 	u64 start;   /* sectors of the file */
 	u32 sectors; /* ditto */
 	const u8 *data;
+	struct gather_buf *gathered; /* NULL: io is to be waited for */
 	union data_key key;
 };
 
@@ -45,6 +49,7 @@ struct data_writer {
 	u64 seq;
 	struct disk_reservation res;
 	bool by_promise; /* the reservation keys of the batch are counted on */
+	bool gather;	 /* it is small */
 	/* Compressing: each extent into the part of the buffer that its data has in the batch. */
 	struct data_scratch *scratch;
 	const u8 *batch;
@@ -111,7 +116,7 @@ static int write_space(void *arg, u32 sectors, struct alloc_sectors *ret)
 {
 	struct data_writer *w = arg;
 
-	return alloc_sectors_get(w->d->alloc, w->f->inum, sectors, ret);
+	return alloc_sectors_get(w->d->alloc, w->gather ? GATHER_STREAM : w->f->inum, sectors, ret);
 }
 
 /* Space for at most @sectors at @start; encode; submit. *e is to be waited for if this succeeds. */
@@ -141,6 +146,9 @@ static int write_extent_submit(struct data_writer *w, struct write_extent *e, u6
 		return ret;
 	}
 	write_reservation_used(w, e->space.sectors);
+	e->gathered = w->gather ? gather_add(d, &e->space, form.data) : NULL;
+	if (e->gathered)
+		return 0;
 	bdev_io_init(&e->io, BDEV_WRITE, (u64)e->space.ptr.offset << SECTOR_SHIFT,
 		     (void *)form.data, form.stored_sectors << SECTOR_SHIFT, 0);
 	bdev_submit(d->bdev, &e->io);
@@ -155,6 +163,7 @@ static int write_again(struct btree_trans *trans, struct data_writer *w, struct 
 	unsigned tries = 1;
 	int ret = e->io.ret;
 
+	w->gather = false;
 	while (start < end) {
 		if (ret) {
 			data_error(w->d, w->f, ret, start << SECTOR_SHIFT,
@@ -193,13 +202,15 @@ static int write_finish(struct data_writer *w, int ret)
 		struct write_extent *e = &w->extents[i];
 		if (planted(key_before_data))
 			write_commit(trans = trans ?: btree_trans_get(w->d->btree), w, e);
-		int err = bdev_wait(w->d->bdev, &e->io);
+		int err = e->gathered ? 0 : bdev_wait(w->d->bdev, &e->io);
 
 		if (!ret) {
 			if (!trans)
 				trans = btree_trans_get(w->d->btree);
 			ret = err ? write_again(trans, w, e) : write_commit(trans, w, e);
 		}
+		if (e->gathered)
+			gather_committed(w->d, e->gathered);
 		if (e->space.sectors)
 			alloc_sectors_done(w->d->alloc, &e->space);
 	}
@@ -354,6 +365,7 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 	*ret_done = 0;
 	if (!len)
 		return 0;
+	w.gather = d->gather && end - pos <= GATHER_MAX_SECTORS;
 	w.max = min(end - pos, batch) / d->opts.extent_max_sectors + 2;
 	w.max = min(w.max, WRITE_EXTENTS_MAX);
 	w.extents = env_malloc(d->env, w.max * sizeof(*w.extents));

@@ -178,6 +178,13 @@ static inline void bdev_io_init_discard(struct bdev_io *io, u64 offset, u64 len)
 	*io = (struct bdev_io){.op = BDEV_DISCARD, .offset = offset, .len_discard = len};
 }
 
+/* For one that needs no device: bdev_wait() returns at once. */
+static inline void bdev_io_answer(struct bdev_io *io, int ret)
+{
+	io->ret = ret;
+	__atomic_store_n(&io->complete, 1, __ATOMIC_RELEASE);
+}
+
 /* Starts a request; never blocks for the I/O. io->ret holds the answer when it is complete. */
 void bdev_submit(struct bdev *bdev, struct bdev_io *io);
 /* Waits for a request without `done`; returns io->ret. */

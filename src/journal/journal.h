@@ -95,7 +95,8 @@ struct journal_ops {
 	/*
 	 * Optional: before a flush entry is issued, wait until the data writes of all keys in
 	 * entries up to @seq have completed. An error fails that flush (the entry goes out as
-	 * noflush). Runs in the writer: it must not wait for a reservation.
+	 * noflush), and those who wait for it hear of it; -BCFS_ERR_journal_flush_later: they wait
+	 * for a later entry instead. Runs in the writer: it must not wait for a reservation.
 	 */
 	int (*pre_flush)(void *arg, u64 seq);
 };

@@ -71,7 +71,7 @@ static void decide(struct journal *j, struct journal_buf *buf)
 
 /*
  * All earlier entries are written, and the data that this one's keys point at.
- * When that fails the entry goes out as noflush and whoever waits for it hears why.
+ * When that fails the entry goes out as noflush and whoever waits for it hears why, or asks again.
  * The lock is held, dropped meanwhile. False after an error or halt.
  */
 static bool before_flush(struct journal *j, struct journal_buf *buf, u64 flushed_before)
@@ -91,16 +91,18 @@ static bool before_flush(struct journal *j, struct journal_buf *buf, u64 flushed
 	if (!ret)
 		return true;
 
-	log_err_ratelimited(j->log, &j->rl_write, "journal: flush of seq %llu fails: %s",
-			    (unsigned long long)buf->seq, err_str(ret));
 	buf->flush = false;
 	j->flush_issued = flushed_before;
 	/* Tried again with the next entry, not at once. */
 	if (!j->first_unflushed_ns)
 		j->first_unflushed_ns = env_mono_ns(j->env);
-	j->flush_fail_gen++;
-	j->flush_fail_seq = buf->seq;
-	j->flush_fail_err = ret;
+	if (ret != -BCFS_ERR_journal_flush_later) {
+		log_err_ratelimited(j->log, &j->rl_write, "journal: flush of seq %llu fails: %s",
+				    (unsigned long long)buf->seq, err_str(ret));
+		j->flush_fail_gen++;
+		j->flush_fail_seq = buf->seq;
+		j->flush_fail_err = ret;
+	}
 	env_cond_broadcast(&j->wait);
 	if (buf->seq - j->flushed_seq + JOURNAL_BUFS < JOURNAL_SEQ_AHEAD)
 		return true;

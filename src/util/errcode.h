@@ -115,6 +115,7 @@
 #define BCFS_ERRCODES_JOURNAL(x)                                                                   \
 	x(journal_full, 500, EAGAIN, "the journal has no room")                                    \
 	x(journal_shutdown, 501, EROFS, "the journal is shut down after an error")                 \
+	x(journal_flush_later, 519, EAGAIN, "a later entry of the journal can be flushed")           \
 	x(journal_would_block, 502, EAGAIN, "the journal would have to be waited for")             \
 	x(journal_res_too_big, 503, E2BIG, "larger than any journal entry")                        \
 	x(journal_damaged, 504, EUCLEAN, "the journal is damaged")                                 \

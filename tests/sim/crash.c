@@ -23,7 +23,7 @@ static void replay(const struct sim_mode *mode, u64 seed, struct sim_work *w);
 static const struct sim_mode modes[] = {
 	/* Few operations, all positions. */
 	{"short", 400, 12, 0, 130, false, false, 0, false,
-	 "second journal.flush recovery.btree.replayed_keys",
+	 "second journal.flush recovery.btree.replayed_keys data.gathered data.gather_reads",
 	 .about = "few operations, all positions"},
 	/* On a tree with some history. */
 	{"long", 20, 300, 400, 250, false, false, 0, false,
@@ -47,7 +47,7 @@ static const struct sim_mode modes[] = {
 	 .about = "transactions restart where they may"},
 	/* Every kind of fault strikes. */
 	{"faults", 240, 40, 60, 12, false, true, 0, false,
-	 RECOVERS "errors alloc.buckets_reused journal.wraps",
+	 RECOVERS "errors alloc.buckets_reused journal.wraps data.gather_moved",
 	 .about = "the device fails a request"},
 	{"evict-faults", 40, 40, 20, 12, false, true, 400, false,
 	 RECOVERS "errors btree.evictions btree.node_reads",
@@ -76,6 +76,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192U << trand_below(&rng, 3);
 	c.compression = sim_compression(seed);
+	c.gather = sim_gather(seed);
 	c.cache_bytes = 1;
 	c.dev_bytes = (trand_below(&rng, 2) ? 6ULL : 12ULL) << 20;
 	c.preempt = preempts[trand_below(&rng, ARRAY_SIZE(preempts))];

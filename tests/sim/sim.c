@@ -35,12 +35,13 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 	fprintf(f,
 		TEST_SEED_FMT
 		": blocks %u, nodes %u, buckets %u, journal %u, extents %u %s, cache %llu, device "
-		"%llu, preempt %u, at locks %u, eager %u, restarts %u ppm, stalls %u ppm %u ms, "
+		"%llu, gather %u, preempt %u, at locks %u, eager %u, restarts %u ppm, stalls %u "
+		"ppm %u ms, "
 		"latency %u us, "
 		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
 		c->extent_max, sim_compressions[c->compression], (unsigned long long)c->cache_bytes,
-		(unsigned long long)c->dev_bytes, c->preempt, c->preempt_locks, c->eager,
+		(unsigned long long)c->dev_bytes, c->gather, c->preempt, c->preempt_locks, c->eager,
 		c->restart_ppm, c->stall_ppm, c->stall_ms, c->latency_us, c->flush_latency_us,
 		c->flush_delay_ms, c->discard, c->bulk, c->prefill, c->ops, (int)c->fault,
 		(unsigned long long)c->fault_at);
@@ -591,10 +592,9 @@ static void sync_beside(void *arg)
 {
 	struct syncer *s = arg;
 
-	while (!s->stop)
-		/* Faults are for who does something. */
-		if (bcfs_sync(&s->r->core->fs))
-			break;
+	/* With nothing to do it does not wait by itself. */
+	while (!s->stop && !bcfs_sync(&s->r->core->fs))
+		env_sleep_ns(s->r->env, ENV_NSEC_PER_USEC);
 }
 
 static bool wants_syncer(const struct sim_run *r, const struct mop *op)
@@ -734,6 +734,7 @@ static void stat_root(struct sim_run *r)
 struct core_opts sim_core_opts(const struct sim_cfg *cfg)
 {
 	return (struct core_opts){.noatime = true,
+				  .no_gather = !cfg->gather,
 				  .cache_bytes = cfg->cache_bytes,
 				  .discard = cfg->discard ? BCFS_ON : BCFS_OFF,
 				  .journal_flush_delay_ms = cfg->flush_delay_ms};
@@ -775,6 +776,13 @@ u32 sim_compression(u64 seed)
 	u64 rng = seed ^ 0xc0dec;
 
 	return (u32)trand_below(&rng, SIM_COMPRESSIONS);
+}
+
+bool sim_gather(u64 seed)
+{
+	u64 rng = seed ^ 0x9a78e6;
+
+	return trand_below(&rng, 4);
 }
 
 struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)

@@ -27,6 +27,7 @@ struct sim_cfg {
 	u64 seed, dev_bytes, cache_bytes;
 	u32 block, node, bucket, journal, extent_max;
 	u32 compression;    /* of new data: sim_compressions[] */
+	bool gather;	    /* small writes do */
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
 	bool preempt_trans;		  /* others may run in the middle of a transaction */
@@ -67,6 +68,7 @@ int sim_mkfs(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *o,
 extern const char *const sim_compressions[SIM_COMPRESSIONS];
 /* By a number of its own, so that all else stays as it is. */
 u32 sim_compression(u64 seed);
+bool sim_gather(u64 seed);
 
 /* The tree after an operation, or after a part of one. */
 struct sim_state {

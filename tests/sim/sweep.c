@@ -462,6 +462,7 @@ static struct sim_cfg make_cfg(const struct scenario *sc, u64 seed)
 	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192U << trand_below(&rng, 2);
 	c.compression = sim_compression(rng);
+	c.gather = sim_gather(rng);
 	c.cache_bytes = 1;
 	c.dev_bytes = 6ULL << 20;
 	c.preempt = trand_below(&rng, 2) ? 64 : 256;

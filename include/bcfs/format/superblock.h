@@ -68,12 +68,12 @@ struct bcfs_sb {
 #define BCFS_SB_FLAG_ERROR	 (1ULL << 2) /* fsck is due */
 #define BCFS_SB_FLAG_DISCARD	 (1ULL << 3)
 /* flags[0], wider: shift, bits */
-#define BCFS_SB_META_CSUM_SHIFT	  8  /* 4 bits: enum bcfs_csum_type */
-#define BCFS_SB_DATA_CSUM_SHIFT	  12 /* 4 bits */
-#define BCFS_SB_COMPRESSION_SHIFT 16 /* 4 bits: enum bcfs_compression_type; 4 bits unused */
-#define BCFS_SB_CHUNK_SHIFT_SHIFT 24 /* 4 bits: log2 sectors of a checksum chunk */
-#define BCFS_SB_ERRORS_SHIFT	  28 /* 2 bits: enum bcfs_errors_mode */
-#define BCFS_SB_EXTENT_MAX_SHIFT  32 /* 12 bits: sectors of the longest extent */
+#define BCFS_SB_META_CSUM_SHIFT		8  /* 4 bits: enum bcfs_csum_type */
+#define BCFS_SB_DATA_CSUM_SHIFT		12 /* 4 bits */
+#define BCFS_SB_COMPRESSION_SHIFT	16 /* 4 bits: enum bcfs_compression_type; 4 bits unused */
+#define BCFS_SB_CHUNK_SHIFT_SHIFT	24 /* 4 bits: log2 sectors of a checksum chunk */
+#define BCFS_SB_ERRORS_SHIFT		28 /* 2 bits: enum bcfs_errors_mode */
+#define BCFS_SB_EXTENT_MAX_SHIFT	32 /* 12 bits: sectors of the longest extent */
 #define BCFS_SB_COMPRESSION_LEVEL_SHIFT 44 /* 8 bits, signed; 0: the codec's default */
 
 enum bcfs_errors_mode {
