@@ -6,7 +6,8 @@
  * chunks), allocates space, writes it, waits for the write, and commits the extent keys together
  * with the caller's update of the inode: one transaction per extent, in ascending offset. So no
  * committed key points at data that is not on the device (a flush makes it durable before the
- * journal entry that holds the key).
+ * journal entry that holds the key). A small write is committed first and gathers with others;
+ * the journal waits for them before it flushes (gather.c).
  *
  * A device write that fails is retried in another place; never in the same one.
  * A read verifies the chunks it touches before a byte is used; a chunk that does not verify answers
