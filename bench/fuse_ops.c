@@ -248,22 +248,6 @@ static void op_lookup_big(unsigned long n)
 		must(!stat(name_of("b/f", i), &st), "stat");
 }
 
-static void op_walk_big(unsigned long n)
-{
-	unsigned long seen = 0;
-	struct dirent *de;
-	struct stat st;
-	DIR *dir = opendir("b");
-
-	must(dir, "opendir");
-	while ((de = readdir(dir))) {
-		must(!fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW), "stat");
-		seen++;
-	}
-	closedir(dir);
-	must(seen == n + 2, "a name is missing");
-}
-
 static const struct {
 	const char *name;
 	void (*fn)(unsigned long n);
@@ -274,7 +258,6 @@ static const struct {
 	{"rename", op_rename},	     {"mkdir", op_mkdir},   {"rmdir", op_rmdir},
 	{"tree", op_tree},	     {"walk", op_walk},	    {"list", op_list},
 	{"stat_tree", op_stat_tree}, {"big", op_big},	    {"lookup_big", op_lookup_big},
-	{"walk_big", op_walk_big},
 };
 
 int main(int argc, char **argv)

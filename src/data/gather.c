@@ -24,10 +24,10 @@
 #include <string.h>
 
 #define GATHER_BUF_BYTES (512U << 10)
-#define GATHER_BUFS	 8U /* more wait */
+#define GATHER_WRITES	 8U /* in flight; more wait */
 #define GATHER_SPARE	 2U
 /* How long a flush waits for what failed to be moved: that may itself wait for the journal. */
-#define GATHER_PATIENCE_NS (50 * ENV_NSEC_PER_MSEC)
+#define GATHER_PATIENCE_NS (500 * ENV_NSEC_PER_MSEC)
 
 enum gather_state {
 	GATHER_FILLING,
@@ -59,7 +59,7 @@ struct data_gather {
 	struct gather_buf *bufs; /* oldest first */
 	struct gather_buf *filling;
 	struct gather_buf *spare;
-	unsigned nr_bufs, nr_spare, nr_failed;
+	unsigned nr_bufs, nr_spare, nr_writing, nr_failed;
 	u64 next_id;
 	bool stop;
 	bool move;    /* the thread is to try */
@@ -150,6 +150,7 @@ static void written(struct bdev_io *io)
 				    d->bdev->name, (unsigned long long)b->ptr.offset, b->used,
 				    err_str(io->ret));
 	env_mutex_lock(&g->lock);
+	g->nr_writing--;
 	if (io->ret) {
 		b->state = GATHER_FAILED;
 		g->nr_failed++;
@@ -176,6 +177,7 @@ static void submit_filling(struct data_fs *d)
 		return;
 	g->filling = NULL;
 	b->state = GATHER_WRITING;
+	g->nr_writing++;
 	g->counters.gather_writes++;
 	g->counters.gather_sectors += b->used;
 	env_mutex_unlock(&g->lock);
@@ -206,7 +208,7 @@ struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, 
 			submit_filling(d);
 		} else if (g->nr_failed) {
 			break;
-		} else if (g->nr_bufs >= GATHER_BUFS) {
+		} else if (g->nr_writing >= GATHER_WRITES) {
 			env_cond_wait(&g->cond, &g->lock);
 		} else {
 			b = g->filling = buf_new(d);

@@ -87,6 +87,8 @@ static inline u32 journal_fixed_bytes(u32 root_u64s)
 /* What a ring of the least size lets others have: the nodes that one transaction changes. */
 #define JOURNAL_USER_PINS   16U
 #define JOURNAL_WRITE_TRIES 5
+/* Flushes in a row for which the data could not be written. */
+#define JOURNAL_FLUSH_TRIES 16U
 /* Rounds of reclaim in a row, up to a second apart, in which no node could be written anywhere. */
 #define JOURNAL_RECLAIM_TRIES  16
 #define JOURNAL_NOMEM_RETRY_NS (10 * ENV_NSEC_PER_MSEC)
@@ -187,6 +189,8 @@ struct journal {
 	u64 first_unflushed_ns; /* when the oldest entry behind flush_issued was opened; 0: none */
 	u64 flush_fail_gen, flush_fail_seq;
 	int flush_fail_err;
+	u32 flush_fails; /* in a row, for whatever reason; and the last one's */
+	int flush_fails_err;
 	u32 buf_want;	  /* bytes that buffers should have */
 	u32 waiting_pins; /* the most that one of those that wait wants to promise */
 	bool flush_empty; /* a flush entry is wanted though there is nothing to put in */

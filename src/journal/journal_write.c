@@ -103,10 +103,17 @@ static bool before_flush(struct journal *j, struct journal_buf *buf, u64 flushed
 		j->flush_fail_seq = buf->seq;
 		j->flush_fail_err = ret;
 	}
+	j->flush_fails++;
+	if (ret != -BCFS_ERR_journal_flush_later)
+		j->flush_fails_err = ret;
+	else if (!j->flush_fails_err)
+		j->flush_fails_err = -BCFS_ERR_dev_write;
 	env_cond_broadcast(&j->wait);
-	if (buf->seq - j->flushed_seq + JOURNAL_BUFS < JOURNAL_SEQ_AHEAD)
+	if (buf->seq - j->flushed_seq + JOURNAL_BUFS < JOURNAL_SEQ_AHEAD &&
+	    j->flush_fails < JOURNAL_FLUSH_TRIES)
 		return true;
-	/* Nothing can be opened behind this one until a flush succeeds. */
+	/* Nothing can be opened behind this one until a flush succeeds, or none will. */
+	ret = j->flush_fails_err;
 	env_mutex_unlock(&j->lock);
 	journal_set_error(j, ret);
 	env_mutex_lock(&j->lock);
@@ -259,6 +266,14 @@ static u64 writer_step(struct journal *j)
 								     : JOURNAL_DIG_reclaim);
 		if (j->flush_empty && ret == -BCFS_ERR_nomem)
 			return JOURNAL_NOMEM_RETRY_NS;
+		/* Those that failed have filled the ring: only a flush would make room. */
+		if (j->flush_empty && ret && j->flush_fails && j->seq_ondisk + 1 == j->cur_seq) {
+			ret = j->flush_fails_err;
+			env_mutex_unlock(&j->lock);
+			journal_set_error(j, ret);
+			env_mutex_lock(&j->lock);
+			return 0;
+		}
 		if (journal_is_open(j))
 			return 0;
 	}
@@ -335,6 +350,8 @@ static void completed(struct journal *j, struct journal_buf *buf)
 	if (planted(noflush_acknowledged))
 		j->flushed_seq = buf->seq;
 	if (buf->flush) {
+		j->flush_fails = 0;
+		j->flush_fails_err = 0;
 		j->flushed_seq = buf->seq;
 		j->last_seq_ondisk = max(j->last_seq_ondisk, buf->last_seq);
 	}

@@ -210,6 +210,8 @@ static void aftermath(struct sweep *w)
 	sweep_op(w, (struct mop){.type = MOP_SYNC, .ino = -1});
 	/* A flush that failed may have been on its way back. */
 	ro |= w->kind == SWEEP_FLUSH && sweep_stopped(w);
+	/* And flushes for which data could not be written may have filled the journal. */
+	ro |= w->sticky && sweep_stopped(w);
 	sweep_check(w, ro || w->errors == before, "the fault is over, and still: errors");
 	sweep_check(w, !ro || w->errors > before, "the filesystem has stopped, but works");
 	sweep_read_all(w);
