@@ -11,8 +11,8 @@
  * written. The bucket stays open meanwhile, whatever becomes of its keys, so nothing else is
  * written there.
  *
- * A write that fails: the buffer stays, and a thread moves what is live in its bucket elsewhere, as
- * copygc does, reading from the buffer. The commits of that come behind the entries that have the
+ * A write that fails: the buffer stays, and a thread moves what is live of it elsewhere, as copygc
+ * does, reading from the buffer. The commits of that come behind the entries that have the
  * old keys. Until they are there no flush entry may be written that ends before them (`barrier`):
  * the journal writes noflush ones, and whoever waits for a flush waits for a later one.
  *
@@ -337,19 +337,14 @@ static struct gather_buf *first_failed(const struct data_gather *g)
 static void move_failed(struct data_fs *d, struct gather_buf *b)
 {
 	struct data_gather *g = d->gather;
-	struct alloc_gc_victim v = {
-		.bucket = b->ptr.offset / alloc_bucket_span(d->alloc),
-		.gen = b->ptr.gen,
-	};
-	bool stuck;
 	u64 seq = 0;
 	int ret;
 
 	env_mutex_unlock(&g->lock);
-	ret = data_move_failed(d, &v, &seq, &stuck);
+	ret = data_move_failed(d, &b->ptr, b->used, &seq);
 	env_mutex_lock(&g->lock);
-	if (ret || stuck) {
-		g->move_err = ret ?: -BCFS_ERR_dev_write;
+	if (ret) {
+		g->move_err = ret;
 		g->nr_tried++;
 		g->move = false;
 	} else {

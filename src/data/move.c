@@ -47,7 +47,10 @@ struct data_move {
 	struct data_fs *d;
 	const struct alloc_gc_victim *v;
 	struct bpos next, end; /* backpointers */
+	/* Only extents that are stored between these sectors of the device. */
+	u64 first, last;
 	bool stuck;
+	u64 found; /* extents */
 	u64 moved; /* sectors */
 	u64 seq;   /* of the last commit */
 	struct data_scratch *scratch;
@@ -112,6 +115,8 @@ static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bp
 		m->stuck = true;
 		return 1;
 	}
+	if (e->p.ptr.offset < m->first || e->p.ptr.offset > m->last)
+		return 1;
 	alloc_backpointer_of_key(k, BTREE_ID_extents, &e->p, &pos, &found);
 	return bpos_eq(pos, bp_pos) && found.bucket_gen == bp->bucket_gen ? 0 : 1;
 }
@@ -491,6 +496,7 @@ static int move_bucket(struct data_move *m, bool at_any_cost)
 	while (!ret && bpos_lt(from, m->end)) {
 		ret = lockrestart_do(trans, move_collect(trans, m, from));
 		btree_trans_unlock(trans);
+		m->found += ret ? 0 : m->nr;
 		if (!ret)
 			ret = move_batch(m, trans);
 		from = m->next;
@@ -507,6 +513,7 @@ static struct data_move *move_new(struct data_fs *d, const struct alloc_gc_victi
 	if (m) {
 		m->d = d;
 		m->v = v;
+		m->last = UINT64_MAX;
 	}
 	return m;
 }
@@ -528,18 +535,26 @@ int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *re
 	return ret;
 }
 
-int data_move_failed(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_seq,
-		     bool *ret_stuck)
+int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 sectors,
+		     u64 *ret_seq)
 {
-	struct data_move *m = move_new(d, v);
-	int ret;
+	struct alloc_gc_victim v = {.bucket = ptr->offset / alloc_bucket_span(d->alloc),
+				    .gen = ptr->gen};
+	struct data_move *m = move_new(d, &v);
+	int ret = 0;
 
-	*ret_stuck = false;
 	if (!m)
 		return -BCFS_ERR_nomem;
-	ret = move_bucket(m, true);
+	m->first = ptr->offset;
+	m->last = ptr->offset + sectors - 1;
+	/* One that is cut while it is moved is left alone, and found again. */
+	do {
+		m->found = 0;
+		ret = move_bucket(m, true);
+	} while (!ret && m->found && !m->stuck);
+	if (m->stuck && !ret)
+		ret = -BCFS_ERR_dev_write;
 	*ret_seq = m->seq;
-	*ret_stuck = m->stuck;
 	env_free(d->env, m);
 	return ret;
 }

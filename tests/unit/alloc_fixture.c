@@ -22,7 +22,15 @@ static int op_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr
 
 static void op_error(void *arg, int err) {}
 
-static const struct journal_ops journal_ops = {.flush_pins = op_flush_pins, .error = op_error};
+static int op_pre_flush(void *arg, u64 seq)
+{
+	struct tfs *f = arg;
+
+	return f->layer->pre_flush ? f->layer->pre_flush(f, seq) : 0;
+}
+
+static const struct journal_ops journal_ops = {
+	.flush_pins = op_flush_pins, .error = op_error, .pre_flush = op_pre_flush};
 
 static void alloc_all(struct tfs *f)
 {

@@ -30,6 +30,7 @@ struct tfs_layer {
 	void (*start)(struct tfs *f); /* its threads */
 	void (*stop)(struct tfs *f);
 	void (*free)(struct tfs *f);
+	int (*pre_flush)(struct tfs *f, u64 seq); /* journal_ops.pre_flush */
 };
 
 struct tfs {

@@ -74,16 +74,26 @@ static void make(struct tfs *f)
 static void start(struct tfs *f)
 {
 	DFS_OK(f, data_gc_start(f->data));
+	if (f->seed % 2)
+		DFS_OK(f, data_gather_start(f->data));
 }
 
 static void stop(struct tfs *f)
 {
 	data_gc_stop(f->data);
+	journal_flush(f->journal);
+}
+
+static int pre_flush(struct tfs *f, u64 seq)
+{
+	return f->data ? data_gather_flush(f->data, seq) : 0;
 }
 
 static void free_data(struct tfs *f)
 {
+	data_gather_stop(f->data);
 	data_fs_free(f->data);
+	f->data = NULL;
 }
 
 static const struct tfs_layer data_layer = {.table = &table,
@@ -91,7 +101,8 @@ static const struct tfs_layer data_layer = {.table = &table,
 					    .make = make,
 					    .start = start,
 					    .stop = stop,
-					    .free = free_data};
+					    .free = free_data,
+					    .pre_flush = pre_flush};
 
 static void run_fiber(void *arg)
 {

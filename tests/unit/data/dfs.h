@@ -11,7 +11,8 @@
 
 extern const struct tfs_geometry dfs_small, dfs_tiny;
 
-/* A new device, mounted; @fn in a fiber; checked and unmounted behind it. */
+/* A new device, mounted (where small writes gather if the seed is odd); @fn in a fiber; checked and
+ * unmounted behind it. */
 void dfs_run(u64 seed, const struct tfs_geometry *g, void (*fn)(struct tfs *f));
 
 #define DFS_ASSERT(f, cond, ...)                                                                   \

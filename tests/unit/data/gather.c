@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Small writes that gather.
+ * Goal: they cost no device write until a flush, and then as few as there are buffers; are readable
+ * at once, while they are on their way, and behind that; a write that fails costs nothing but
+ * another place; what a flush has answered for survives a crash. Method: files of blocks that say
+ * which file and block they are; the device's counters; faults at the first writes of a flush.
+ */
+#include "../test_rand.h"
+#include "dfs.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILES  50U
+#define BLOCKS 10U
+#define BLOCK  4096U
+#define FEW    10U
+
+static void fill_block(u8 *buf, u32 file, u32 block)
+{
+	u64 s = (u64)file << 32 | block;
+
+	for (u32 i = 0; i < BLOCK; i += 8) {
+		u64 v = trand_u64(&s);
+
+		memcpy(buf + i, &v, 8);
+	}
+}
+
+static struct data_file file(u32 nr)
+{
+	return (struct data_file){.snapshot = UINT32_MAX, .inum = 100 + nr};
+}
+
+/* One block of each file, then the next of each. */
+static void write_blocks(struct tfs *f, u32 nr)
+{
+	_Alignas(4096) u8 buf[BLOCK];
+
+	for (u32 b = 0; b < BLOCKS; b++) {
+		for (u32 i = 0; i < FILES && nr; i++, nr--) {
+			struct data_file df = file(i);
+			u64 done;
+
+			fill_block(buf, i, b);
+			int ret = data_write(f->data, &df, b * BLOCK, buf, BLOCK, b * BLOCK, NULL,
+					     NULL, &done, NULL);
+			/* A full buffer went out before the flush. */
+			if (ret == -BCFS_ERR_dev_write && nr <= FEW)
+				return;
+			DFS_OK(f, ret);
+			DFS_ASSERT(f, done == BLOCK, "%llu", (unsigned long long)done);
+		}
+	}
+}
+
+static void write_all(struct tfs *f)
+{
+	write_blocks(f, UINT32_MAX);
+}
+
+static void check_all(struct tfs *f, const char *when)
+{
+	u8 want[BLOCK], got[BLOCK];
+
+	for (u32 i = 0; i < FILES; i++) {
+		struct data_file df = file(i);
+
+		for (u32 b = 0; b < BLOCKS; b++) {
+			u64 done;
+
+			fill_block(want, i, b);
+			DFS_OK(f, data_read(f->data, &df, b * BLOCK, got, BLOCK, &done));
+			DFS_ASSERT(f, !memcmp(want, got, BLOCK), "%s: file %u block %u", when, i,
+				   b);
+		}
+	}
+}
+
+static struct data_counters counters(struct tfs *f)
+{
+	struct data_counters c;
+
+	data_counters(f->data, &c);
+	return c;
+}
+
+static void run_few_writes(struct tfs *f)
+{
+	u64 sectors = FILES * BLOCKS * (BLOCK / 512), before, journal;
+	struct journal_counters j;
+	struct data_counters c;
+
+	DFS_OK(f, journal_flush(f->journal));
+	journal_counters(f->journal, &j);
+	journal = j.entries;
+	before = f->bdev->stats.nr[BDEV_WRITE];
+	write_all(f);
+	check_all(f, "gathered");
+	c = counters(f);
+	DFS_ASSERT(f, c.gathered == FILES * BLOCKS, "%llu", (unsigned long long)c.gathered);
+	DFS_ASSERT(f, c.gather_reads > 0, "none");
+	DFS_OK(f, journal_flush(f->journal));
+	journal_counters(f->journal, &j);
+	c = counters(f);
+	DFS_ASSERT(f, c.gather_sectors == sectors, "%llu", (unsigned long long)c.gather_sectors);
+	DFS_ASSERT(f, c.gather_writes <= sectors / f->g.bucket_sectors + 3, "%llu",
+		   (unsigned long long)c.gather_writes);
+	/* A few may be nodes. */
+	DFS_ASSERT(f,
+		   f->bdev->stats.nr[BDEV_WRITE] - before <=
+			   c.gather_writes + (j.entries - journal) + 20,
+		   "%llu writes", (unsigned long long)(f->bdev->stats.nr[BDEV_WRITE] - before));
+	check_all(f, "flushed");
+	tfs_umount(f);
+	tfs_mount(f);
+	check_all(f, "mounted again");
+}
+
+Test(gather, few_writes)
+{
+	dfs_run(trand_seed(0xda51) | 1, &dfs_small, run_few_writes);
+}
+
+/* The first write behind that many fails, when the journal is to be flushed. */
+static void run_failed(struct tfs *f)
+{
+	u64 s = f->seed, moved = 0;
+
+	for (unsigned round = 0; round < 30; round++) {
+		struct sim_crash crash = {.rule = SIM_CRASH_NONE};
+
+		sim_bdev_arm(f->bdev,
+			     trand_below(&s, 2) ? SIM_FAULT_WRITE_ERROR : SIM_FAULT_WRITE_TORN,
+			     1 + trand_below(&s, 6), false);
+		write_all(f);
+		DFS_OK(f, journal_flush(f->journal));
+		check_all(f, "flushed");
+		moved += counters(f).gather_moved;
+		sim_bdev_arm(f->bdev, SIM_FAULT_WRITE_ERROR, 0, false);
+		sim_bdev_arm(f->bdev, SIM_FAULT_WRITE_TORN, 0, false);
+		tfs_crash(f, &crash);
+		tfs_mount(f);
+		check_all(f, "behind a crash");
+	}
+	DFS_ASSERT(f, moved > 10, "%llu", (unsigned long long)moved);
+}
+
+Test(gather, failed_writes)
+{
+	dfs_run(trand_seed(0xda52) | 1, &dfs_small, run_failed);
+}
+
+/* Every write fails: whoever waits hears of it, and nothing hangs. What was flushed is there. */
+static void run_gone(struct tfs *f)
+{
+	struct sim_crash crash = {.rule = SIM_CRASH_NONE};
+	int ret;
+
+	write_all(f);
+	DFS_OK(f, journal_flush(f->journal));
+	f->quiet = true;
+	sim_bdev_arm(f->bdev, SIM_FAULT_WRITE_ERROR, 1, true);
+	write_blocks(f, FEW);
+	ret = journal_flush(f->journal);
+	DFS_ASSERT(f, ret == -BCFS_ERR_dev_write, "%s", err_str(ret));
+	check_all(f, "not flushed");
+	sim_bdev_arm(f->bdev, SIM_FAULT_WRITE_ERROR, 0, false);
+	tfs_crash(f, &crash);
+	f->quiet = false;
+	tfs_mount(f);
+	check_all(f, "behind a crash");
+}
+
+Test(gather, no_write_succeeds)
+{
+	dfs_run(trand_seed(0xda53) | 1, &dfs_small, run_gone);
+}
