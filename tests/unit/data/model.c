@@ -597,6 +597,8 @@ static void run_write_errors(struct tfs *f)
 			     1 + trand_below(&p->r, 2), false);
 		DFS_OK(f, op_write(p, random_offset(p, file_max(p) / 2),
 				   1 + trand_below(&p->r, file_max(p) / 2)));
+		/* What is small goes out now. */
+		DFS_OK(f, journal_flush(f->journal));
 		sim_bdev_arm(f->bdev, SIM_FAULT_WRITE_ERROR, 0, false);
 		sim_bdev_arm(f->bdev, SIM_FAULT_WRITE_TORN, 0, false);
 		struck_data += f->data_errors > errors;
@@ -701,6 +703,8 @@ static void flip_one(struct file *x, u64 offset)
 	struct chunk c = {0};
 	int ret;
 
+	/* All of it is on the device. */
+	DFS_OK(f, journal_flush(f->journal));
 	ret = lockrestart_do(trans, chunk_at(trans, x, offset, &c));
 	if (!ret)
 		DFS_OK(f, mark_chunk(trans, x, &c, bad));
