@@ -437,6 +437,9 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 	return 0;
 }
 
+/* Of what gathered, at the end: each waits a little for what failed to be moved elsewhere. */
+#define GATHER_LAST_TRIES 100U
+
 int core_close(struct core *c)
 {
 	struct journal_carried *carried = &c->carried;
@@ -449,8 +452,13 @@ int core_close(struct core *c)
 	}
 	ret = fs_stop(&c->fs);
 	data_gc_stop(c->fs.data);
-	/* What gathered, while it can still go elsewhere. */
-	journal_flush(c->fs.journal);
+	/*
+	 * What gathered, while it can still go elsewhere. Without an entry of the journal: on a
+	 * full device one more may be one too many.
+	 */
+	for (unsigned i = 0; i < GATHER_LAST_TRIES && !c->fs.error; i++)
+		if (data_gather_flush(c->fs.data, UINT64_MAX) != -BCFS_ERR_journal_flush_later)
+			break;
 	alloc_fs_stop(c->fs.alloc);
 	btree_fs_stop(c->fs.btree);
 	int err = core_cause(c, journal_stop(c->fs.journal, carried, &seq));
