@@ -103,7 +103,8 @@ u64 env_mono_ns(struct env *env)
 
 u64 env_real_ns(struct env *env)
 {
-	return likely(!env->sim) ? clock_ns(CLOCK_REALTIME_COARSE) : SIM_EPOCH_NS + env->sim->now_ns;
+	return likely(!env->sim) ? clock_ns(CLOCK_REALTIME_COARSE)
+				 : SIM_EPOCH_NS + env->sim->now_ns;
 }
 
 void env_sleep_ns(struct env *env, u64 ns)

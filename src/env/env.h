@@ -69,8 +69,8 @@ void env_log(struct env *env, const char *fmt, ...) __attribute__((format(printf
 /* Never goes back; the origin means nothing. */
 u64 env_mono_ns(struct env *env);
 /*
- * Nanoseconds since 1970-01-01T00:00:00Z, as of the kernel's last tick: the clock that it gives files
- * their times by, with which ours are compared.
+ * Nanoseconds since 1970-01-01T00:00:00Z, as of the kernel's last tick: the clock that it gives
+ * files their times by, with which ours are compared.
  */
 u64 env_real_ns(struct env *env);
 void env_sleep_ns(struct env *env, u64 ns);
