@@ -133,8 +133,8 @@ def drop_caches():
 
 
 class Out:
-    def __init__(self, as_json):
-        self.as_json, self.missed, self.group = as_json, False, None
+    def __init__(self, as_json, bench="fuse"):
+        self.as_json, self.bench, self.missed, self.group = as_json, bench, False, None
 
     def row(self, group, row, value, unit, peer=None, peer_value=0, goal=0, at_most=False, extra=""):
         ratio = value / peer_value if peer and peer_value else None
@@ -142,7 +142,7 @@ class Out:
         good = not goal or (held <= goal if at_most else held >= goal)
         self.missed |= not good
         if self.as_json:
-            print(json.dumps({"bench": "fuse", "row": "%s: %s" % (group, row), "value": value,
+            print(json.dumps({"bench": self.bench, "row": "%s: %s" % (group, row), "value": value,
                               "unit": unit, "peer": peer, "peer_value": peer_value, "ratio": ratio,
                               "goal": goal, "ok": good}), flush=True)
             return
