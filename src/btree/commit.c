@@ -494,3 +494,8 @@ int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq)
 	btree_trans_reset_updates(trans);
 	return 0;
 }
+
+u64 btree_journal_seq(const struct btree_fs *c)
+{
+	return journal_cur_seq(c->j);
+}

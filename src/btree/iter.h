@@ -259,5 +259,7 @@ int btree_delete_range(struct btree_fs *c, enum btree_id id, struct bpos start, 
 void bkey_cut_front(const struct bkey_ops_table *t, u64 where, struct bkey_i *k);
 void bkey_cut_back(const struct bkey_ops_table *t, u64 where, struct bkey_i *k);
 const struct bkey_ops_table *btree_ops_table(struct btree_fs *c);
+/* No commit that is done has a later journal seq. */
+u64 btree_journal_seq(const struct btree_fs *c);
 
 #endif

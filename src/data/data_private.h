@@ -123,12 +123,8 @@ int extent_verify(const struct bcfs_extent_crc *crc, u32 start, const void *buf,
 int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_moved,
 		     bool *ret_stuck);
 
-/*
- * What is live of sectors whose write failed, until nothing is: no more is written there. *ret_seq:
- * journal seq of the last commit.
- */
-int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 sectors,
-		     u64 *ret_seq);
+/* What is live of sectors whose write failed, until nothing is: no more is written there. */
+int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 sectors);
 
 /* gather.c */
 

@@ -13,8 +13,9 @@
  *
  * A write that fails: the buffer stays, and a thread moves what is live of it elsewhere, as copygc
  * does, reading from the buffer. The commits of that come behind the entries that have the
- * old keys. Until they are there no flush entry may be written that ends before them (`barrier`):
- * the journal writes noflush ones, and whoever waits for a flush waits for a later one.
+ * old keys. Until they are there no flush entry may be written that ends before them (`barrier`),
+ * nor before what took others of these keys away meanwhile: the journal writes noflush ones, and
+ * whoever waits for a flush waits for a later one.
  *
  * A buffer: FILLING -> WRITING -> (gone, once all its keys are committed) or FAILED -> (moved).
  */
@@ -337,18 +338,17 @@ static struct gather_buf *first_failed(const struct data_gather *g)
 static void move_failed(struct data_fs *d, struct gather_buf *b)
 {
 	struct data_gather *g = d->gather;
-	u64 seq = 0;
 	int ret;
 
 	env_mutex_unlock(&g->lock);
-	ret = data_move_failed(d, &b->ptr, b->used, &seq);
+	ret = data_move_failed(d, &b->ptr, b->used);
 	env_mutex_lock(&g->lock);
 	if (ret) {
 		g->move_err = ret;
 		g->nr_tried++;
 		g->move = false;
 	} else {
-		g->barrier = max(g->barrier, seq);
+		g->barrier = btree_journal_seq(d->btree);
 		g->counters.gather_moved++;
 		g->nr_failed--;
 		buf_release(d, b);

@@ -52,7 +52,6 @@ struct data_move {
 	bool stuck;
 	u64 found; /* extents */
 	u64 moved; /* sectors */
-	u64 seq;   /* of the last commit */
 	struct data_scratch *scratch;
 	unsigned nr;
 	struct move_extent e[MOVE_BATCH];
@@ -225,9 +224,9 @@ static int move_expand(struct data_move *m, struct move_extent *e)
 	size_t compress_mem =
 		compress_bytes(crc->compression, 0, (size_t)BCFS_EXTENT_MAX_SECTORS * SECTOR_BYTES);
 
-	if (!m->scratch)
-		m->scratch = data_scratch_get(
-			d, max(compress_mem, decompress_bytes(crc->compression)), 0);
+	/* The one before may have needed less. */
+	data_scratch_put(d, m->scratch);
+	m->scratch = data_scratch_get(d, max(compress_mem, decompress_bytes(crc->compression)), 0);
 	e->plain = env_malloc_aligned(d->env, DATA_IO_ALIGN,
 				      (size_t)crc->uncompressed_sectors * SECTOR_BYTES);
 	e->packed =
@@ -352,15 +351,12 @@ static int piece_submit(struct data_move *m, struct move_piece *p, const struct 
 /* 0: it lies there now; positive: what it is a copy of is gone; or an error. */
 static int piece_commit(struct data_move *m, struct btree_trans *trans, const struct move_piece *p)
 {
-	u64 seq = 0;
-	int ret = commit_do(trans, &seq, BTREE_COMMIT_RESERVE,
+	int ret = commit_do(trans, NULL, BTREE_COMMIT_RESERVE,
 			    move_commit_step(trans, p->e, &p->key));
 
 	btree_trans_unlock(trans);
-	if (!ret) {
+	if (!ret)
 		m->moved += p->space.sectors;
-		m->seq = max(m->seq, seq);
-	}
 	return ret;
 }
 
@@ -503,6 +499,7 @@ static int move_bucket(struct data_move *m, bool at_any_cost)
 	}
 	btree_trans_put(trans);
 	data_scratch_put(d, m->scratch);
+	m->scratch = NULL;
 	return ret;
 }
 
@@ -535,8 +532,7 @@ int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *re
 	return ret;
 }
 
-int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 sectors,
-		     u64 *ret_seq)
+int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 sectors)
 {
 	struct alloc_gc_victim v = {.bucket = ptr->offset / alloc_bucket_span(d->alloc),
 				    .gen = ptr->gen};
@@ -554,7 +550,6 @@ int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 s
 	} while (!ret && m->found && !m->stuck);
 	if (m->stuck && !ret)
 		ret = -BCFS_ERR_dev_write;
-	*ret_seq = m->seq;
 	env_free(d->env, m);
 	return ret;
 }

@@ -55,8 +55,11 @@ static void fill_block(u32 *p, u32 bytes, u64 inum, u32 block, u32 version)
 {
 	u64 s = inum << 48 ^ (u64)block << 24 ^ version;
 
+	/* Few byte values for zstd, repeated for lz4. */
 	for (u32 i = 0; i < bytes / 4; i++)
-		p[i] = (u32)trand_u64(&s) & (compressible ? 0x07070707 : UINT32_MAX);
+		p[i] = !compressible ? (u32)trand_u64(&s)
+		       : i % 2	     ? p[i - 1]
+				     : (u32)trand_u64(&s) & 0x3f3f3f3f;
 }
 
 /* 0 or -nospc; what was written is in the model. */
@@ -262,6 +265,8 @@ Test(copygc, full_device)
  */
 static void compressed_body(struct tfs *f)
 {
+	static const u8 types[] = {BCFS_COMPRESSION_none, BCFS_COMPRESSION_lz4,
+				   BCFS_COMPRESSION_zstd, BCFS_COMPRESSION_zstd};
 	u32 at[FILES] = {0}, full = 0;
 	struct alloc_counters c;
 	struct alloc_usage u;
@@ -270,8 +275,7 @@ static void compressed_body(struct tfs *f)
 	compressible = true;
 	files_init(f, f->seed);
 	for (unsigned i = 0; i < FILES; i++) {
-		files[i].id.compression =
-			compression_opt(i & 1 ? BCFS_COMPRESSION_zstd : BCFS_COMPRESSION_none, 1);
+		files[i].id.compression = compression_opt(types[i % ARRAY_SIZE(types)], 1);
 		files[i].nr_blocks *= 2;
 		files[i].version = realloc(files[i].version, files[i].nr_blocks * sizeof(u32));
 		memset(files[i].version, 0, files[i].nr_blocks * sizeof(u32));
@@ -286,7 +290,7 @@ static void compressed_body(struct tfs *f)
 	}
 	alloc_usage(f->alloc, &u);
 	stored = u.counters[BCFS_ACCOUNTING_compressed];
-	DFS_ASSERT(f, stored && stored * 4 < u.counters[BCFS_ACCOUNTING_uncompressed] * 3,
+	DFS_ASSERT(f, stored && stored * 10 < u.counters[BCFS_ACCOUNTING_uncompressed] * 9,
 		   "%llu sectors of %llu", (unsigned long long)stored,
 		   (unsigned long long)u.counters[BCFS_ACCOUNTING_uncompressed]);
 	check_all(f, "full");
@@ -329,6 +333,64 @@ Test(copygc, compressed)
 {
 	for (u64 i = 0; i < trand_rounds(2); i++)
 		dfs_run(trand_seed(40) + i, i & 1 ? &gc_odd : &gc_small, compressed_body);
+}
+
+static int victim_step(struct btree_trans *trans, const struct file *x, u32 block,
+		       struct alloc_gc_victim *ret)
+{
+	struct extent_ptr_decoded p;
+	struct btree_iter iter;
+	struct bkey_s_c k;
+	int err;
+
+	btree_iter_init(trans, &iter, BTREE_ID_extents,
+			data_pos(&x->id, (u64)block * x->block / 512), 0);
+	k = btree_iter_peek_slot(&iter);
+	err = bkey_err(k);
+	if (!err)
+		for_each_extent_ptr(k, 0, it, p) *ret = (struct alloc_gc_victim){
+			.bucket = p.ptr.offset / x->f->g.bucket_sectors, .gen = p.ptr.gen};
+	btree_iter_exit(&iter);
+	return err;
+}
+
+/* Buckets in which a codec comes after one that needs less memory, with none kept from before. */
+static void two_codecs_body(struct tfs *f)
+{
+	struct file *x = &files[0];
+	u64 moved, total = 0;
+
+	compressible = true;
+	files_init(f, f->seed);
+	for (u32 b = 0; b < 320; b += 10) {
+		x->id.compression =
+			compression_opt(b % 20 ? BCFS_COMPRESSION_zstd : BCFS_COMPRESSION_lz4, 0);
+		must_write(x, b, 10, 1);
+		DFS_OK(f, data_punch(f->data, &x->id, (u64)(b + 2) * x->block, 8ULL * x->block,
+				     (u64)x->nr_blocks * x->block, NULL, NULL, NULL));
+		memset(&x->version[b + 2], 0, 8 * sizeof(u32));
+	}
+	tfs_umount(f);
+	tfs_mount(f);
+	for (u32 b = 0; b < 320; b += 10) {
+		struct btree_trans *trans = btree_trans_get(f->btree);
+		struct alloc_gc_victim v;
+		bool stuck;
+
+		DFS_OK(f, lockrestart_do(trans, victim_step(trans, x, b, &v)));
+		btree_trans_put(trans);
+		DFS_OK(f, data_move_bucket(f->data, &v, &moved, &stuck));
+		total += moved;
+	}
+	DFS_ASSERT(f, total, "nothing moved");
+	check_all(f, "moved");
+	files_exit();
+	compressible = false;
+}
+
+Test(copygc, two_codecs)
+{
+	dfs_run(trand_seed(42), &gc_small, two_codecs_body);
 }
 
 static void overwriter(void *arg)
