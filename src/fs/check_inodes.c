@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* fsck: inodes by themselves and against deleted_inodes, extents against inodes, counters. */
+#include "btree/extent_entries.h"
+#include "codec/codec.h"
 #include "fs/check.h"
 #include "fs/namei.h"
+#include "sb/sb.h"
 #include "util/cleanup.h"
 #include "util/printbuf.h"
 
@@ -202,7 +205,21 @@ struct extent_sum {
 	u64 sectors;
 	u64 data_end;	  /* sectors; of the last that is no reservation */
 	u64 inline_bytes; /* contiguous from 0 */
+	u32 codecs;	  /* bits: how they are compressed */
 };
+
+static u32 extent_codecs(struct bkey_s_c k)
+{
+	struct extent_ptr_decoded p;
+	u32 ret = 0;
+
+	for_each_extent_ptr(k, 0, it, p)
+	{
+		if (extent_compressed(p.crc))
+			ret |= 1U << p.crc->compression;
+	}
+	return ret;
+}
 
 static int extent_add(struct extent_sum *sum, struct bkey_s_c k)
 {
@@ -211,6 +228,8 @@ static int extent_add(struct extent_sum *sum, struct bkey_s_c k)
 		sum->inline_bytes += bkey_val_bytes(k.k);
 		break;
 	case KEY_TYPE_extent:
+		sum->codecs |= extent_codecs(k);
+		/* fallthrough */
 	case KEY_TYPE_reflink_p:
 		sum->data_end = k.k->p.offset;
 		sum->sectors += k.k->size;
@@ -265,6 +284,7 @@ static int check_extents_inode(struct btree_trans *trans, struct check_subvol *s
 	if (ret)
 		return ret;
 
+	*(u32 *)s->arg |= sum.codecs;
 	if (sum.sectors != inode->sectors)
 		check_report(s->chk, "inodes: %u:%llu has %llu sectors, its extents %llu", s->sv.id,
 			     inum, (ull)inode->sectors, (ull)sum.sectors);
@@ -313,7 +333,16 @@ static int check_extents_subvol(struct check_subvol *s)
 
 int check_extents_vs_inodes(struct bcfs *c, struct fs_check *chk)
 {
-	return check_each_subvol(c, chk, check_extents_subvol, NULL);
+	u32 codecs = 0;
+	int ret = check_each_subvol(c, chk, check_extents_subvol, &codecs);
+
+	for (unsigned type = 0; !ret && c->sb && type < BCFS_COMPRESSION_NR; type++)
+		if ((codecs >> type & 1) && !sb_tells_compression(c->sb, type))
+			check_report(chk,
+				     "extents: some are compressed with %s, the superblock "
+				     "does not say so",
+				     compression_type_name(type));
+	return ret;
 }
 
 /* ---- counters ---- */

@@ -291,5 +291,7 @@ void sb_compression_set(struct bcfs_sb *sb, u16 compression);
  * it was not set. Takes the lock. Errors of sb_write().
  */
 int sb_use_compression(struct sb_handle *h, unsigned type);
+/* Is the bit set, if there is one for @type? Takes the lock. */
+bool sb_tells_compression(struct sb_handle *h, unsigned type);
 
 #endif

@@ -175,3 +175,16 @@ int sb_use_compression(struct sb_handle *h, unsigned type)
 	sb_unlock(h);
 	return ret;
 }
+
+bool sb_tells_compression(struct sb_handle *h, unsigned type)
+{
+	unsigned bit;
+	bool ret;
+
+	if (!feature_of_codec(type, &bit))
+		return true;
+	sb_lock(h);
+	ret = feature_words(h->sb, SB_FEATURE_incompat)[bit / 64] >> bit % 64 & 1;
+	sb_unlock(h);
+	return ret;
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "sim.h"
 
+#include "codec/codec.h"
+
 #include "../unit/test_rand.h"
 
 #include <errno.h>
@@ -601,8 +603,9 @@ static bool wants_syncer(const struct sim_run *r, const struct mop *op)
 {
 	u64 rng = r->cfg.seed + r->nr_ops;
 
-	return (op->type == MOP_FALLOCATE || op->type == MOP_TRUNCATE) && !r->cfg.plain &&
-	       r->cfg.fault == SIM_FAULT_NR && trand_below(&rng, 2);
+	return (op->type == MOP_FALLOCATE || op->type == MOP_TRUNCATE ||
+		(op->type == MOP_WRITE && r->cfg.fault != SIM_FAULT_NR)) &&
+	       !r->cfg.plain && trand_below(&rng, 2);
 }
 
 static int exec_op(struct sim_run *r, const struct mop *op, u64 *cut)
@@ -731,15 +734,6 @@ static void stat_root(struct sim_run *r)
 	sim_run_add_state(r, 0);
 }
 
-struct core_opts sim_core_opts(const struct sim_cfg *cfg)
-{
-	return (struct core_opts){.noatime = true,
-				  .no_gather = !cfg->gather,
-				  .cache_bytes = cfg->cache_bytes,
-				  .discard = cfg->discard ? BCFS_ON : BCFS_OFF,
-				  .journal_flush_delay_ms = cfg->flush_delay_ms};
-}
-
 u32 sim_small_journal_bytes(u32 block_bytes, u32 bucket_bytes)
 {
 	u32 room = bucket_bytes - 3536, pins = 24 * max(2048U, block_bytes);
@@ -778,11 +772,33 @@ u32 sim_compression(u64 seed)
 	return (u32)trand_below(&rng, SIM_COMPRESSIONS);
 }
 
+/* By the option of the mount, or the superblock's. */
+static bool compression_of_mount(const struct sim_cfg *cfg)
+{
+	u64 rng = cfg->seed ^ 0x0917;
+
+	return cfg->compression && trand_below(&rng, 2);
+}
+
 bool sim_gather(u64 seed)
 {
 	u64 rng = seed ^ 0x9a78e6;
 
 	return trand_below(&rng, 4);
+}
+
+struct core_opts sim_core_opts(const struct sim_cfg *cfg)
+{
+	struct core_opts ret = {.noatime = true,
+				.no_gather = !cfg->gather,
+				.compression_given = compression_of_mount(cfg),
+				.cache_bytes = cfg->cache_bytes,
+				.discard = cfg->discard ? BCFS_ON : BCFS_OFF,
+				.journal_flush_delay_ms = cfg->flush_delay_ms};
+
+	if (ret.compression_given)
+		compression_opt_parse(sim_compressions[cfg->compression], &ret.compression, NULL);
+	return ret;
 }
 
 struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)
@@ -793,7 +809,9 @@ struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)
 				       .bucket_bytes = cfg->bucket,
 				       .journal_bytes = cfg->journal,
 				       .extent_max_bytes = cfg->extent_max,
-				       .compression = sim_compressions[cfg->compression],
+				       .compression = compression_of_mount(cfg)
+							      ? NULL
+							      : sim_compressions[cfg->compression],
 				       .log = sim_log_line,
 				       .log_arg = (void *)cfg};
 }
