@@ -9,6 +9,7 @@
  */
 #include "codec/codec.h"
 #include "data/data_private.h"
+#include "util/planted.h"
 
 #include <endian.h>
 #include <string.h>
@@ -108,6 +109,8 @@ u32 extent_compress(const struct data_fs *d, struct data_scratch *s, u16 compres
 	memcpy(dst, &head, HEAD_BYTES);
 	stored = round_up(n + HEAD_BYTES, block);
 	memset(dst + HEAD_BYTES + n, 0, stored - n - HEAD_BYTES);
+	if (planted(compressed_end_lost) && stored > block)
+		stored -= block;
 	return (u32)(stored / SECTOR_BYTES);
 }
 

@@ -14,6 +14,7 @@
  */
 #include "codec/codec.h"
 #include "data/data_private.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -165,7 +166,8 @@ static int move_collect(struct btree_trans *trans, struct data_move *m, struct b
 
 static bool extent_whole(const struct extent_ptr_decoded *p, const struct bkey *k)
 {
-	return extent_compressed(p->crc) && k->size == p->crc->uncompressed_sectors;
+	return extent_compressed(p->crc) &&
+	       (k->size == p->crc->uncompressed_sectors || planted(trimmed_moved_whole));
 }
 
 static int move_read_start(struct data_fs *d, struct move_extent *e)
@@ -304,18 +306,19 @@ static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64
 {
 	const struct move_extent *e = p->e;
 	u32 at = (u32)(start - bkey_start_offset(&e->key.k.k));
+	u32 live = planted(compressed_front_moved) ? 0 : e->p.live_offset;
 	const struct bcfs_extent_crc *crc = e->p.crc;
 
 	if (e->whole) {
-		*form = (struct extent_form){e->buf, crc->stored_sectors, crc->uncompressed_sectors,
+		*form = (struct extent_form){e->buf, crc->stored_sectors, (u32)(end - start),
 					     crc->compression};
 		return gc_space_whole(m, form->stored_sectors, &p->space);
 	}
 	if (e->plain)
 		return extent_place(
 			m->d, gc_space, m, m->scratch, compression_opt(crc->compression, 0),
-			e->plain + (size_t)(e->p.live_offset + at) * SECTOR_BYTES,
-			(u32)(end - start), e->packed + (size_t)at * SECTOR_BYTES, &p->space, form);
+			e->plain + (size_t)(live + at) * SECTOR_BYTES, (u32)(end - start),
+			e->packed + (size_t)at * SECTOR_BYTES, &p->space, form);
 	return extent_place(m->d, gc_space, m, NULL, 0,
 			    e->buf + (size_t)(e->skip + at) * SECTOR_BYTES, (u32)(end - start),
 			    NULL, &p->space, form);

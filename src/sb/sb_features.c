@@ -5,6 +5,7 @@
 #include "codec/codec.h"
 #include "sb/sb_private.h"
 #include "util/errcode.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -161,7 +162,7 @@ int sb_use_compression(struct sb_handle *h, unsigned type)
 	u64 *w;
 	int ret = 0;
 
-	if (!feature_of_codec(type, &bit))
+	if (!feature_of_codec(type, &bit) || planted(codec_not_told))
 		return 0;
 	sb_lock(h);
 	w = &feature_words(h->sb, SB_FEATURE_incompat)[bit / 64];
