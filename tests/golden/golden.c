@@ -4,6 +4,7 @@
  *
  *   golden make IMAGE      files of every kind into a new filesystem; closed cleanly
  *   golden crash IMAGE     the same, then more of them, synced, and no clean close
+ *   golden compress IMAGE  files compressed in every way, and not; closed cleanly
  *   golden list IMAGE      one line a name; opens read-only
  *   golden touch IMAGE     opens read-write (and recovers), makes and removes a file, closes
  */
@@ -207,6 +208,73 @@ static void make_all(struct bcfs *fs)
 	stamp(fs, root, 0);
 }
 
+/* ---- compressed ---- */
+
+/* Kind 0: lines of text, 1: no two bytes alike for long, 2: one after the other. */
+static void *mixed(size_t len, unsigned kind, uint32_t seed)
+{
+	char *p = content(len, seed), line[64];
+
+	for (size_t i = 0; i < len; i++) {
+		if (kind == 0 || (kind == 2 && i / 20000 % 2 == 0)) {
+			snprintf(line, sizeof(line), "%7zu: a line of text, and another\n", i / 37);
+			p[i] = line[i % 37];
+			continue;
+		}
+		seed ^= seed << 13;
+		seed ^= seed >> 17;
+		seed ^= seed << 5;
+		p[i] = (char)(seed >> 11);
+	}
+	return p;
+}
+
+static void make_compressed(struct bcfs *fs, struct bcfs_ino dir)
+{
+	static const char *const names[] = {"text", "noise", "both"};
+	static const size_t lens[] = {400000, 16000, 60000};
+	struct bcfs_stat st = {.size = 234567};
+	char *patch = mixed(9000, 0, 1);
+
+	for (unsigned kind = 0; kind < 3; kind++) {
+		struct bcfs_ino ino = make(fs, dir, names[kind], S_IFREG | 0644, 0, 0);
+		char *data = mixed(lens[kind], kind, kind + 1);
+
+		if (ok(names[kind], bcfs_write(fs, ino, 0, data, lens[kind], 0)) !=
+		    (int64_t)lens[kind])
+			die(names[kind], 0, "short write");
+		free(data);
+		/* Extents of which parts are gone, in front, behind and in the middle. */
+		for (unsigned i = 0; i < 6; i++)
+			ok("patch",
+			   bcfs_write(fs, ino, 3000 + i * 9001ULL, patch, 100 + i * 1700ULL, 0));
+		ok("punch", bcfs_fallocate(fs, ino, BCFS_FALLOC_PUNCH_HOLE | BCFS_FALLOC_KEEP_SIZE,
+					   8192, 12288));
+		if (kind == 0)
+			ok("truncate", bcfs_setattr(fs, ino, &st, BCFS_SET_SIZE, &st));
+	}
+	file(fs, dir, "small", 100);
+	file(fs, dir, "two-blocks", 8192);
+	free(patch);
+}
+
+static void make_all_compressed(struct bcfs *fs)
+{
+	static const char *const ways[] = {"lz4", "lz4:9", "zstd:-5", "zstd:19", "none"};
+	struct bcfs_ino root = bcfs_root(fs), dir;
+	unsigned nr = 0;
+
+	make_compressed(fs, make(fs, root, "default", S_IFDIR | 0755, 0, 0));
+	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		dir = make(fs, root, ways[i], S_IFDIR | 0755, 0, 0);
+		ok(ways[i],
+		   bcfs_setxattr(fs, dir, "bcfs.compression", ways[i], strlen(ways[i]), 0));
+		make_compressed(fs, dir);
+	}
+	stamp_all(fs, root, &nr);
+	stamp(fs, root, 0);
+}
+
 /* What a journal has to replay: changes in every btree, a truncate, an exchange. */
 static void make_more(struct bcfs *fs)
 {
@@ -357,8 +425,8 @@ int main(int argc, char **argv)
 	int ret;
 
 	if (strcmp(what, "make") && strcmp(what, "crash") && strcmp(what, "list") &&
-	    strcmp(what, "touch")) {
-		fprintf(stderr, "usage: golden make|crash|list|touch IMAGE\n");
+	    strcmp(what, "touch") && strcmp(what, "compress")) {
+		fprintf(stderr, "usage: golden make|crash|compress|list|touch IMAGE\n");
 		return 2;
 	}
 	is_new = !strcmp(what, "make") || !strcmp(what, "crash");
@@ -373,6 +441,8 @@ int main(int argc, char **argv)
 		list(fs);
 	else if (is_new)
 		make_all(fs);
+	else if (!strcmp(what, "compress"))
+		make_all_compressed(fs);
 	else
 		touch(fs);
 	if (!strcmp(what, "crash")) {

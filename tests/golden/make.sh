@@ -41,3 +41,6 @@ fi
 if wanted unclean "$@"; then
 	one unclean crash --size 16M
 fi
+if wanted compressed "$@"; then
+	one compressed compress --size 16M --compression zstd
+fi
