@@ -13,6 +13,7 @@
 #include "../test_rand.h"
 
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -169,6 +170,139 @@ Test(compress, malformed)
 	free(mem);
 	free(back);
 	free(dst);
+	free(src);
+}
+
+/* Into exactly that much room: what comes out is that long, or it is refused. */
+static bool refused(unsigned type, const u8 *src, size_t len, size_t room)
+{
+	size_t mem_len = decompress_bytes(type), have = mallinfo2().uordblks;
+	void *mem = alloc(mem_len), *exact = alloc(len), *dst = alloc(room);
+	int ret;
+
+	memcpy(exact, src, len);
+	have = mallinfo2().uordblks;
+	ret = decompress_buf(type, mem, mem_len, dst, room, exact, len);
+	cr_assert_eq(mallinfo2().uordblks, have, "memory was allocated");
+	cr_assert(!ret || ret == -BCFS_ERR_decompress, "%s", err_str(ret));
+	free(dst);
+	free(exact);
+	free(mem);
+	return ret;
+}
+
+/* A zstd frame of blocks of 128 KiB of one byte each, with the size it says to have. */
+static size_t zstd_bomb(u8 *p, u64 says, unsigned blocks)
+{
+	size_t n = 0;
+
+	memcpy(p, (const u8[]){0x28, 0xb5, 0x2f, 0xfd, 0xe0}, 5);
+	n += 5;
+	memcpy(p + n, &says, 8);
+	n += 8;
+	while (blocks--) {
+		u32 head = (u32)!blocks | 1U << 1 | (128U << 10) << 3;
+
+		memcpy(p + n, &head, 3);
+		p[n + 3] = 'x';
+		n += 4;
+	}
+	return n;
+}
+
+/* Frames that expand to more than there is room for, or say so. */
+Test(compress, bombs)
+{
+	static const u64 says[] = {0,	     1,	       100,	   128U << 10,
+				   1U << 20, 1U << 30, 1ULL << 62, UINT64_MAX};
+	static const size_t rooms[] = {1, 512, 100000, MAX_LEN};
+	u8 *p = alloc(MAX_LEN);
+	size_t n;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(says); i++)
+		for (unsigned k = 0; k < ARRAY_SIZE(rooms); k++) {
+			n = zstd_bomb(p, says[i], 8192);
+			cr_expect(refused(BCFS_COMPRESSION_zstd, p, n, rooms[k]));
+		}
+	/* The least such that is right. */
+	n = zstd_bomb(p, 128U << 10, 1);
+	cr_expect_not(refused(BCFS_COMPRESSION_zstd, p, n, 128U << 10));
+	cr_expect(refused(BCFS_COMPRESSION_zstd, p, n, (128U << 10) - 1));
+	cr_expect(refused(BCFS_COMPRESSION_zstd, p, n - 1, 128U << 10));
+	/* Two of them, and one behind what is to be skipped: as long as both. */
+	memcpy(p + n, p, n);
+	cr_expect(refused(BCFS_COMPRESSION_zstd, p, 2 * n, 128U << 10));
+	/* A window of the greatest size, not a single segment: memory is what was given. */
+	memcpy(p, (const u8[]){0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 0x01, 0x00, 0x00}, 9);
+	cr_expect(refused(BCFS_COMPRESSION_zstd, p, 9, 4096));
+	/* Frames of zstd before 0.8. */
+	for (u8 version = 0x21; version <= 0x27; version++) {
+		memset(p, 0, 1000);
+		memcpy(p, (const u8[]){version, 0xb5, 0x2f, 0xfd}, 4);
+		cr_expect(refused(BCFS_COMPRESSION_zstd, p, 1000, 4096));
+	}
+
+	/* lz4: a match of 64 KiB for each 257 bytes, lengths that overflow, matches from before. */
+	memset(p, 0xff, MAX_LEN);
+	memcpy(p, (const u8[]){0x1f, 'x', 1, 0}, 4);
+	for (unsigned k = 0; k < ARRAY_SIZE(rooms); k++) {
+		cr_expect(refused(BCFS_COMPRESSION_lz4, p, MAX_LEN, rooms[k]));
+		cr_expect(refused(BCFS_COMPRESSION_lz4, p, 4, rooms[k]));
+		cr_expect(
+			refused(BCFS_COMPRESSION_lz4, (const u8[]){0x10, 'x', 2, 0}, 4, rooms[k]));
+		cr_expect(
+			refused(BCFS_COMPRESSION_lz4, (const u8[]){0x10, 'x', 0, 0}, 4, rooms[k]));
+		cr_expect(refused(BCFS_COMPRESSION_lz4, (const u8[]){0xf0, 0xff}, 2, rooms[k]));
+	}
+	free(p);
+}
+
+/*
+ * Frames made of parts of others: bytes go, come, are doubled and changed, heads and ends of one
+ * codec's are put upon another's.
+ */
+Test(compress, spliced)
+{
+	u64 rng = trand_seed(0xc0e2);
+	u8 *src = alloc(MAX_LEN), *made[8], *p = alloc(2 * MAX_LEN);
+	size_t n[ARRAY_SIZE(made)];
+	unsigned nr_refused = 0, rounds = trand_rounds(6000);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(made); i++) {
+		unsigned type = i % 2 ? BCFS_COMPRESSION_lz4 : BCFS_COMPRESSION_zstd;
+		size_t len = 2000 + trand_below(&rng, 40000),
+		       mem_len = compress_bytes(type, 0, len);
+		void *mem = alloc(mem_len);
+
+		made[i] = alloc(len);
+		fill(src, len, 2 + i / 2 % 3, &rng);
+		n[i] = 0;
+		cr_assert_eq(compress_buf(type, 0, mem, mem_len, made[i], len, src, len, &n[i]), 0);
+		free(mem);
+	}
+	for (unsigned round = 0; round < rounds; round++) {
+		size_t len = 0;
+
+		for (u64 parts = 1 + trand_below(&rng, 3); parts; parts--) {
+			unsigned i = (unsigned)trand_below(&rng, ARRAY_SIZE(made));
+			size_t from = trand_below(&rng, 2) ? 0 : trand_below(&rng, n[i]);
+			size_t part = trand_below(&rng, 2) ? n[i] - from
+							   : trand_below(&rng, n[i] - from + 1);
+
+			part = min(part, 2 * MAX_LEN - len);
+			memcpy(p + len, made[i] + from, part);
+			len += part;
+		}
+		for (u64 k = trand_below(&rng, 3); len && k; k--)
+			p[trand_below(&rng, trand_below(&rng, 2) ? len : min(len, (size_t)20))] =
+				(u8)trand_u64(&rng);
+		nr_refused += refused(round % 2 ? BCFS_COMPRESSION_lz4 : BCFS_COMPRESSION_zstd, p,
+				      len, 1 + trand_below(&rng, 50000));
+	}
+	cr_expect_gt(nr_refused, rounds / 2, "%u", nr_refused);
+	for (unsigned i = 0; i < ARRAY_SIZE(made); i++)
+		free(made[i]);
+	free(p);
 	free(src);
 }
 
