@@ -40,7 +40,8 @@ unmount()
 	return 1
 }
 
-for opts in "" writeback=off open=on,readers=1,threads=2; do
+for opts in "" writeback=off open=on,readers=1,threads=2 compression=zstd \
+	writeback=off,compression=lz4; do
 	name=${opts:-default options}
 	make_image "$T/img" 128M
 	rm -f "$T/model"
@@ -53,7 +54,7 @@ for opts in "" writeback=off open=on,readers=1,threads=2; do
 done
 
 if [ "$(id -u)" = 0 ]; then
-	for opts in "" writeback=off; do
+	for opts in "" writeback=off compression=zstd:1; do
 		make_image "$T/img" 256M
 		for round in 1 2; do
 			ok "stress, ${opts:-default options}, seed $((seed + round))" try \

@@ -96,6 +96,8 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 		c.block = 512;
 		c.node = 8192;
 		c.bucket = c.node << trand_below(&rng, 3);
+		/* What is compressed and cut is only moved if it cannot take more than it was. */
+		c.bucket <<= 2 * !!c.compression;
 		c.journal = journal_min_bytes(c.block, c.bucket / 512);
 		c.dev_bytes = (5ULL << 20) + c.journal;
 		c.stir = true;

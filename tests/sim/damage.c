@@ -279,6 +279,8 @@ static struct sim_cfg make_cfg(u64 seed)
 			    .node = 4096,
 			    .bucket = 16384,
 			    .extent_max = 8192,
+			    .compression = sim_compression(seed),
+			    .gather = sim_gather(seed),
 			    .cache_bytes = 1,
 			    .dev_bytes = 12ULL << 20,
 			    .flush_delay_ms = 100,
