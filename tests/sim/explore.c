@@ -340,6 +340,49 @@ void explore_all(struct explore *x, u64 from, u64 to)
 
 #define FLOORS_SOME 8
 
+/* Where the next operation begins. */
+static u64 next_begin(const struct sim_run *r, u32 *state, u64 pos)
+{
+	while (*state < r->nr_states && r->state[*state].begin_pos <= pos)
+		++*state;
+	return *state < r->nr_states ? r->state[*state].begin_pos : UINT64_MAX;
+}
+
+/* Entries of the journal that become durable before another does within the same operation. */
+static u64 next_inside(const struct explore *x, u64 from, u64 to, u32 *state)
+{
+	struct sim_log_entry e;
+	u64 last = 0, end = 0;
+
+	for (u64 pos = from + 1; pos <= to; pos++) {
+		if (!sim_bdev_log_get(x->r->bdev, pos - 1, &e) || e.kind != SIM_EV_COMPLETE ||
+		    !(e.flags & BDEV_FUA))
+			continue;
+		if (pos < end)
+			return last;
+		last = pos;
+		end = next_begin(x->r, state, pos);
+	}
+	return 0;
+}
+
+/*
+ * In the middle of operations, nothing survives but what some entry of the journal has made
+ * durable, whoever asked for it. At most about so many.
+ */
+static void inside_operations(struct explore *x, u64 from, u64 to, unsigned max_nr, u64 *rng)
+{
+	unsigned nr = 0;
+	u32 state = 0;
+
+	for (u64 pos = from; (pos = next_inside(x, pos, to, &state));)
+		nr++;
+	state = 0;
+	for (u64 pos = from; (pos = next_inside(x, pos, to, &state)) && !sim_time_is_over(x->w);)
+		if (trand_below(rng, max(nr, 1U)) < max_nr)
+			one_rule(x, pos, SIM_CRASH_NONE, 0);
+}
+
 void explore_some(struct explore *x, u64 from, u64 to, unsigned states)
 {
 	u64 rng = x->r->cfg.seed ^ 0xc4a5;
@@ -357,6 +400,7 @@ void explore_some(struct explore *x, u64 from, u64 to, unsigned states)
 		}
 	}
 	at_floors(x, from, to, FLOORS_SOME, &rng);
+	inside_operations(x, from, to, 4 + states / 8, &rng);
 }
 
 void explore_count_run(struct sim_run *r, struct sim_totals *t)
