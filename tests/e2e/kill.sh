@@ -4,7 +4,7 @@
 # Goal: SIGKILL of the daemon at any moment loses nothing that was fsynced, and needs no fsck.
 # Method: twenty times (or ROUNDS) on one image: copy a tree, remove an older one, beside it a writer that fsyncs
 # files and notes each that returned; kill the daemon in the midst; mount again; all noted files are
-# whole; fsck is clean. With "small", in a geometry in which nodes are written all the time, every
+# whole; fsck is clean. With "small", compressed, in a geometry in which nodes are written all the time, every
 # fourth kill comes not at a random time but from the daemon itself, right behind a node's append
 # whose newest keys no journal entry on the device has: the next mount must meet that bset and find
 # its sequence number blacklisted.
@@ -17,7 +17,7 @@ rounds=${2:-20}
 case $geometry in
 default) mkfs_opts=() mount_opts=() ;;
 small)
-	mkfs_opts=(-b 4096 --node-size 16K --journal-size 1M)
+	mkfs_opts=(-b 4096 --node-size 16K --journal-size 1M --compression zstd:1)
 	mount_opts=(-o cache=4M)
 	;;
 *) bail_out "no geometry $geometry" ;;
@@ -42,7 +42,9 @@ writer()
 		    while True:
 		        name = f"{base}/r{rnd}.{n}"
 		        n += 1
-		        data = r.randbytes(r.choice([0, 1, 100, 4096, 5000, 70000, 300000]))
+		        size = r.choice([0, 1, 100, 4096, 5000, 70000, 300000])
+		        # Every other can be compressed.
+		        data = r.randbytes(size) if n % 2 else (r.randbytes(100) * (size // 100 + 1))[:size]
 		        fd = os.open(name + ".tmp" if n % 3 == 0 else name, os.O_WRONLY | os.O_CREAT, 0o644)
 		        os.write(fd, data)
 		        os.fsync(fd)
