@@ -353,6 +353,31 @@ Test(compress, levels)
 	printbuf_exit(&err);
 }
 
+/* A superblock or an inode may have any byte for a level: it is as good as one that there is. */
+Test(compress, levels_from_the_device)
+{
+	u64 rng = trand_seed(0xc0e3);
+	u8 *src = alloc(6000);
+	size_t n;
+
+	fill(src, 6000, 2, &rng);
+	for (int level = INT8_MIN; level <= INT8_MAX; level++) {
+		u16 opt = compression_opt(BCFS_COMPRESSION_zstd, level);
+
+		cr_assert_eq(compression_opt_level(opt), level);
+		cr_expect_lt(compress_bytes(BCFS_COMPRESSION_zstd, level, MAX_LEN), 16 << 20);
+		cr_expect_lt(compress_bytes(BCFS_COMPRESSION_lz4, level, MAX_LEN), 16 << 20);
+		there_and_back(BCFS_COMPRESSION_zstd, level, src, 6000, 6000);
+		there_and_back(BCFS_COMPRESSION_lz4, level, src, 6000, 6000);
+	}
+	for (unsigned type = BCFS_COMPRESSION_NR; type < 16; type++) {
+		cr_expect_eq(compress_bytes(type, 0, 6000), 0);
+		cr_expect_lt(compress_buf(type, 0, NULL, 0, src, 6000, src, 6000, &n), 0);
+		cr_expect_lt(decompress_buf(type, NULL, 0, src, 6000, src, 6000), 0);
+	}
+	free(src);
+}
+
 Test(compress, options)
 {
 	static const char *const good[] = {"none", "zstd", "zstd:19", "zstd:-7", "lz4", "lz4:9"};
