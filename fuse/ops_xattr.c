@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Extended attributes. Three on the root are not stored, and are there for the
+ * Extended attributes. Four on the root are not stored, and are there for the
  * program `bcfs`: bcfs.counters reads as the counters of the running
- * filesystem, bcfs.device as the path of its device, bcfs.writes as 1 if this
- * mount may have written to it.
+ * filesystem, bcfs.errors as what went wrong with its data, bcfs.device as the path of its device,
+ * bcfs.writes as 1 if this mount may have written to it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -28,13 +28,15 @@ static void reply_value(fuse_req_t req, const char *value, size_t len, size_t si
 		fuse_reply_buf(req, value, len);
 }
 
-static void get_counters(fuse_req_t req, struct daemon *d, size_t size)
+static void get_text(fuse_req_t req, struct daemon *d, bool errors, size_t size)
 {
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
 
-	if (f) {
+	if (f && errors) {
+		bcfs_errors_to_text(d->fs, out_to_file, f);
+	} else if (f) {
 		bcfs_counters_to_text(d->fs, out_to_file, f);
 		requests_to_text(d, f);
 	}
@@ -51,7 +53,9 @@ static bool get_virtual(fuse_req_t req, struct daemon *d, const char *name, size
 	const char *device = d->opts->device_abs;
 
 	if (!strcmp(name, "bcfs.counters"))
-		get_counters(req, d, size);
+		get_text(req, d, false, size);
+	else if (!strcmp(name, "bcfs.errors"))
+		get_text(req, d, true, size);
 	else if (!strcmp(name, "bcfs.device"))
 		reply_value(req, device, strlen(device), size);
 	else if (!strcmp(name, "bcfs.writes"))

@@ -446,6 +446,12 @@ void bcfs_counters_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg);
 void bcfs_counters(struct bcfs *fs, void (*fn)(void *arg, const char *name, uint64_t value),
 		   void *arg);
 
+/*
+ * Errors of the device and of file data, for people: a line for each kind, how many, then one for
+ * each of the last places, with the path of the file. It reads btrees: not from a log function.
+ */
+void bcfs_errors_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg);
+
 struct bcfs_info {
 	uint8_t uuid[16];
 	char label[33];

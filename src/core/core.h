@@ -39,6 +39,16 @@ struct core_opts {
 	u32 journal_flush_delay_ms;
 };
 
+/* Where data were bad. */
+struct core_error {
+	int err;
+	u32 snapshot;
+	u64 inum;		      /* 0: not one file's */
+	u64 offset, len;	      /* bytes */
+	u64 count, first_ns, last_ns; /* since 1970 */
+};
+#define CORE_ERROR_ROWS 256U
+
 /* One open filesystem: struct bcfs, and what only this layer needs. */
 struct core {
 	struct bcfs fs; /* first */
@@ -68,6 +78,8 @@ struct core {
 	u64 replayed_seq;		    /* the journal was replayed: up to here; else 0 */
 	bool journal_started, threads_started;
 	u8 on_error;
+	unsigned nr_error_rows; /* ever; last_err_lock, as the rows, which are a ring */
+	struct core_error error_rows[CORE_ERROR_ROWS];
 	_Atomic u64 errors[3]; /* read, write, checksum; added to the device's at closing */
 };
 
@@ -83,6 +95,11 @@ int core_compression_from(const char *name, const struct bcfs_open_opts *o, stru
 			  char *msg, size_t msg_size);
 /* "TYPE[:LEVEL]"; invalid_option: msg says what there is. */
 int core_compression(const char *name, const char *text, u16 *ret, char *msg, size_t msg_size);
+
+/* errors.c */
+void core_error_note(struct core *c, int err, u32 snapshot, u64 inum, u64 offset, u64 len);
+/* struct data_opts.path */
+void core_error_path(void *arg, u32 snapshot, u64 inum, char *buf, size_t size);
 
 void core_fill_key_ops(struct bkey_ops_table *t);
 

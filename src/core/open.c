@@ -111,6 +111,7 @@ static void core_journal_error(void *arg, int err)
 static void core_data_error(void *arg, int err, u32 snapshot, u64 inum, u64 offset, u64 len)
 {
 	core_count_error(arg, err);
+	core_error_note(arg, err, snapshot, inum, offset, len);
 }
 
 static int core_flush_pins(void *arg, struct journal_entry_pin **pins, unsigned nr, u64 seq)
@@ -235,6 +236,7 @@ int core_alloc_layers(struct core *c)
 		.csum_type = sb_opt_get(sb, SB_OPT_data_csum),
 		.chunk_shift = sb_opt_get(sb, SB_OPT_chunk_shift),
 		.error = core_data_error,
+		.path = core_error_path,
 		.arg = c,
 	};
 	int ret = alloc_journal(c, sb, &m) ?:

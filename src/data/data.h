@@ -39,6 +39,8 @@ struct data_opts {
 	u8 chunk_shift; /* log2 sectors per checksum; 0: the default; at least a block's */
 	/* A data error was met: count and log it. May be NULL. */
 	void (*error)(void *arg, int err, u32 snapshot, u64 inum, u64 offset_bytes, u64 len_bytes);
+	/* What messages call an inode; no locks are held. May be NULL. */
+	void (*path)(void *arg, u32 snapshot, u64 inum, char *buf, size_t size);
 	void *arg;
 };
 

@@ -4,8 +4,10 @@
 # Goal: damaged metadata ends in EIO or EUCLEAN for what needs it and, with errors=ro,
 # in a mount that the kernel too knows to be read-only, also when a file is open for
 # writing at that moment; with errors=continue it goes on. What does not fit into a
-# small btree node is refused by its own error, which is no damage.
-# Method: a leaf of the xattrs is wiped in the image, and read through a mount.
+# small btree node is refused by its own error, which is no damage. A bad chunk of a file answers
+# EIO for its own bytes, is logged and listed with the file's path, and counted.
+# Method: a leaf of the xattrs, and a sector of a file, are wiped in the image, and read through a
+# mount.
 . "$(dirname "$0")/lib.sh"
 
 mkdir "$T/mnt"
@@ -83,4 +85,51 @@ ok "fsck -y finds the node, and the mark stays" bash -c '"$0" -y "$1"
 	[ $? = 4 ] && "$2" probe "$1" | grep -q ERROR=1' "$fsck" "$T/img" "$bcfs"
 ok "the next mount says so" bash -c '"$@" 2>&1 | grep -q "run fsck.bcfs"' - "$fuse" "$T/img" "$T/mnt"
 ok "unmount" bash -c '"$@" || true' - "$bcfs" umount "$T/mnt"
+
+# ---- a bad chunk of a file ----
+make_image "$T/data" 64M
+mount_image "$T/data" "$T/mnt"
+mkdir -p "$T/mnt/a dir/b"
+head -c 300000 /dev/urandom >"$T/orig"
+cp "$T/orig" "$T/mnt/a dir/b/file"
+ok "nothing is wrong" bash -c '! "$0" errors "$1" | grep -vE "0 before this mount, 0 since$"' \
+	"$bcfs" "$T/mnt"
+"$bcfs" umount "$T/mnt" || bail_out "umount"
+sector=$("$bcfs" dump keys -b extents "$T/data" | sed -n 's/.* len 256 .*ptr 0:\([0-9]*\) .*/\1/p' | head -n 1)
+[ -n "$sector" ] || bail_out "no extent"
+# of the second chunk of 16 KiB
+dd if=/dev/zero of="$T/data" bs=512 count=1 seek=$((sector + 40)) conv=notrunc status=none
+ok "mount" bash -c '"$0" -f "$1" "$2" 2>"$3" & for i in $(seq 100); do
+	mountpoint -q "$2" && exit; sleep 0.1; done; exit 1' "$fuse" "$T/data" "$T/mnt" "$T/log"
+ok_python "EIO for exactly the bad bytes" "$T/mnt/a dir/b/file" "$T/orig" <<-'END'
+	import errno, os, sys
+	with open(sys.argv[2], "rb") as f:
+	    want = f.read()
+	fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
+	import mmap
+	page = mmap.mmap(-1, 4096)
+	for at in range(0, len(want), 4096):
+	    bad = 16384 <= at < 32768
+	    try:
+	        n = os.preadv(fd, [page], at)
+	        assert not bad, at
+	        assert page[:n] == want[at:at + 4096], at
+	    except OSError as e:
+	        assert e.errno == errno.EIO and bad, at
+END
+ok "it is logged with its path" grep -q "data checksum error: /a dir/b/file: inode [0-9]* .*offset 16384" "$T/log"
+ok "and listed" bash -c '"$0" errors "$1" | grep -q \
+	"x data checksum error: /a dir/b/file: bytes 16384 to 20480 of inode"' "$bcfs" "$T/mnt"
+ok "and counted" bash -c '"$0" errors "$1" | grep -q "checksum errors: 0 before this mount, [1-9]"' \
+	"$bcfs" "$T/mnt"
+mv "$T/mnt/a dir" "$T/mnt/elsewhere"
+ok "by the path that it has now" bash -c '"$0" errors "$1" | grep -q ": /elsewhere/b/file: bytes"' \
+	"$bcfs" "$T/mnt"
+rm "$T/mnt/elsewhere/b/file"
+ok "by none" bash -c '"$0" errors "$1" | grep -q "(no path): bytes"' "$bcfs" "$T/mnt"
+ok "unmount" "$bcfs" umount "$T/mnt"
+mount_image "$T/data" "$T/mnt"
+ok "the next mount knows the number" bash -c '"$0" errors "$1" |
+	grep -q "checksum errors: [1-9][0-9]* before this mount, 0 since"' "$bcfs" "$T/mnt"
+ok "unmount" "$bcfs" umount "$T/mnt"
 done_testing

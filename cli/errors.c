@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* What went wrong with the data of a mounted filesystem, which its daemon shows as an xattr of the
+ * root. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "command.h"
+#include "tool.h"
+
+static int run(const struct command *cmd, int argc, char **argv)
+{
+	static char text[256 << 10];
+	const char *mnt;
+	ssize_t len;
+	int c;
+
+	while ((c = getopt(argc, argv, "h")) != -1) {
+		if (c != 'h')
+			return command_bad_option(cmd, argv, "h");
+		command_usage(cmd);
+		return 0;
+	}
+	if (argc - optind != 1)
+		return command_misuse(cmd);
+	mnt = argv[optind];
+
+	len = getxattr(mnt, "bcfs.errors", text, sizeof(text));
+	if (len < 0) {
+		tool_error("%s: %s", mnt,
+			   errno == ENODATA || errno == EOPNOTSUPP
+				   ? "not the mount point of a bcfs filesystem"
+				   : strerror(errno));
+		return 1;
+	}
+	fwrite(text, 1, (size_t)len, stdout);
+	return tool_flush() ? 0 : 1;
+}
+
+const struct command cmd_errors = {
+	.name = "errors",
+	.args = "MOUNTPOINT",
+	.short_doc = "The errors of a mounted filesystem's data: how many, and where",
+	.run = run,
+};

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Errors of file data since the mount: the last ones by place, for `bcfs errors`. What is met again
+ * counts in its row.
+ */
+#include "core/core.h"
+
+#include "fs/path.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+void core_error_note(struct core *c, int err, u32 snapshot, u64 inum, u64 offset, u64 len)
+{
+	u64 now = env_real_ns(c->fs.env);
+	struct core_error *e = NULL;
+
+	env_mutex_lock(&c->last_err_lock);
+	for (unsigned i = 0; i < min(c->nr_error_rows, CORE_ERROR_ROWS) && !e; i++) {
+		struct core_error *r = &c->error_rows[i];
+
+		if (r->err == err && r->snapshot == snapshot && r->inum == inum &&
+		    r->offset == offset && r->len == len)
+			e = r;
+	}
+	if (!e) {
+		e = &c->error_rows[c->nr_error_rows++ % CORE_ERROR_ROWS];
+		*e = (struct core_error){err, snapshot, inum, offset, len, 0, now, now};
+	}
+	e->count++;
+	e->last_ns = now;
+	env_mutex_unlock(&c->last_err_lock);
+}
+
+void core_error_path(void *arg, u32 snapshot, u64 inum, char *buf, size_t size)
+{
+	struct core *c = arg;
+	int ret = c->opening ? -BCFS_ERR_no_such_name : fs_path(&c->fs, inum, snapshot, buf, size);
+
+	if (ret)
+		snprintf(buf, size, "%s",
+			 ret == -BCFS_ERR_name_too_long ? "(a long path)" : "(no path)");
+}
+
+static void print_row(struct core *c, struct printbuf *out, const struct core_error *e)
+{
+	time_t sec = (time_t)(e->last_ns / ENV_NSEC_PER_SEC);
+	char path[1024], when[32];
+	struct tm tm;
+
+	gmtime_r(&sec, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	prt_printf(out, "%s %llux %s: ", when, (unsigned long long)e->count, err_str(e->err));
+	if (e->inum) {
+		core_error_path(c, e->snapshot, e->inum, path, sizeof(path));
+		prt_escaped(out, path, strlen(path));
+		prt_printf(out, ": bytes %llu to %llu of inode %llu", (unsigned long long)e->offset,
+			   (unsigned long long)(e->offset + e->len), (unsigned long long)e->inum);
+	} else {
+		prt_str(out, "data of several files, kept elsewhere");
+	}
+	prt_str(out, "\n");
+}
+
+void bcfs_errors_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg)
+{
+	static const char *const kinds[] = {"read", "write", "checksum"};
+	struct core *c = to_core(fs);
+	struct printbuf text = PRINTBUF;
+	struct bcfs_member m;
+	unsigned nr;
+
+	sb_lock(fs->sb);
+	m = sb_member_get(fs->sb->sb, 0);
+	sb_unlock(fs->sb);
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		prt_printf(&text, "%s: %s errors: %llu before this mount, %llu since\n",
+			   c->real_bdev->name, kinds[i], (unsigned long long)m.errors[i],
+			   (unsigned long long)c->errors[i]);
+	env_mutex_lock(&c->last_err_lock);
+	nr = c->nr_error_rows;
+	env_mutex_unlock(&c->last_err_lock);
+	if (nr > CORE_ERROR_ROWS)
+		prt_printf(&text, "the last %u of %u places:\n", CORE_ERROR_ROWS, nr);
+	for (unsigned i = nr > CORE_ERROR_ROWS ? nr - CORE_ERROR_ROWS : 0; i < nr; i++) {
+		struct core_error e;
+
+		env_mutex_lock(&c->last_err_lock);
+		e = c->error_rows[i % CORE_ERROR_ROWS];
+		env_mutex_unlock(&c->last_err_lock);
+		print_row(c, &text, &e);
+	}
+	out(arg, printbuf_str(&text));
+	printbuf_exit(&text);
+}

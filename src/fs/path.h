@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The path of an inode, for messages. It may change at any time. */
+#ifndef BCFS_FS_PATH_H
+#define BCFS_FS_PATH_H
+
+#include "fs/fs.h"
+
+/*
+ * From the root on, by the newest link; unescaped. No locks of the btree are held.
+ * -BCFS_ERR_no_such_name: it has none (any more); name_too_long: it does not fit; no_such_inode.
+ */
+int fs_path(struct bcfs *c, u64 inum, u32 snapshot, char *buf, size_t size);
+/* The same within a transaction. */
+int fs_path_step(struct btree_trans *trans, u64 inum, u32 snapshot, char *buf, size_t size);
+
+#endif
