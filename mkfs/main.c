@@ -26,6 +26,7 @@ enum {
 	OPT_COMPRESSION,
 	OPT_CHECKSUM_CHUNK,
 	OPT_EXTENT_MAX,
+	OPT_INLINE_MAX,
 	OPT_ERRORS,
 	OPT_DISCARD,
 	OPT_NODISCARD,
@@ -50,6 +51,7 @@ static const struct option long_opts[] = {
 	{"compression", required_argument, NULL, OPT_COMPRESSION},
 	{"checksum-chunk", required_argument, NULL, OPT_CHECKSUM_CHUNK},
 	{"extent-max", required_argument, NULL, OPT_EXTENT_MAX},
+	{"inline-max", required_argument, NULL, OPT_INLINE_MAX},
 	{"errors", required_argument, NULL, OPT_ERRORS},
 	{"discard", no_argument, NULL, OPT_DISCARD},
 	{"nodiscard", no_argument, NULL, OPT_NODISCARD},
@@ -83,6 +85,8 @@ static const char help[] =
 	"      --checksum-chunk SIZE\n"
 	"                           data under one checksum, 4K to 64K (default: 16K)\n"
 	"      --extent-max SIZE    longest extent (default: 128K)\n"
+	"      --inline-max SIZE    of a file's last block: what is kept in its key; 0: nothing\n"
+	"                           (default: 1536 bytes, or what fits)\n"
 	"      --errors MODE        what mounts do about damage: ro, continue, panic\n"
 	"      --discard            discard the device first, and freed space when mounted\n"
 	"      --nodiscard          do not\n"
@@ -114,6 +118,17 @@ static bool size32_arg(const char *name, const char *text, uint32_t *ret)
 		return false;
 	*ret = (uint32_t)size;
 	return true;
+}
+
+static bool inline_arg(const char *text, uint32_t *ret)
+{
+	uint64_t size;
+
+	if (tool_parse_size(text, &size) && !size) {
+		*ret = BCFS_INLINE_NONE;
+		return true;
+	}
+	return size32_arg("inline-max", text, ret);
 }
 
 static bool errors_arg(const char *text, uint8_t *ret)
@@ -150,6 +165,8 @@ static bool size_opt(struct args *a, int c, char **argv)
 		return size32_arg("checksum-chunk", optarg, &m->csum_chunk_bytes);
 	case OPT_EXTENT_MAX:
 		return size32_arg("extent-max", optarg, &m->extent_max_bytes);
+	case OPT_INLINE_MAX:
+		return inline_arg(optarg, &m->inline_max_bytes);
 	default:
 		tool_bad_option(argv, letters, "mkfs.bcfs");
 		return false;

@@ -481,6 +481,8 @@ int bcfs_wait_unlocked(const char *path, uint32_t timeout_ms);
 
 /* ---- mkfs ---- */
 
+#define BCFS_INLINE_NONE UINT32_MAX
+
 struct bcfs_mkfs_opts {
 	size_t struct_size;
 	const char *label;	     /* up to 32 bytes; NULL: none */
@@ -495,6 +497,7 @@ struct bcfs_mkfs_opts {
 	const char *compression;     /* "none", "zstd", "zstd:LEVEL", "lz4", ...; NULL: none */
 	uint32_t csum_chunk_bytes;   /* 4 KiB to 64 KiB; 0: 16 KiB */
 	uint32_t extent_max_bytes;   /* longest extent; 0: 128 KiB */
+	uint32_t inline_max_bytes;   /* kept in a key; 0: 1536 or what fits; BCFS_INLINE_NONE */
 	uint32_t root_uid, root_gid; /* owner of the root directory, mode 0755 */
 	uint8_t on_error;	     /* enum bcfs_on_error: the default of mounts */
 	uint8_t discard; /* enum bcfs_switch: discard the device first, and when mounted */

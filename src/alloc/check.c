@@ -106,6 +106,8 @@ static int mark_key(struct alloc_checker *c, struct bkey_s_c k, enum btree_id bt
 	    bkey_val_bytes(k.k) >= sizeof(struct bcfs_reservation))
 		c->usage[BCFS_ACCOUNTING_reserved] +=
 			(s64)k.k->size * ((const struct bcfs_reservation *)k.v)->nr_replicas;
+	if (k.k->type == KEY_TYPE_inline_data)
+		c->usage[BCFS_ACCOUNTING_inline_data] += bkey_val_bytes(k.k);
 	for_each_extent_ptr(k, c->a->opts.node_sectors, it, p)
 	{
 		ret = mark_ptr(c, k, btree, level, &p);

@@ -91,6 +91,25 @@ int core_compression(const char *name, const char *text, u16 *ret, char *msg, si
 	return r ? -BCFS_ERR_invalid_option : 0;
 }
 
+static int mkfs_inline(const char *name, const struct bcfs_mkfs_opts *o, struct sb_params *p,
+		       char *msg, size_t msg_size)
+{
+	/* A block size that is itself bad is told by sb_init(). */
+	u32 limit = p->block_bytes ? data_inline_limit(p->block_bytes, p->node_bytes) : 0;
+
+	p->inline_max_bytes = min(o->inline_max_bytes ?: DATA_INLINE_DEFAULT, limit);
+	if (o->inline_max_bytes == BCFS_INLINE_NONE)
+		p->inline_max_bytes = 0;
+	else if (o->inline_max_bytes > limit) {
+		core_msg(msg, msg_size,
+			 "%s: inline data of %u bytes: with blocks of %u and btree nodes of %u at "
+			 "most %u",
+			 name, o->inline_max_bytes, p->block_bytes, p->node_bytes, limit);
+		return -BCFS_ERR_invalid_option;
+	}
+	return 0;
+}
+
 static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, struct sb_params *p,
 		       char *msg, size_t msg_size)
 {
@@ -159,6 +178,8 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 	}
 	if (o->extent_max_bytes)
 		p->extent_max_sectors = o->extent_max_bytes / SECTOR_SIZE;
+	if (mkfs_inline(name, o, p, msg, msg_size))
+		return -BCFS_ERR_invalid_option;
 	p->errors = o->on_error ? o->on_error - BCFS_ON_ERROR_RO : 0;
 	p->discard = o->discard == BCFS_ON;
 	if (o->metadata_csum && !strcmp(o->metadata_csum, "none")) {

@@ -233,6 +233,9 @@ int core_alloc_layers(struct core *c)
 	struct data_opts dopt = {
 		.block_bytes = sb->block_sectors * SECTOR_SIZE,
 		.extent_max_sectors = sb_opt_get(sb, SB_OPT_extent_max),
+		.inline_max_bytes = min((u32)sb_opt_get(sb, SB_OPT_inline_max),
+					data_inline_limit(sb->block_sectors * SECTOR_SIZE,
+							  sb->btree_node_sectors * SECTOR_SIZE)),
 		.csum_type = sb_opt_get(sb, SB_OPT_data_csum),
 		.chunk_shift = sb_opt_get(sb, SB_OPT_chunk_shift),
 		.error = core_data_error,

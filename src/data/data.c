@@ -46,6 +46,8 @@ static int opts_complete(struct data_opts *o, u32 logical_block)
 	o->extent_max_sectors = min(o->extent_max_sectors, BCFS_EXTENT_MAX_SECTORS);
 	o->extent_max_sectors = max(
 		round_down(extent_limit(o, o->extent_max_sectors), block_sectors), block_sectors);
+	o->inline_max_bytes =
+		min(o->inline_max_bytes, data_inline_limit(o->block_bytes, UINT32_MAX));
 	return 0;
 }
 

@@ -35,6 +35,8 @@ struct data_opts {
 	u32 block_bytes;
 	u32 extent_max_sectors; /* of uncompressed data per extent; 0: the default; cut down to
 				   what a key's checksums have room for */
+	u32 inline_max_bytes; /* of a file's last block that are kept in its key; 0: none; cut down
+				 to data_inline_limit(), whatever the nodes' size */
 	u8 csum_type;
 	u8 chunk_shift; /* log2 sectors per checksum; 0: the default; at least a block's */
 	/* A data error was met: count and log it. May be NULL. */
@@ -43,6 +45,10 @@ struct data_opts {
 	void (*path)(void *arg, u32 snapshot, u64 inum, char *buf, size_t size);
 	void *arg;
 };
+
+#define DATA_INLINE_DEFAULT 1536U /* bytes, or the limit if that is less */
+/* The most that data_opts.inline_max_bytes may be with such blocks and btree nodes. */
+u32 data_inline_limit(u32 block_bytes, u32 node_bytes);
 
 int data_fs_alloc(struct env *env, struct bdev *bdev, struct log *log, struct btree_fs *btree,
 		  struct alloc_fs *alloc, const struct data_opts *opts, struct data_fs **ret);
@@ -70,7 +76,8 @@ int data_gather_flush(struct data_fs *d, u64 seq);
 	x(gather_writes, "writes they went out in")                                                \
 	x(gather_sectors, "sectors of these")                                                      \
 	x(gather_reads, "reads answered from a buffer")                                            \
-	x(gather_moved, "buffers whose write failed and that went elsewhere")
+	x(gather_moved, "buffers whose write failed and that went elsewhere")                      \
+	x(inline_writes, "writes that were put into a key")
 /* clang-format on */
 struct data_counters {
 #define x(name, doc) u64 name;

@@ -32,6 +32,7 @@ struct data_fs {
 	struct env_mutex scratch_lock;
 	struct data_scratch *scratch; /* protected by scratch_lock, as is the next */
 	u32 nr_scratch;
+	u64 nr_inline_writes; /* atomic */
 };
 
 /* A key with room for any value. */
@@ -89,6 +90,24 @@ int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_
 /* All of a compressed extent from @stored, into @dst: crc->uncompressed_sectors. decompress. */
 int extent_expand(const struct bcfs_extent_crc *crc, struct data_scratch *s, const void *stored,
 		  void *dst);
+
+/* write.c */
+
+/*
+ * In a transaction: @key (copied) in place of what its range holds, with the caller's update;
+ * @end_bytes: the most that is told to the callback.
+ */
+int data_put_key(struct btree_trans *trans, const struct data_file *f, const struct bkey_i *key,
+		 u64 end_bytes, data_commit_fn commit, void *arg);
+
+/* inline.c */
+
+/* As data_write(), if what the block then holds can be inline; 1: it cannot, nothing was done. */
+int inline_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,
+		 u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_seq);
+/* As data_zero_tail(), if the block is inline; *ret_seq (may be NULL) is raised. */
+int inline_zero_tail(struct data_fs *d, const struct data_file *f, u64 offset,
+		     data_commit_fn commit, void *arg, u64 *ret_seq, bool *ret_inline);
 
 /* extent_encode.c */
 

@@ -429,9 +429,10 @@ void data_gather_stop(struct data_fs *d)
 void data_counters(struct data_fs *d, struct data_counters *ret)
 {
 	*ret = (struct data_counters){0};
-	if (!d->gather)
-		return;
-	env_mutex_lock(&d->gather->lock);
-	*ret = d->gather->counters;
-	env_mutex_unlock(&d->gather->lock);
+	if (d->gather) {
+		env_mutex_lock(&d->gather->lock);
+		*ret = d->gather->counters;
+		env_mutex_unlock(&d->gather->lock);
+	}
+	ret->inline_writes = __atomic_load_n(&d->nr_inline_writes, __ATOMIC_RELAXED);
 }

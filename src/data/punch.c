@@ -213,9 +213,16 @@ int data_zero_tail(struct data_fs *d, const struct data_file *f, u64 offset, dat
 		   void *arg, u64 *ret_seq)
 {
 	struct zero_tail z = {commit, arg, offset};
+	bool is_inline;
+	int ret;
 
 	if (ret_seq)
 		*ret_seq = 0;
+	if (!(offset % d->opts.block_bytes))
+		return 0;
+	ret = inline_zero_tail(d, f, offset, zero_tail_commit, &z, ret_seq, &is_inline);
+	if (ret || is_inline)
+		return ret;
 	return zero_in_block(d, f, offset, round_up(offset, (u64)d->opts.block_bytes), offset,
 			     zero_tail_commit, &z, ret_seq);
 }

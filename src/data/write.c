@@ -10,7 +10,8 @@
  *
  * A write that fails is done again with other space; what was allocated for it stays unused until
  * its bucket's next life. What is small is not written here but gathered (gather.c), with that of
- * other files behind it, and nothing is waited for.
+ * other files behind it, and nothing is waited for. What is little, and all of a file's last block,
+ * becomes a key (inline.c).
  *
  * Promises: a reservation key in the range has counted its sectors already, and its disappearing
  * takes them back in the same commit. So at first the whole batch is reserved; only if that fails,
@@ -59,26 +60,25 @@ struct data_writer {
 
 /* ---- committing ---- */
 
-static int write_commit_step(struct btree_trans *trans, struct data_writer *w,
-			     const struct write_extent *e)
+int data_put_key(struct btree_trans *trans, const struct data_file *f, const struct bkey_i *key,
+		 u64 end_bytes, data_commit_fn commit, void *arg)
 {
-	u64 end = e->start + e->sectors, old = 0;
+	u64 start = bkey_start_offset(&key->k), end = key->k.p.offset, old = 0;
 	struct btree_iter iter;
 	struct bkey_i *k;
 	int ret;
 
-	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(w->f, e->start),
-			BTREE_ITER_INTENT);
-	ret = data_count_sectors(&iter, w->f, e->start, end, &old);
+	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(f, start), BTREE_ITER_INTENT);
+	ret = data_count_sectors(&iter, f, start, end, &old);
 	if (ret)
 		goto out;
-	btree_iter_set_pos(&iter, data_pos(w->f, e->start));
-	k = btree_trans_copy_key(trans, bkey_i_to_s_c(&e->key.k), 0);
+	btree_iter_set_pos(&iter, data_pos(f, start));
+	k = btree_trans_copy_key(trans, bkey_i_to_s_c(key), 0);
 	ret = btree_trans_update(trans, &iter, k, 0);
-	if (!ret && w->commit)
-		ret = w->commit(trans, w->arg, min(end << SECTOR_SHIFT, w->end_bytes),
-				(s64)e->sectors -
-					(s64)(planted(overwrite_counted_twice) ? 0 : old));
+	if (!ret && commit)
+		ret = commit(trans, arg, min(end << SECTOR_SHIFT, end_bytes),
+			     (s64)(end - start) -
+				     (s64)(planted(overwrite_counted_twice) ? 0 : old));
 out:
 	btree_iter_exit(&iter);
 	return ret;
@@ -88,7 +88,8 @@ static int write_commit(struct btree_trans *trans, struct data_writer *w,
 			const struct write_extent *e)
 {
 	u64 seq = 0;
-	int ret = commit_do(trans, &seq, BTREE_COMMIT_RESERVE, write_commit_step(trans, w, e));
+	int ret = commit_do(trans, &seq, BTREE_COMMIT_RESERVE,
+			    data_put_key(trans, w->f, &e->key.k, w->end_bytes, w->commit, w->arg));
 
 	btree_trans_unlock(trans);
 	if (!ret) {
@@ -297,8 +298,11 @@ static int write_reserve(struct data_writer *w, u64 start, u64 end)
 static int write_read_old(struct data_writer *w, u64 from, u64 to, u64 valid_end, u8 *buf)
 {
 	u64 valid = from < valid_end ? min(to, valid_end) - from : 0, done;
-	int ret = valid ? data_read(w->d, w->f, from, buf, valid, &done) : 0;
+	int ret;
 
+	if (planted(inline_forgotten) && valid <= w->d->opts.inline_max_bytes)
+		valid = 0;
+	ret = valid ? data_read(w->d, w->f, from, buf, valid, &done) : 0;
 	if (!ret)
 		memset(buf + valid, 0, to - from - valid);
 	return ret;
@@ -365,6 +369,14 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 	*ret_done = 0;
 	if (!len)
 		return 0;
+	ret = inline_write(d, f, offset, buf, len, valid_end, commit, arg, &w.seq);
+	if (ret <= 0) {
+		*ret_done = ret ? 0 : len;
+		if (ret_seq)
+			*ret_seq = w.seq;
+		return ret;
+	}
+	ret = 0;
 	w.gather = d->gather && end - pos <= GATHER_MAX_SECTORS;
 	w.max = min(end - pos, batch) / d->opts.extent_max_sectors + 2;
 	w.max = min(w.max, WRITE_EXTENTS_MAX);

@@ -221,11 +221,16 @@ static u32 extent_codecs(struct bkey_s_c k)
 	return ret;
 }
 
-static int extent_add(struct extent_sum *sum, struct bkey_s_c k)
+static int extent_add(struct extent_sum *sum, bool regular, struct bkey_s_c k)
 {
 	switch (k.k->type) {
 	case KEY_TYPE_inline_data:
 		sum->inline_bytes += bkey_val_bytes(k.k);
+		if (!regular)
+			break;
+		/* Of a symlink it counts no sectors. */
+		sum->data_end = k.k->p.offset;
+		sum->sectors += k.k->size;
 		break;
 	case KEY_TYPE_extent:
 		sum->codecs |= extent_codecs(k);
@@ -272,9 +277,10 @@ static int check_extents_inode(struct btree_trans *trans, struct check_subvol *s
 	struct extent_sum sum = {0};
 	ull inum = inode->inum;
 	bool op = false;
-	int ret = for_each_btree_key_max(
-		trans, iter, BTREE_ID_extents, SPOS(inode->inum, 0, s->sv.snapshot),
-		SPOS(inode->inum, UINT64_MAX, s->sv.snapshot), 0, k, extent_add(&sum, k));
+	int ret = for_each_btree_key_max(trans, iter, BTREE_ID_extents,
+					 SPOS(inode->inum, 0, s->sv.snapshot),
+					 SPOS(inode->inum, UINT64_MAX, s->sv.snapshot), 0, k,
+					 extent_add(&sum, S_ISREG(inode->mode), k));
 
 	if (!ret)
 		ret = lockrestart_do(

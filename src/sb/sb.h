@@ -115,7 +115,7 @@ struct sb_params {
 	u64 min_buckets;	       /* sb_dev_too_small if fewer are left for data */
 	unsigned meta_csum, data_csum; /* numbers of the format */
 	u16 compression;	       /* compression_opt() */
-	unsigned chunk_shift, errors, extent_max_sectors;
+	unsigned chunk_shift, errors, extent_max_sectors, inline_max_bytes;
 	bool discard;
 };
 
@@ -270,7 +270,8 @@ bool sb_features_unknown(const struct bcfs_sb *sb, enum sb_feature_set set, stru
 	x(compression_level, BCFS_SB_COMPRESSION_LEVEL_SHIFT, 8)                                   \
 	x(chunk_shift,       BCFS_SB_CHUNK_SHIFT_SHIFT, 4)                                         \
 	x(errors,            BCFS_SB_ERRORS_SHIFT, 2)                                              \
-	x(extent_max,        BCFS_SB_EXTENT_MAX_SHIFT, 12)
+	x(extent_max,        BCFS_SB_EXTENT_MAX_SHIFT, 12)                                         \
+	x(inline_max,        BCFS_SB_INLINE_MAX_SHIFT, 12)
 /* clang-format on */
 
 enum sb_opt {

@@ -145,6 +145,10 @@ static int check_options(const struct sb_params *p, struct printbuf *err)
 		return sb_fail(err, sb_invalid_params,
 			       "extents of up to %u sectors: at most %u, in whole blocks",
 			       p->extent_max_sectors, BCFS_EXTENT_MAX_SECTORS);
+	if (p->inline_max_bytes > BCFS_INLINE_MAX_BYTES || p->inline_max_bytes >= p->block_bytes)
+		return sb_fail(err, sb_invalid_params,
+			       "inline data of up to %u bytes: at most %u, and less than a block",
+			       p->inline_max_bytes, BCFS_INLINE_MAX_BYTES);
 	if (p->errors > BCFS_ERRORS_panic)
 		return sb_fail(err, sb_invalid_params, "errors mode");
 	return 0;
@@ -203,6 +207,7 @@ static void fill_options(struct bcfs_sb *sb, const struct sb_params *p)
 	sb_opt_set(sb, SB_OPT_chunk_shift, p->chunk_shift);
 	sb_opt_set(sb, SB_OPT_errors, p->errors);
 	sb_opt_set(sb, SB_OPT_extent_max, p->extent_max_sectors);
+	sb_opt_set(sb, SB_OPT_inline_max, p->inline_max_bytes);
 	if (p->discard)
 		sb->flags[0] |= BCFS_SB_FLAG_DISCARD;
 }

@@ -275,6 +275,11 @@ static void options_to_text(struct printbuf *out, const struct bcfs_sb *sb)
 	prt_str(out, "\n");
 	row_sectors(out, "checksum chunk", 1ULL << sb_opt_get(sb, SB_OPT_chunk_shift));
 	row_sectors(out, "longest extent", sb_opt_get(sb, SB_OPT_extent_max));
+	row(out, "inline data");
+	if (sb_opt_get(sb, SB_OPT_inline_max))
+		prt_printf(out, "up to %u bytes\n", (unsigned)sb_opt_get(sb, SB_OPT_inline_max));
+	else
+		prt_str(out, "none\n");
 	row_str(out, "errors", errors[sb_opt_get(sb, SB_OPT_errors)]);
 }
 

@@ -326,6 +326,7 @@ static int validate_frame(const struct bcfs_sb *sb, const struct sb_validate_ctx
 static int validate_options(const struct bcfs_sb *sb, struct printbuf *err)
 {
 	u64 chunk = sb_opt_get(sb, SB_OPT_chunk_shift), ext = sb_opt_get(sb, SB_OPT_extent_max);
+	u64 in = sb_opt_get(sb, SB_OPT_inline_max);
 
 	if (sb_opt_get(sb, SB_OPT_meta_csum) >= BCFS_CSUM_NR ||
 	    sb_opt_get(sb, SB_OPT_data_csum) >= BCFS_CSUM_NR)
@@ -340,6 +341,9 @@ static int validate_options(const struct bcfs_sb *sb, struct printbuf *err)
 	if (ext < sb->block_sectors || ext > BCFS_EXTENT_MAX_SECTORS || ext % sb->block_sectors)
 		return sb_fail(err, sb_invalid_option, "extents of up to %u sectors",
 			       (unsigned)ext);
+	if (in > BCFS_INLINE_MAX_BYTES || in >= (u64)sb->block_sectors * SECTOR_SIZE)
+		return sb_fail(err, sb_invalid_option, "inline data of up to %u bytes",
+			       (unsigned)in);
 	return 0;
 }
 

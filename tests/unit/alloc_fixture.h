@@ -17,6 +17,7 @@ struct tfs_geometry {
 	u64 cache_bytes;     /* 0: default */
 	/* Of the data layer. */
 	u32 extent_sectors; /* 0: default */
+	u32 inline_bytes;
 	u8 csum_type, chunk_shift;
 };
 

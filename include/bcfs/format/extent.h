@@ -103,6 +103,8 @@ struct bcfs_indirect_inline_data {
 	uint8_t data[];
 };
 
+#define BCFS_INLINE_MAX_BYTES 1936U /* of the inline_max option: some of a key's room is spare */
+
 struct bcfs_inline_data {
 	uint64_t data[0]; /* bytes; the key's size may be more: the rest is zero */
 };

@@ -75,6 +75,7 @@ struct bcfs_sb {
 #define BCFS_SB_ERRORS_SHIFT		28 /* 2 bits: enum bcfs_errors_mode */
 #define BCFS_SB_EXTENT_MAX_SHIFT	32 /* 12 bits: sectors of the longest extent */
 #define BCFS_SB_COMPRESSION_LEVEL_SHIFT 44 /* 8 bits, signed; 0: the codec's default */
+#define BCFS_SB_INLINE_MAX_SHIFT	52 /* 12 bits: bytes of the longest inline data */
 
 enum bcfs_errors_mode {
 	BCFS_ERRORS_ro = 0,

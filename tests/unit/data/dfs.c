@@ -11,6 +11,7 @@ const struct tfs_geometry dfs_small = {
 	.bucket_sectors = 128,
 	.nr_buckets = 768,
 	.nr_journal = 32,
+	.inline_bytes = 1024,
 	.csum_type = BCFS_CSUM_crc32c,
 	.chunk_shift = 4,
 };
@@ -21,6 +22,7 @@ const struct tfs_geometry dfs_tiny = {
 	.nr_buckets = 1024,
 	.nr_journal = 64,
 	.extent_sectors = 12,
+	.inline_bytes = 400,
 	.csum_type = BCFS_CSUM_crc64,
 	.chunk_shift = 3,
 };
@@ -62,6 +64,7 @@ static void make(struct tfs *f)
 	struct data_opts d = {
 		.block_bytes = f->g.block_sectors * 512,
 		.extent_max_sectors = f->g.extent_sectors,
+		.inline_max_bytes = f->g.inline_bytes,
 		.csum_type = f->g.csum_type,
 		.chunk_shift = f->g.chunk_shift,
 		.error = op_data_error,

@@ -194,6 +194,30 @@ Test(encode, inline_data_is_cut_as_bytes)
 	}
 }
 
+Test(encode, inline_data_longer_than_its_key_is_refused)
+{
+	for (u32 size = 1; size <= 3; size++) {
+		for (unsigned u64s = 0; u64s <= BKEY_VAL_U64s_MAX; u64s++) {
+			struct printbuf err = PRINTBUF;
+			union data_key key;
+			int ret;
+
+			memset(&key, 0, sizeof(key));
+			bkey_init(&key.k.k);
+			key.k.k.type = KEY_TYPE_inline_data;
+			key.k.k.p = SPOS(1, 8, 5);
+			key.k.k.size = size;
+			set_bkey_val_u64s(&key.k.k, u64s);
+			ret = bkey_validate(&table, bkey_i_to_s_c(&key.k), BTREE_ID_extents, 0,
+					    &err);
+			cr_assert_eq(ret, u64s * 8 > size * SECTOR_BYTES
+						  ? -BCFS_ERR_inline_data_invalid
+						  : 0);
+			printbuf_exit(&err);
+		}
+	}
+}
+
 /* ---- hostile values ---- */
 
 /* All that is done with a key that validates. */

@@ -5,9 +5,10 @@
  * injected, in several fibers, over clean mounts and crashes, on a full device, with failing writes
  * and flipped bits - every byte, every hole and the sector count are what an array of bytes says, a
  * wrong bit is an error for exactly its chunk, and mark and sweep agrees with every counter.
- * Files are compressed in different ways, or not; what is written compresses well, badly, or not at
- * all. Method: small files on the simulated device; the sector count is a key of its own, changed
- * by the callback in the transaction of the extents.
+ * Small files and tails are inline data, off and on. Files are compressed in different ways, or
+ * not; what is written compresses well, badly, or not at all. Method: small files on the simulated
+ * device; the sector count is a key of its own, changed by the callback in the transaction of the
+ * extents.
  */
 #include "../test_rand.h"
 #include "codec/codec.h"
@@ -258,6 +259,29 @@ static u64 random_offset(struct file *x, u64 max)
 	return trand_below(&x->r, 3) ? round_down(o, (u64)x->block) : o;
 }
 
+/* Little at the end: what becomes inline data, and what that becomes when it grows. */
+static int random_tail_op(struct file *x)
+{
+	u64 start = round_down(x->size, (u64)x->block), at, room;
+	u32 some = x->f->g.inline_bytes;
+
+	if (!trand_below(&x->r, 6) || start == file_max(x))
+		return op_truncate(x, trand_below(&x->r, x->block));
+	if (x->size - start > some && trand_below(&x->r, 3)) {
+		int ret = op_truncate(x, start + trand_below(&x->r, some));
+
+		if (ret)
+			return ret;
+	}
+	at = start + trand_below(&x->r, trand_below(&x->r, 2) ? some : x->size - start + 1);
+	room = trand_below(&x->r, 5) ? some : x->block;
+	if (trand_below(&x->r, 6) || at == x->size)
+		return op_write(x, at, min(1 + trand_below(&x->r, room), start + x->block - at));
+	if (at < x->size && trand_below(&x->r, 2))
+		return op_punch(x, at, 1 + trand_below(&x->r, x->size - at));
+	return op_truncate(x, at);
+}
+
 static int random_op(struct file *x)
 {
 	u64 max = file_max(x), offset = random_offset(x, max), end, len;
@@ -266,7 +290,7 @@ static int random_op(struct file *x)
 	end = min(offset + 1 + len, max);
 	if (trand_below(&x->r, 2))
 		end = min(round_up(end, (u64)x->block), max);
-	switch (trand_below(&x->r, 12)) {
+	switch (trand_below(&x->r, 16)) {
 	case 0:
 		return op_truncate(x, trand_below(&x->r, 3) ? offset : 0);
 	case 1:
@@ -282,6 +306,11 @@ static int random_op(struct file *x)
 		if (offset < x->size)
 			check_read(x, offset, min(end, x->size));
 		return 0;
+	case 12:
+	case 13:
+	case 14:
+	case 15:
+		return random_tail_op(x);
 	default:
 		return op_write(x, offset, end - offset);
 	}
@@ -323,9 +352,18 @@ static void files_end(struct file *x, struct tfs *f)
 	DFS_ASSERT(f, !u.reserved, "%llu", (unsigned long long)u.reserved);
 }
 
+static u64 nr_inline(struct tfs *f)
+{
+	struct data_counters c;
+
+	data_counters(f->data, &c);
+	return c.inline_writes;
+}
+
 static void rounds(struct tfs *f, unsigned nr, u32 restart_ppm)
 {
 	struct file x[NR_FILES];
+	u64 inlined = 0;
 
 	files_init(x, f);
 	for (unsigned round = 0; round < nr; round++) {
@@ -340,12 +378,15 @@ static void rounds(struct tfs *f, unsigned nr, u32 restart_ppm)
 			check_file(&x[i]);
 		tfs_check(f, "random operations");
 		if (round % 4 == 3) {
+			inlined += nr_inline(f);
 			tfs_umount(f);
 			tfs_mount(f);
 			for (unsigned i = 0; i < NR_FILES; i++)
 				check_file(&x[i]);
 		}
 	}
+	inlined += nr_inline(f);
+	DFS_ASSERT(f, inlined > 5 * nr, "%llu inline writes", (unsigned long long)inlined);
 	files_end(x, f);
 }
 
@@ -558,6 +599,9 @@ static void run_full(struct tfs *f)
 		alloc_usage(f->alloc, &u1);
 		DFS_ASSERT(f, u1.reserved * 512 == file_max(p) / 4, "%llu",
 			   (unsigned long long)u1.reserved);
+		/* What fits into a key needs no space. */
+		DFS_OK(f, op_write(&x[2], 0, 1 + trand_below(&p->r, f->g.inline_bytes)));
+		check_file(&x[2]);
 		/* Taking away works. */
 		DFS_OK(f, op_punch(p, 3 * x->block, 5 * x->block));
 		DFS_OK(f, op_truncate(p, 10 * x->block + 1));
@@ -565,6 +609,7 @@ static void run_full(struct tfs *f)
 		DFS_OK(f, data_truncate(f->data, &filler->id, 0, count_commit, filler, &seq));
 		DFS_ASSERT(f, !count_now(filler), "%llu", (unsigned long long)count_now(filler));
 		DFS_OK(f, op_truncate(p, 0));
+		DFS_OK(f, op_truncate(&x[2], 0));
 		DFS_OK(f, alloc_do_discards(f->alloc));
 		tfs_check(f, "emptied");
 	}
