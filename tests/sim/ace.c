@@ -518,6 +518,7 @@ static struct sim_cfg make_cfg(u64 unit)
 		c.bulk = 4;
 		c.touches = 1;
 	}
+	c.inline_max = sim_inline(&c, unit);
 	return c;
 }
 

@@ -753,6 +753,7 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.extent_max = trand_below(&rng, 2) ? 8192 : c.block;
 	c.prefill = 1;
 	c.ops = 20;
+	c.inline_max = sim_inline(&c, unit);
 	return c;
 }
 

@@ -23,7 +23,8 @@ static void replay(const struct sim_mode *mode, u64 seed, struct sim_work *w);
 static const struct sim_mode modes[] = {
 	/* Few operations, all positions. */
 	{"short", 400, 12, 0, 130, false, false, 0, false,
-	 "second journal.flush recovery.btree.replayed_keys data.gathered data.gather_reads",
+	 "second journal.flush recovery.btree.replayed_keys data.gathered data.gather_reads "
+	 "data.inline_writes",
 	 .about = "few operations, all positions"},
 	/* On a tree with some history. */
 	{"long", 20, 300, 400, 250, false, false, 0, false,
@@ -144,6 +145,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 			c.discard = true;
 		}
 	}
+	c.inline_max = sim_inline(&c, seed);
 	return c;
 }
 

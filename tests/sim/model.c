@@ -150,6 +150,23 @@ static bool gen_shift(struct model *m, struct mop *op)
 	return shift_fits(m, &m->n[op->ino], op);
 }
 
+/* A little in the file's last block, or the file ends there. */
+static void gen_tail(struct model *m, struct mop *op)
+{
+	u64 size = m->n[op->ino].size, start = round_down(size, (u64)m->block_bytes);
+	u64 at = start + rnd(m, rnd(m, 2) ? m->inline_max : (u32)(size - start) + 1);
+
+	if (size - start > m->inline_max && rnd(m, 2))
+		at = size;
+	if (op->type == MOP_TRUNCATE) {
+		op->len = rnd(m, 3) ? min_t(u64, at, M_FILE_MAX) : rnd(m, m->inline_max);
+		return;
+	}
+	op->offset = min_t(u64, at, M_FILE_MAX - 1);
+	op->len = 1 + rnd(m, rnd(m, 4) ? m->inline_max : m->block_bytes);
+	op->len = min_t(u64, op->len, M_FILE_MAX - op->offset);
+}
+
 static bool gen_data(struct model *m, struct mop *op)
 {
 	static const u32 modes[] = {
@@ -182,6 +199,8 @@ static bool gen_data(struct model *m, struct mop *op)
 		op->len = rnd(m, 4) ? rnd(m, M_FILE_MAX) : 0;
 	if (op->type == MOP_FALLOCATE && rnd(m, 2))
 		return gen_shift(m, op);
+	if (m->inline_max && !rnd(m, 3))
+		gen_tail(m, op);
 	return true;
 }
 

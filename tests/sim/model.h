@@ -88,6 +88,7 @@ struct model {
 	u64 rng;
 	u32 block_bytes;
 	u32 target_max; /* longest target of a symlink, bytes */
+	u32 inline_max; /* to be met by writes at the end of files, bytes; 0: never mind */
 	struct mino n[M_INOS];
 };
 

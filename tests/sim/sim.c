@@ -37,16 +37,17 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 	fprintf(f,
 		TEST_SEED_FMT
 		": blocks %u, nodes %u, buckets %u, journal %u, extents %u %s, cache %llu, device "
-		"%llu, gather %u, preempt %u, at locks %u, eager %u, restarts %u ppm, stalls %u "
+		"%llu, gather %u, inline %u, preempt %u, at locks %u, eager %u, restarts %u ppm, "
+		"stalls %u "
 		"ppm %u ms, "
 		"latency %u us, "
 		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
 		c->extent_max, sim_compressions[c->compression], (unsigned long long)c->cache_bytes,
-		(unsigned long long)c->dev_bytes, c->gather, c->preempt, c->preempt_locks, c->eager,
-		c->restart_ppm, c->stall_ppm, c->stall_ms, c->latency_us, c->flush_latency_us,
-		c->flush_delay_ms, c->discard, c->bulk, c->prefill, c->ops, (int)c->fault,
-		(unsigned long long)c->fault_at);
+		(unsigned long long)c->dev_bytes, c->gather, c->inline_max, c->preempt,
+		c->preempt_locks, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms,
+		c->latency_us, c->flush_latency_us, c->flush_delay_ms, c->discard, c->bulk,
+		c->prefill, c->ops, (int)c->fault, (unsigned long long)c->fault_at);
 }
 
 /* To stderr, or to the report, if there is one. */
@@ -787,6 +788,14 @@ bool sim_gather(u64 seed)
 	return trand_below(&rng, 4);
 }
 
+u32 sim_inline(const struct sim_cfg *c, u64 seed)
+{
+	static const u32 most[] = {0, UINT32_MAX, UINT32_MAX, 100};
+	u64 rng = seed ^ 0x171e5;
+
+	return min(data_inline_limit(c->block, c->node), most[trand_below(&rng, ARRAY_SIZE(most))]);
+}
+
 struct core_opts sim_core_opts(const struct sim_cfg *cfg)
 {
 	struct core_opts ret = {.noatime = true,
@@ -809,6 +818,7 @@ struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)
 				       .bucket_bytes = cfg->bucket,
 				       .journal_bytes = cfg->journal,
 				       .extent_max_bytes = cfg->extent_max,
+				       .inline_max_bytes = cfg->inline_max ?: BCFS_INLINE_NONE,
 				       .compression = compression_of_mount(cfg)
 							      ? NULL
 							      : sim_compressions[cfg->compression],
@@ -890,6 +900,7 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 		cfg->report->nr_ops = 0;
 	}
 	model_init(&r->m, cfg->seed, cfg->block, cfg->node);
+	r->m.inline_max = cfg->inline_max;
 	r->env = env_sim_create(cfg->seed);
 	r->stacks = env_sim_stacks_create();
 	ret = sim_bdev_create(r->env, "sim", &o, &r->bdev);

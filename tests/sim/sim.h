@@ -28,6 +28,7 @@ struct sim_cfg {
 	u32 block, node, bucket, journal, extent_max;
 	u32 compression;    /* of new data: sim_compressions[] */
 	bool gather;	    /* small writes do */
+	u32 inline_max;	    /* bytes; 0: nothing is kept in keys */
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
 	bool preempt_trans;		  /* others may run in the middle of a transaction */
@@ -69,6 +70,8 @@ extern const char *const sim_compressions[SIM_COMPRESSIONS];
 /* By a number of its own, so that all else stays as it is. */
 u32 sim_compression(u64 seed);
 bool sim_gather(u64 seed);
+/* With the blocks and nodes of @c. */
+u32 sim_inline(const struct sim_cfg *c, u64 seed);
 
 /* The tree after an operation, or after a part of one. */
 struct sim_state {

@@ -473,6 +473,7 @@ static struct sim_cfg make_cfg(const struct scenario *sc, u64 seed)
 	c.discard = trand_below(&rng, 2);
 	if (sc->geometry)
 		sc->geometry(&c);
+	c.inline_max = sim_inline(&c, rng);
 	return c;
 }
 
@@ -521,6 +522,7 @@ static void sweep_run(const struct scenario *sc, u64 seed, struct sweep_shared *
 	w->r.cfg = make_cfg(sc, seed);
 	w->r.rng = w->r.bulk_rng = seed;
 	model_init(&w->r.m, seed, w->r.cfg.block, w->r.cfg.node);
+	w->r.m.inline_max = w->r.cfg.inline_max;
 	if (sc->from == FROM_CRASH)
 		base = make_base(w);
 	run_in(w, sweep_main, base);

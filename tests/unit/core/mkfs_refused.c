@@ -82,6 +82,7 @@ Test(mkfs_refused, leaves_the_file_as_it_was, .init = make_file, .fini = remove_
 		{"chunks of 1M", {.csum_chunk_bytes = 1 << 20}},
 		{"extents of 3000", {.extent_max_bytes = 3000}},
 		{"extents of 1G", {.extent_max_bytes = 1 << 30}},
+		{"inline data of 1937", {.inline_max_bytes = 1937}},
 		{"an unknown checksum", {.data_csum = "md5"}},
 		{"metadata without checksums", {.metadata_csum = "none"}},
 		{"a long label", {.label = "123456789012345678901234567890123"}},

@@ -339,6 +339,7 @@ Test(sb_fields, bad_parameters)
 	expect_bad(chunk_shift, 2);
 	expect_bad(extent_max_sectors, 0);
 	expect_bad(extent_max_sectors, 513);
+	expect_bad(inline_max_bytes, 1937);
 	expect_bad(errors, 3);
 	tfs_exit(&t);
 }

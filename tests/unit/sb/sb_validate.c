@@ -49,6 +49,7 @@
 	x(sb_invalid_option, sb_opt_set(sb, SB_OPT_extent_max, 0))                                 \
 	x(sb_invalid_option, sb_opt_set(sb, SB_OPT_extent_max, 520))                               \
 	x(sb_invalid_option, sb_opt_set(sb, SB_OPT_extent_max, 9))                                 \
+	x(sb_invalid_option, sb_opt_set(sb, SB_OPT_inline_max, 1937))                              \
 	x(sb_feature_incompat, sb_set_erasure_code(sb, true))                                      \
 	x(sb_feature_incompat, sb->features_incompat[1] = 1ULL << 63)                              \
 	x(sb_invalid_field, sb_field_get(sb, 4711)->u64s = 0)                                      \
