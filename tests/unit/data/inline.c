@@ -298,6 +298,55 @@ Test(data_inline, ranges_and_promises)
 	dfs_run(3, &dfs_small, run_ranges);
 }
 
+/* A child of the snapshot that @x is in, which nobody writes to any more. */
+static struct file *child_of(const struct file *x, u32 snapshot)
+{
+	struct file *c = malloc(sizeof(*c));
+
+	*c = *x;
+	c->id.snapshot = snapshot;
+	return c;
+}
+
+static void run_snapshots(struct tfs *f)
+{
+	struct file *x = file_new(f), *a, *b, *c;
+
+	write_at(x, 0, 600, 1);
+	resize(x, 500);
+	a = child_of(x, 100);
+	b = child_of(x, 200);
+	c = child_of(x, 300);
+	write_at(a, 100, 50, 2);
+	expect_inline(a, 0, 504);
+	resize(b, 1000);
+	expect_inline(b, 0, 504);
+	write_at(c, 400, 2000, 3);
+	DFS_ASSERT(f, key_at(c, 0).p.snapshot == 300, "%u", key_at(c, 0).p.snapshot);
+	expect_inline(x, 0, 600);
+	expect(x, 8, 8);
+	expect(a, 8, 8);
+	expect(b, 8, 8);
+	expect(c, 8, 8);
+	resize(c, 200);
+	write_at(c, 200, 10, 4);
+	expect_inline(c, 0, 216);
+	resize(a, 0);
+	expect(a, 0, 0);
+	expect(b, 8, 0);
+	expect(c, 8, 0);
+	expect(x, 8, 0);
+	free(a);
+	free(b);
+	free(c);
+	free(x);
+}
+
+Test(data_inline, snapshots)
+{
+	dfs_run(5, &dfs_small, run_snapshots);
+}
+
 static void run_off(struct tfs *f)
 {
 	struct file *x = file_new(f);
