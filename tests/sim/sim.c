@@ -791,7 +791,7 @@ bool sim_gather(u64 seed)
 u32 sim_inline(const struct sim_cfg *c, u64 seed)
 {
 	static const u32 most[] = {0, UINT32_MAX, UINT32_MAX, 100};
-	u64 rng = seed ^ 0x171e5;
+	u64 rng = seed ^ 0x171e6;
 
 	return min(data_inline_limit(c->block, c->node), most[trand_below(&rng, ARRAY_SIZE(most))]);
 }
