@@ -100,26 +100,34 @@ ok "all is there after a remount" python3 "$T/files.py" check "$mnt/small" "$n" 
 changed()
 {
 	python3 - "$mnt/part" "$T/part" <<-'P'
-		import os, random, sys
+		import mmap, os, random, sys
 		r = random.Random(7)
 		fds = [os.open(p, os.O_RDWR | os.O_CREAT) for p in sys.argv[1:]]
-		size = 0
-		for i in range(600):
+		direct = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
+		page = mmap.mmap(-1, 4096)
+		for i in range(800):
 		    at, n = r.randrange(3000), r.choice([1, 10, 100, 700])
 		    data = r.randbytes(n)
+		    size = os.fstat(fds[1]).st_size
 		    for fd in fds:
 		        if i % 5 == 0:
 		            os.ftruncate(fd, at)
 		        elif i % 29 == 0:
 		            os.ftruncate(fd, 10000)
+		        elif i % 4 == 0 and at + n <= size:
+		            with mmap.mmap(fd, size) as m:
+		                m[at : at + n] = data
 		        else:
 		            os.pwrite(fd, data, at)
 		    if i % 3 == 0:
 		        os.fsync(fds[0])
 		    if i % 11 == 0:
 		        os.posix_fadvise(fds[0], 0, 0, os.POSIX_FADV_DONTNEED)
-		    if os.pread(fds[0], 20000, 0) != os.pread(fds[1], 20000, 0):
+		    want = os.pread(fds[1], 20000, 0)
+		    if os.pread(fds[0], 20000, 0) != want:
 		        sys.exit(f"step {i}")
+		    if i % 7 == 0 and (got := page[: os.preadv(direct, [page], 0)]) != want[:4096]:
+		        sys.exit(f"step {i}, read directly: {len(got)} bytes")
 	P
 }
 ok "changed in parts" changed
