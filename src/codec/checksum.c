@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The table of checksums and of authenticated encryption. A row fills what it
- * can do: compute for plain checksums, seal and open for AEAD; a row with
- * neither is known by name and refused with codec_unsupported.
+ * The table of checksums. A row without compute has a name and a number, and is no checksum:
+ * aead.c has what encrypts.
  */
 #include "codec/codec.h"
 #include "util/errcode.h"
@@ -20,10 +19,6 @@ struct csum_ops {
 	bool aead;
 	/* out is zeroed before. */
 	int (*compute)(const struct csum_iov *iov, unsigned nr, struct bcfs_csum *out);
-	int (*seal)(const struct csum_key *key, const struct bcfs_nonce *nonce, const void *ad,
-		    size_t ad_len, void *buf, size_t len, struct bcfs_csum *ret_tag);
-	int (*open)(const struct csum_key *key, const struct bcfs_nonce *nonce, const void *ad,
-		    size_t ad_len, void *buf, size_t len, const struct bcfs_csum *tag);
 };
 
 static int compute_none(const struct csum_iov *iov, unsigned nr, struct bcfs_csum *out)
@@ -119,11 +114,6 @@ static const u8 csum_sizes[BCFS_CSUM_NR] = {
 #undef x
 };
 
-static bool csum_usable(const struct csum_ops *ops)
-{
-	return ops->compute || (ops->seal && ops->open);
-}
-
 unsigned csum_bytes(unsigned type)
 {
 	return type < BCFS_CSUM_NR ? csum_sizes[type] : 0;
@@ -151,17 +141,17 @@ int csum_type_check(unsigned type, struct printbuf *err)
 {
 	bool known = type < BCFS_CSUM_NR;
 
-	if (known && csum_usable(&csum_ops[type]))
+	if (known && csum_ops[type].compute)
 		return 0;
 	if (err) {
 		if (known)
-			prt_printf(err, "checksum type %s is not supported by this build",
+			prt_printf(err, "%s is no checksum but what encryption uses",
 				   csum_type_names[type]);
 		else
 			prt_printf(err, "checksum type %u is unknown", type);
 		prt_str(err, "; there are:");
 		for (unsigned i = 0; i < BCFS_CSUM_NR; i++)
-			if (csum_usable(&csum_ops[i]))
+			if (csum_ops[i].compute)
 				prt_printf(err, " %s", csum_type_names[i]);
 	}
 	return known ? -BCFS_ERR_codec_unsupported : -BCFS_ERR_codec_unknown;
@@ -213,24 +203,4 @@ int csum_verify(const struct csum_key *key, unsigned type, const struct bcfs_non
 	if (!ad_len)
 		return csum_verify_iov(key, type, nonce, iov + 1, 1, expected);
 	return csum_verify_iov(key, type, nonce, iov, 2, expected);
-}
-
-int aead_seal(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
-	      const void *ad, size_t ad_len, void *buf, size_t len, struct bcfs_csum *ret_tag)
-{
-	if (type >= BCFS_CSUM_NR)
-		return -BCFS_ERR_codec_unknown;
-	if (!csum_ops[type].seal)
-		return -BCFS_ERR_codec_unsupported;
-	return csum_ops[type].seal(key, nonce, ad, ad_len, buf, len, ret_tag);
-}
-
-int aead_open(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
-	      const void *ad, size_t ad_len, void *buf, size_t len, const struct bcfs_csum *tag)
-{
-	if (type >= BCFS_CSUM_NR)
-		return -BCFS_ERR_codec_unknown;
-	if (!csum_ops[type].open)
-		return -BCFS_ERR_codec_unsupported;
-	return csum_ops[type].open(key, nonce, ad, ad_len, buf, len, tag);
 }

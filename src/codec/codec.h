@@ -12,8 +12,14 @@
  *  1. the checksum of a list of pieces is that of their concatenation; the
  *     associated data is simply hashed in front of the data;
  *  2. the type `none` computes all-zero and verifies anything;
- *  3. a row whose library is not wired up (today: every AEAD row) is refused with codec_unsupported
- * before any output is touched; codec_unknown means that the number itself has no meaning.
+ *  3. what a row cannot do (an AEAD row no checksum, a checksum no sealing) is refused with
+ *     codec_unsupported before any output is touched; codec_unknown means that the number itself
+ *     has no meaning;
+ *  4. a nonce seals once under one key: callers draw a new one for every sealing, or derive those
+ *     of the chunks of one extent with aead_chunk_nonce().
+ *
+ * Keys come from a keyring (codec/keyring.h), which derives one for each purpose, so that none
+ * serves two.
  *
  * Types come from disk, so every function takes any number. All functions are
  * pure: no locks, no memory, no state, any thread. Lengths are in bytes.
@@ -61,19 +67,48 @@ unsigned csum_bytes(unsigned type);
 const char *csum_type_name(unsigned type);
 /* The type, or codec_unknown. */
 int csum_type_from_name(const char *name);
-/* 0, codec_unknown or codec_unsupported; prints why, and what there is, to err (may be NULL). */
+/*
+ * Whether it can be chosen as a checksum: 0, codec_unknown, or codec_unsupported (of an AEAD row,
+ * too); prints why, and what there is, to err (may be NULL).
+ */
 int csum_type_check(unsigned type, struct printbuf *err);
 /* The names by number, NULL-terminated: for the options table. */
 extern const char *const csum_type_names[];
 
 /* True for types that encrypt, and so need a key and a nonce. */
 bool csum_type_is_aead(unsigned type);
-/* Encrypts len bytes at buf in place; *ret_tag authenticates them and ad. */
+
+/* A piece of what is sealed in place. */
+struct aead_iov {
+	void *p;
+	size_t len;
+};
+
+/*
+ * Encrypts len bytes at buf in place; *ret_tag authenticates them and ad, which stays as it is.
+ * codec_unknown, codec_unsupported.
+ */
 int aead_seal(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 	      const void *ad, size_t ad_len, void *buf, size_t len, struct bcfs_csum *ret_tag);
-/* The reverse; aead_mismatch leaves buf as it was. */
+/*
+ * The reverse. The tag is checked before anything is decrypted: aead_mismatch leaves buf as it was.
+ * All 32 bytes of the tag count.
+ */
 int aead_open(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 	      const void *ad, size_t ad_len, void *buf, size_t len, const struct bcfs_csum *tag);
+/*
+ * The same with associated data and data in pieces (of a btree node: the header around what is
+ * encrypted). Where the cuts are does not matter, so that pieces must not be exchangeable: give
+ * them fixed lengths, or lengths that are part of the associated data.
+ */
+int aead_seal_iov(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		  const struct csum_iov *ad, unsigned nr_ad, const struct aead_iov *data,
+		  unsigned nr, struct bcfs_csum *ret_tag);
+int aead_open_iov(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		  const struct csum_iov *ad, unsigned nr_ad, const struct aead_iov *data,
+		  unsigned nr, const struct bcfs_csum *tag);
+/* The nonce of a chunk of an extent: its last 32 bits are xored with the chunk's number. */
+struct bcfs_nonce aead_chunk_nonce(const struct bcfs_nonce *nonce, u32 chunk);
 
 /*
  * Compression works in memory of the caller's, mem (aligned for any type; what was in it does not

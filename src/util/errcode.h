@@ -39,7 +39,8 @@
 	x(aead_mismatch, 203, EIO, "authentication tag mismatch")                                  \
 	x(compress_incompressible, 204, ENOSPC, "the data does not compress")                      \
 	x(decompress, 205, EIO, "compressed data is malformed")                                    \
-	x(codec_level, 206, EINVAL, "no such compression level")
+	x(codec_level, 206, EINVAL, "no such compression level")                                   \
+	x(keyring_full, 207, ENOSPC, "no room for another generation of keys")
 
 /* dev: 300.. */
 #define BCFS_ERRCODES_DEV(x)                                                                       \
@@ -109,7 +110,24 @@
 	x(sb_invalid_labels, 440, EUCLEAN, "superblock: invalid labels field")                     \
 	x(sb_invalid_downgrade, 441, EUCLEAN, "superblock: invalid downgrade field")               \
 	x(sb_invalid_params, 450, EINVAL, "invalid parameters for a new filesystem")               \
-	x(sb_feature_unknown, 451, EINVAL, "no such feature")
+	x(sb_feature_unknown, 451, EINVAL, "no such feature")                                      \
+	x(sb_crypt_none, 460, EINVAL, "the filesystem is not encrypted")                           \
+	x(sb_crypt_locked, 461, ENOKEY, "the filesystem is encrypted, and its key is not at hand")   \
+	x(sb_crypt_wrong_secret, 462, EKEYREJECTED,                                                \
+	  "no key slot opens with this passphrase or key file")                                    \
+	x(sb_crypt_tampered, 463, EUCLEAN,                                                         \
+	  "the superblock was tampered with: it is not what the key authenticated")                \
+	x(sb_crypt_kdf_memory, 464, ENOMEM, "not enough memory to derive a key from the passphrase") \
+	x(sb_crypt_kdf_cost, 465, EINVAL, "cost of a passphrase out of bounds")                    \
+	x(sb_crypt_secret_len, 466, EINVAL, "a passphrase or key file that is too short or too long") \
+	x(sb_crypt_slots_full, 467, ENOSPC, "every key slot is in use")                            \
+	x(sb_crypt_no_slot, 468, ENOENT, "no such key slot")                                       \
+	x(sb_crypt_last_slot, 469, EPERM, "the last key slot cannot be removed")                   \
+	x(sb_crypt_slot_left, 470, EPERM,                                                          \
+	  "a key slot would be lost: its passphrase or key file was not given")                    \
+	x(sb_crypt_gens, 471, EBUSY,                                                               \
+	  "too many generations of keys in use: earlier ones must be replaced first")              \
+	x(sb_crypt_clean, 472, EUCLEAN, "the clean section was tampered with, or is damaged")
 
 /* journal: 500.. */
 #define BCFS_ERRCODES_JOURNAL(x)                                                                   \
