@@ -39,7 +39,7 @@ void keyring_free(struct keyring *r)
 	secret_free(r);
 }
 
-static u32 keyring_nr(const struct keyring *r)
+unsigned keyring_nr(const struct keyring *r)
 {
 	return __atomic_load_n(&r->nr, __ATOMIC_ACQUIRE);
 }

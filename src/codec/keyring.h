@@ -53,6 +53,8 @@ struct keyring *keyring_new(struct env *env, bool *ret_locked);
 void keyring_free(struct keyring *r);
 DEFINE_CLEANUP(struct keyring *, keyring_free);
 
+/* Generations in it. */
+unsigned keyring_nr(const struct keyring *r);
 /* Adds a generation, newer than those that are there. keyring_full. */
 int keyring_add(struct keyring *r, const struct csum_key *master);
 /* NULL: there is no such generation (any number may be asked for). */

@@ -113,6 +113,8 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 int core_close(struct core *c);
 /* Stop, writing nothing more; frees. */
 void core_abort(struct core *c);
+/* The superblock of c->fs.bdev into c->fs.sb: errors of sb_read(), and what cannot be read yet. */
+int core_read_sb(struct core *c, struct env *env);
 
 /* mkfs on an open device. */
 int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *opts,

@@ -182,8 +182,7 @@ int bcfs_dump_journal(const char *path, const struct bcfs_dump_opts *opts, bcfs_
 		ret = -BCFS_ERR_nomem;
 	} else {
 		c->real_bdev = c->fs.bdev = d.bdev;
-		ret = sb_read(d.env, d.bdev, &c->log, &c->fs.sb) ?:
-		      core_alloc_layers(c) ?: dump_journal_entries(&d, c);
+		ret = core_read_sb(c, d.env) ?: core_alloc_layers(c) ?: dump_journal_entries(&d, c);
 		if (ret)
 			core_msg(msg, msg_size, "%s", core_last_err(c, line) ? line : err_str(ret));
 		core_abort(c);

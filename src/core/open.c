@@ -386,6 +386,16 @@ static void say_failed(struct core *c, int err, char *msg, size_t msg_size)
 		core_msg(msg, msg_size, "%s%s", line, what);
 }
 
+int core_read_sb(struct core *c, struct env *env)
+{
+	int err = sb_read(env, c->fs.bdev, &c->log, &c->fs.sb);
+
+	if (err || !sb_has_encryption(c->fs.sb->sb))
+		return err;
+	log_err(&c->log, "%s: is encrypted, which this program cannot read yet", c->fs.bdev->name);
+	return -BCFS_ERR_sb_feature_incompat;
+}
+
 int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opts, bcfs_log_fn log,
 		 void *log_arg, struct core **ret, char *msg, size_t msg_size)
 {
@@ -401,7 +411,7 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		      ? overlay_bdev_create(env, bdev, &c->fs.bdev)
 		      : 0;
 	if (!err)
-		err = sb_read(env, c->fs.bdev, &c->log, &c->fs.sb);
+		err = core_read_sb(c, env);
 	if (!err) {
 		c->sb_seq = c->fs.sb->sb->seq;
 		c->sb_copies_valid = c->fs.sb->copies_valid;

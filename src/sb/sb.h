@@ -23,6 +23,8 @@
  * change is never written. Pointers into fields die at any resize. It is held
  * over I/O; no other lock of the core is taken under it.
  *
+ * Encryption and the keys of it: sb_crypt.h.
+ *
  * What is not done here: deciding whether a mount is allowed (core/), and the
  * meaning of the keys in the clean field (journal/).
  */
@@ -39,6 +41,9 @@
 #include "util/log.h"
 #include "util/printbuf.h"
 
+struct csum_key;
+struct keyring;
+
 struct sb_handle {
 	struct env *env;
 	struct bdev *bdev;
@@ -47,6 +52,12 @@ struct sb_handle {
 	struct bcfs_sb *sb; /* protected by lock; 512 << layout.max_size_bits bytes */
 	u32 copies_valid;   /* bit i: copy i verified and was the newest when read, or written */
 	bool read_only;	    /* unknown ro_compat features: sb_write refuses */
+	/* Encryption (sb_crypt.h). Set once, before others have the handle, and freed with it. */
+	struct keyring *keys; /* NULL: not encrypted, or not opened */
+	/* The rest protected by lock. */
+	const struct csum_key *next_master; /* while a new generation is being written */
+	bool was_encrypted;		    /* when it was read: then covered holds */
+	u8 covered[32];			    /* hash of what the MAC covers, as it was read */
 };
 
 /* ---- reading and writing ---- */
@@ -208,11 +219,23 @@ int sb_journal_set(struct sb_handle *h, const struct bcfs_journal_run *runs, uns
 
 /* ---- clean: goes together with BCFS_SB_FLAG_CLEAN ---- */
 
-/* entries: u64s words of struct jset_entry. */
+/*
+ * entries: u64s words of struct jset_entry; encrypted if the handle has keys. sb_full;
+ * sb_crypt_locked: the filesystem is encrypted and the handle has none.
+ */
 int sb_clean_set(struct sb_handle *h, u64 journal_seq, const void *entries, u32 u64s);
 void sb_clean_clear(struct sb_handle *h);
-/* The field if the flag is set, else NULL; *ret_u64s: words at its start[]. */
+/*
+ * The field if the flag is set, else NULL; *ret_u64s: words at its start[], which are encrypted if
+ * its key_gen is not 0.
+ */
 const struct bcfs_sb_field_clean *sb_clean_get(const struct bcfs_sb *sb, u32 *ret_u64s);
+/*
+ * A copy of the entries, decrypted if need be, of *ret_u64s words; env_free() it. NULL with 0:
+ * there is no clean section. nomem, sb_crypt_locked, sb_crypt_clean, sb_invalid_clean; the latter
+ * two are logged. lock is held.
+ */
+int sb_clean_read(struct sb_handle *h, u64 **ret, u32 *ret_u64s);
 
 /* ---- blacklisted journal sequence numbers: sorted, disjoint, not adjacent ---- */
 

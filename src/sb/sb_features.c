@@ -84,6 +84,8 @@ static bool feature_supported(enum sb_feature_set set, unsigned bit)
 		return !compression_type_check(BCFS_COMPRESSION_zstd, NULL);
 	case BCFS_FEATURE_lz4:
 		return !compression_type_check(BCFS_COMPRESSION_lz4, NULL);
+	case BCFS_FEATURE_encryption:
+		return true;
 	default:
 		return false;
 	}

@@ -166,6 +166,8 @@ int sb_clean_set(struct sb_handle *h, u64 journal_seq, const void *entries, u32 
 
 	if (u64s > UINT32_MAX - head)
 		return -BCFS_ERR_sb_full;
+	if (sb_has_encryption(h->sb) && !h->keys)
+		return -BCFS_ERR_sb_crypt_locked;
 	ret = sb_field_resize(h, BCFS_SB_FIELD_clean, head + u64s, &f);
 	if (ret)
 		return ret;
@@ -174,6 +176,8 @@ int sb_clean_set(struct sb_handle *h, u64 journal_seq, const void *entries, u32 
 	c->journal_seq = journal_seq;
 	if (u64s)
 		memcpy(c->start, entries, (size_t)u64s * 8);
+	if (h->keys)
+		sb_clean_seal(h, c);
 	h->sb->flags[0] |= BCFS_SB_FLAG_CLEAN;
 	return 0;
 }

@@ -10,6 +10,7 @@
  * uuid: that of the first copy counts, else the one most copies have.
  */
 #include "codec/codec.h"
+#include "codec/keyring.h"
 #include "sb/sb_private.h"
 #include "util/errcode.h"
 #include "util/planted.h"
@@ -75,6 +76,7 @@ void sb_free(struct sb_handle *h)
 	if (!h)
 		return;
 	env_mutex_destroy(&h->lock);
+	keyring_free(h->keys);
 	env_free(h->env, h->sb);
 	env_free(h->env, h);
 }
@@ -314,6 +316,7 @@ static int scan_open(struct sb_scan *s, const struct sb_found *best, bool any_in
 		log_warn(log, "%s: %s: read-only", s->bdev->name, printbuf_str(&msg));
 		h->read_only = true;
 	}
+	sb_covered_note(h);
 	*ret_h = take_ptr(h);
 	return 0;
 }
@@ -448,7 +451,7 @@ int sb_write(struct sb_handle *h)
 	sb->seq++;
 	sb->write_time = sb_now(h->env);
 	sb->offset = BCFS_SB_SECTOR;
-	ret = sb_validate(sb, &ctx, &msg);
+	ret = sb_validate(sb, &ctx, &msg) ?: sb_sign(h, &msg);
 	if (ret) {
 		sb->seq--;
 		log_err(h->log, "%s: superblock not written: %s", h->bdev->name,

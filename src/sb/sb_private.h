@@ -59,6 +59,31 @@ u64 sb_now(struct env *env);
 struct sb_handle *sb_handle_alloc(struct env *env, struct bdev *bdev, const struct log *log,
 				  unsigned size_bits);
 
+/* ---- encryption (sb_seal.c) ---- */
+
+/* Behind the slots; c->nr_old of them. */
+static inline struct bcfs_crypt_old_key *sb_crypt_old(const struct bcfs_sb_field_crypt *c)
+{
+	return (struct bcfs_crypt_old_key *)(c->slots + c->nr_slots);
+}
+
+static inline size_t sb_crypt_field_bytes(unsigned nr_slots, unsigned nr_old)
+{
+	return sizeof(struct bcfs_sb_field_crypt) + nr_slots * sizeof(struct bcfs_crypt_slot) +
+	       nr_old * sizeof(struct bcfs_crypt_old_key);
+}
+
+/* The code over all that it covers, by the key for it of a generation; NULL: a plain hash. */
+void sb_mac(const struct bcfs_sb *sb, const struct csum_key *master, u8 ret[32]);
+/* Of a superblock just read: what a handle without keys may not change. */
+void sb_covered_note(struct sb_handle *h);
+/* Before each write: the MAC anew, or sb_crypt_locked (one line to err). */
+int sb_sign(struct sb_handle *h, struct printbuf *err);
+/* Whether words are journal entries to the end. */
+bool sb_clean_entries_valid(const u64 *p, u64 u64s);
+/* Encrypts the entries of the field in place. */
+void sb_clean_seal(struct sb_handle *h, struct bcfs_sb_field_clean *c);
+
 void sb_uuid_to_text(struct printbuf *out, const struct bcfs_uuid *uuid);
 
 #endif

@@ -4,6 +4,7 @@
  * fields as what they are.
  */
 #include "codec/codec.h"
+#include "sb/sb_crypt.h"
 #include "sb/sb_private.h"
 #include "util/errcode.h"
 
@@ -132,9 +133,32 @@ static void crypt_to_text(struct printbuf *out, const struct bcfs_sb *sb,
 	const struct bcfs_sb_field_crypt *c = (const void *)f;
 
 	row_u64(out, "key generation", c->key_gen);
-	for (unsigned i = 0; i < c->nr_slots; i++)
-		prt_printf(out, "slot %u: type %u, %u operations, %" PRIu64 " bytes\n", i,
-			   c->slots[i].type, c->slots[i].kdf_ops, c->slots[i].kdf_mem);
+	if (c->nr_old) {
+		row(out, "older generations");
+		for (unsigned i = 0; i < c->nr_old; i++)
+			prt_printf(out, "%s%u", i ? ", " : "", sb_crypt_old(c)[i].key_gen);
+		prt_newline(out);
+	}
+	for (unsigned i = 0; i < c->nr_slots; i++) {
+		const struct bcfs_crypt_slot *s = &c->slots[i];
+
+		switch (s->type) {
+		case BCFS_CRYPT_SLOT_free:
+			break;
+		case BCFS_CRYPT_SLOT_passphrase:
+			prt_printf(out, "slot %u: passphrase, Argon2id with %u passes over ", i,
+				   s->kdf_ops);
+			prt_human_u64(out, s->kdf_mem);
+			prt_newline(out);
+			break;
+		case BCFS_CRYPT_SLOT_key_file:
+			prt_printf(out, "slot %u: key file\n", i);
+			break;
+		default:
+			prt_printf(out, "slot %u: unknown type %u\n", i, s->type);
+		}
+	}
+	prt_printf(out, "%u of %u slots in use\n", sb_crypt_nr_used(sb), c->nr_slots);
 }
 
 static void clean_to_text(struct printbuf *out, const struct bcfs_sb *sb,
@@ -155,6 +179,10 @@ static void clean_to_text(struct printbuf *out, const struct bcfs_sb *sb,
 
 	row_u64(out, "journal seq", c->journal_seq);
 	row_u64(out, "key generation", c->key_gen);
+	if (c->key_gen) {
+		prt_printf(out, "encrypted, %zu words\n", (size_t)(end - c->start));
+		return;
+	}
 	for (const u64 *p = c->start; p < end;) {
 		const struct jset_entry *e = (const void *)p;
 

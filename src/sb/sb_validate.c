@@ -5,6 +5,7 @@
  */
 #include "bcfs/format/journal.h"
 #include "codec/codec.h"
+#include "sb/sb_crypt.h"
 #include "sb/sb_private.h"
 #include "util/errcode.h"
 
@@ -114,9 +115,38 @@ static int validate_crypt(const struct bcfs_sb *sb, const struct bcfs_sb_field *
 {
 	const struct bcfs_sb_field_crypt *c = (const void *)f;
 
+	const struct bcfs_crypt_old_key *old;
+	bool any = false;
+
+	if (!sb_has_encryption(sb))
+		return sb_fail(err, sb_invalid_crypt, "keys, but not the feature of encryption");
 	if (sb_field_bytes(f) < sizeof(*c) ||
-	    c->nr_slots * sizeof(c->slots[0]) > sb_field_bytes(f) - sizeof(*c))
+	    sb_field_bytes(f) != sb_crypt_field_bytes(c->nr_slots, c->nr_old))
 		return sb_fail(err, sb_invalid_crypt, "key slots do not fit their field");
+	if (c->nr_slots > BCFS_CRYPT_SLOTS_MAX || c->nr_old > BCFS_CRYPT_OLD_MAX)
+		return sb_fail(err, sb_invalid_crypt, "%u key slots, %u old keys", c->nr_slots,
+			       c->nr_old);
+	for (unsigned i = 0; i < c->nr_slots; i++) {
+		const struct bcfs_crypt_slot *s = &c->slots[i];
+
+		any |= s->type != BCFS_CRYPT_SLOT_free;
+		/* What is refused here costs no memory later. */
+		if (s->type == BCFS_CRYPT_SLOT_passphrase &&
+		    crypt_kdf_check(&(struct crypt_kdf){s->kdf_ops, s->kdf_mem}, NULL))
+			return sb_fail(err, sb_invalid_crypt,
+				       "key slot %u: a passphrase of %u passes over %llu bytes", i,
+				       s->kdf_ops, (unsigned long long)s->kdf_mem);
+	}
+	if (!any)
+		return sb_fail(err, sb_invalid_crypt, "no key slot is in use");
+	old = sb_crypt_old(c);
+	for (unsigned i = 0; i <= c->nr_old; i++) {
+		u16 gen = i < c->nr_old ? old[i].key_gen : c->key_gen;
+
+		if (gen <= (i ? old[i - 1].key_gen : 0))
+			return sb_fail(err, sb_invalid_crypt, "key generation %u out of order",
+				       gen);
+	}
 	return 0;
 }
 
@@ -124,18 +154,17 @@ static int validate_clean(const struct bcfs_sb *sb, const struct bcfs_sb_field *
 			  struct printbuf *err)
 {
 	const struct bcfs_sb_field_clean *c = (const void *)f;
-	const u64 *p, *end = (const u64 *)f + f->u64s;
+	bool sealed;
 
 	if (sb_field_bytes(f) < sizeof(*c))
 		return sb_fail(err, sb_invalid_clean, "clean field of %u words", f->u64s);
-	for (p = c->start; p < end;) {
-		const struct jset_entry *e = (const void *)p;
-
-		if (e->u64s >= end - p)
-			return sb_fail(err, sb_invalid_clean,
-				       "an entry of the clean field runs over its end");
-		p += 1 + e->u64s;
-	}
+	sealed = c->key_gen;
+	if (sealed != sb_has_encryption(sb) || sealed != csum_type_is_aead(c->flags & 0xf))
+		return sb_fail(err, sb_invalid_clean, "clean field of key generation %u, codec %u",
+			       c->key_gen, c->flags & 0xf);
+	if (!sealed && !sb_clean_entries_valid(c->start, f->u64s - sizeof(*c) / 8))
+		return sb_fail(err, sb_invalid_clean,
+			       "an entry of the clean field runs over its end");
 	return 0;
 }
 
@@ -226,6 +255,8 @@ static int validate_fields(const struct bcfs_sb *sb, struct printbuf *err)
 		return sb_fail(err, sb_invalid_members, "there is no members field");
 	if ((sb->flags[0] & BCFS_SB_FLAG_CLEAN) && !(seen & 1ULL << BCFS_SB_FIELD_clean))
 		return sb_fail(err, sb_invalid_clean, "marked clean without a clean field");
+	if (sb_has_encryption(sb) && !(seen & 1ULL << BCFS_SB_FIELD_crypt))
+		return sb_fail(err, sb_invalid_crypt, "encrypted, but there are no keys");
 	/* The others are held against the members. */
 	for (int members = 1; members >= 0; members--)
 		for_each_sb_field(sb, f)
@@ -331,6 +362,13 @@ static int validate_options(const struct bcfs_sb *sb, struct printbuf *err)
 	if (sb_opt_get(sb, SB_OPT_meta_csum) >= BCFS_CSUM_NR ||
 	    sb_opt_get(sb, SB_OPT_data_csum) >= BCFS_CSUM_NR)
 		return sb_fail(err, sb_invalid_option, "unknown checksum type as a default");
+	if (csum_type_is_aead(sb_opt_get(sb, SB_OPT_meta_csum)) != sb_has_encryption(sb) ||
+	    csum_type_is_aead(sb_opt_get(sb, SB_OPT_data_csum)) != sb_has_encryption(sb))
+		return sb_fail(err, sb_invalid_option,
+			       "%sencrypted, but checksums %s of metadata and %s of data",
+			       sb_has_encryption(sb) ? "" : "not ",
+			       csum_type_name(sb_opt_get(sb, SB_OPT_meta_csum)),
+			       csum_type_name(sb_opt_get(sb, SB_OPT_data_csum)));
 	if (sb_opt_get(sb, SB_OPT_compression) >= BCFS_COMPRESSION_incompressible)
 		return sb_fail(err, sb_invalid_option, "unknown compression type as a default");
 	if (sb_opt_get(sb, SB_OPT_errors) > BCFS_ERRORS_panic)

@@ -127,7 +127,8 @@
 	  "a key slot would be lost: its passphrase or key file was not given")                    \
 	x(sb_crypt_gens, 471, EBUSY,                                                               \
 	  "too many generations of keys in use: earlier ones must be replaced first")              \
-	x(sb_crypt_clean, 472, EUCLEAN, "the clean section was tampered with, or is damaged")
+	x(sb_crypt_clean, 472, EUCLEAN, "the clean section was tampered with, or is damaged")      \
+	x(sb_crypt_changed, 473, EBUSY, "the key slots were changed meanwhile: try again")
 
 /* journal: 500.. */
 #define BCFS_ERRCODES_JOURNAL(x)                                                                   \

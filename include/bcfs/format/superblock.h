@@ -173,25 +173,53 @@ struct bcfs_sb_field_journal {
 	} d[];
 };
 
-/* Sealed bytes: a nonce, a tag and the payload they belong to. */
+/*
+ * Encryption. Each generation has a random master key of 32 bytes, from which the keys that encrypt
+ * are derived (doc/format.md). The newest is wrapped in each slot by what a passphrase or key file
+ * yields; older ones, which data may still be encrypted by, are wrapped by the newest.
+ */
 struct bcfs_crypt_slot {
-	uint8_t type; /* 0: free, 1: passphrase, 2: key file */
+	uint8_t type; /* enum bcfs_crypt_slot_type */
 	uint8_t pad[3];
-	uint32_t kdf_ops; /* Argon2id */
+	uint32_t kdf_ops; /* Argon2id; 0 of a key file */
 	uint64_t kdf_mem; /* bytes */
 	uint8_t salt[16];
 	struct bcfs_nonce nonce;
-	uint8_t wrapped[64]; /* master key and tag */
+	uint8_t wrapped[64]; /* master key, tag, zeroes */
 	uint64_t reserved[2];
 };
 
+enum bcfs_crypt_slot_type {
+	BCFS_CRYPT_SLOT_free = 0,
+	BCFS_CRYPT_SLOT_passphrase = 1,
+	BCFS_CRYPT_SLOT_key_file = 2,
+};
+
+struct bcfs_crypt_old_key {
+	uint16_t key_gen;
+	uint8_t pad[6];
+	struct bcfs_nonce nonce;
+	uint8_t wrapped[64]; /* master key, tag, zeroes */
+};
+
+#define BCFS_CRYPT_SLOTS     8	/* that are made */
+#define BCFS_CRYPT_SLOTS_MAX 16 /* that there may be */
+#define BCFS_CRYPT_OLD_MAX   7
+/* Bounds of Argon2id's cost: passes, bytes, and the product of both. */
+#define BCFS_CRYPT_KDF_OPS_MAX	64
+#define BCFS_CRYPT_KDF_MEM_MIN	8192ULL
+#define BCFS_CRYPT_KDF_MEM_MAX	(4ULL << 30)
+#define BCFS_CRYPT_KDF_COST_MAX (32ULL << 30)
+
 struct bcfs_sb_field_crypt {
 	struct bcfs_sb_field field;
-	uint16_t key_gen;
+	uint16_t key_gen; /* of the newest master key, from 1 */
 	uint16_t nr_slots;
-	uint8_t pad[4];
-	struct bcfs_csum mac; /* over codec and feature fields */
+	uint16_t nr_old;
+	uint8_t pad[2];
+	struct bcfs_csum mac; /* over what decides how the filesystem is read */
 	struct bcfs_crypt_slot slots[];
+	/* then struct bcfs_crypt_old_key[nr_old], generations ascending */
 };
 
 struct bcfs_sb_field_clean {

@@ -1,0 +1,844 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Goal: each secret opens the slot it was given for and nothing else does; what the key
+ * authenticates cannot be changed without it; wrong secret, damage and tampering are told apart;
+ * older generations stay readable until they are forgotten; failures change nothing. Method:
+ * passphrases at the least cost; every byte of an encrypted superblock changed; random operations
+ * against a model; crafted fields, in a buffer of exactly their size.
+ */
+#include "sb_test.h"
+
+#include "codec/secret.h"
+#include "sb/sb_crypt.h"
+#include "sb/sb_private.h"
+
+#include <stdlib.h>
+
+static const struct crypt_kdf quick = {.ops = 1, .mem = BCFS_CRYPT_KDF_MEM_MIN};
+
+static struct crypt_secret pass(const char *text)
+{
+	return (struct crypt_secret){BCFS_CRYPT_SLOT_passphrase, text, strlen(text)};
+}
+
+/* Key file number n. */
+static struct crypt_secret file(unsigned n, u8 buf[40])
+{
+	memset(buf, (int)n, 40);
+	return (struct crypt_secret){BCFS_CRYPT_SLOT_key_file, buf, 40};
+}
+
+/* An encrypted filesystem, open with "first" in slot 0. */
+static struct sb_handle *make(struct tfs *t)
+{
+	struct crypt_secret s = pass("first");
+	struct bcfs_journal_run run;
+	struct sb_handle *h;
+
+	tfs_device(t, 64 * MIB, 0);
+	h = tfs_init(t, NULL);
+	cr_assert_eq(sb_crypt_make(h, &s, &quick), 0, "%s", t->line);
+	run = (struct bcfs_journal_run){sb_member_get(h->sb, 0).first_bucket, 5};
+	cr_assert_eq(sb_journal_set(h, &run, 1), 0);
+	cr_assert_eq(sb_blacklist_add(h, 10, 20), 0);
+	tfs_write(h);
+	return h;
+}
+
+static struct sb_handle *reread(struct tfs *t)
+{
+	struct sb_handle *h;
+	int ret = tfs_read(t, &h);
+
+	cr_assert_eq(ret, 0, "%s: %s", err_name(ret), t->line);
+	return h;
+}
+
+static int reopen(struct tfs *t, const struct crypt_secret *s, struct sb_handle **ret,
+		  unsigned *ret_slot)
+{
+	*ret = reread(t);
+	return sb_crypt_open(*ret, s, ret_slot);
+}
+
+static bool same_master(const struct sb_handle *a, const struct sb_handle *b, u16 gen)
+{
+	const struct csum_key *x = keyring_master(a->keys, gen), *y = keyring_master(b->keys, gen);
+
+	return x && y && !memcmp(x, y, sizeof(*x));
+}
+
+#define expect_err(ret, code)                                                                      \
+	do {                                                                                       \
+		int ret_ = (ret);                                                                  \
+                                                                                                   \
+		cr_expect_eq(ret_, -(code), "%s", err_name(ret_));                                 \
+	} while (0)
+
+Test(sb_crypt, made_and_opened)
+{
+	struct crypt_secret first = pass("first"), wrong = pass("First");
+	struct printbuf text = PRINTBUF;
+	struct sb_handle *h, *h2;
+	unsigned slot = 99;
+	u8 buf[40];
+	struct tfs t;
+
+	h = make(&t);
+	cr_expect(sb_has_encryption(h->sb));
+	cr_expect_eq(sb_opt_get(h->sb, SB_OPT_data_csum), BCFS_CSUM_xchacha20_poly1305);
+	cr_expect_eq(sb_crypt_nr_used(h->sb), 1);
+	cr_assert_eq(reopen(&t, &first, &h2, &slot), 0, "%s", t.line);
+	cr_expect_eq(slot, 0);
+	cr_expect(same_master(h, h2, 1));
+	cr_expect_eq(sb_crypt_gen(h2->sb), 1);
+	sb_free(h2);
+
+	expect_err(reopen(&t, &wrong, &h2, &slot), BCFS_ERR_sb_crypt_wrong_secret);
+	cr_expect_str_eq(t.line, "dev: wrong passphrase: no key slot opens with it");
+	cr_expect_null(h2->keys);
+	wrong = file(3, buf);
+	expect_err(sb_crypt_open(h2, &wrong, &slot), BCFS_ERR_sb_crypt_wrong_secret);
+	cr_expect_str_eq(t.line, "dev: wrong key file: no key slot opens with it");
+	/* The bytes of the passphrase as a file are something else. */
+	wrong = (struct crypt_secret){BCFS_CRYPT_SLOT_key_file, "first", 5};
+	expect_err(sb_crypt_open(h2, &wrong, &slot), BCFS_ERR_sb_crypt_secret_len);
+	cr_expect_eq(slot, 0);
+	cr_expect_eq(sb_crypt_open(h2, &first, NULL), 0, "after a wrong one");
+
+	sb_to_text(&text, h2->sb);
+	cr_expect_not_null(strstr(printbuf_str(&text), "encryption"));
+	cr_expect_not_null(
+		strstr(printbuf_str(&text), "slot 0: passphrase, Argon2id with 1 passes over 8"));
+	cr_expect_not_null(strstr(printbuf_str(&text), "1 of 8 slots in use"));
+	cr_expect_null(strstr(printbuf_str(&text), "slot 1"));
+	printbuf_exit(&text);
+	sb_free(h2);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+Test(sb_crypt, not_encrypted)
+{
+	struct crypt_secret first = pass("first");
+	struct sb_handle *h;
+	struct tfs t;
+
+	tfs_device(&t, 64 * MIB, 0);
+	h = tfs_init(&t, NULL);
+	expect_err(sb_crypt_open(h, &first, NULL), BCFS_ERR_sb_crypt_none);
+	cr_expect_not_null(strstr(t.line, "is not encrypted"));
+	expect_err(sb_crypt_try(h, &first, NULL), BCFS_ERR_sb_crypt_none);
+	expect_err(sb_crypt_slot_add(h, &first, &quick, NULL), BCFS_ERR_sb_crypt_none);
+	expect_err(sb_crypt_slot_remove(h, 0), BCFS_ERR_sb_crypt_none);
+	expect_err(sb_crypt_rotate(h, &first, 1, false), BCFS_ERR_sb_crypt_none);
+	cr_expect_eq(sb_crypt_nr_used(h->sb) + sb_crypt_gen(h->sb) + sb_crypt_gen_oldest(h->sb), 0);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+Test(sb_crypt, what_is_asked_for_is_checked)
+{
+	static const struct crypt_kdf bad[] = {
+		{0, 1 << 20},	 {1, 8191},	   {65, 1 << 20},
+		{1, 5ULL << 30}, {64, 4ULL << 30}, {UINT32_MAX, UINT64_MAX},
+	};
+	struct crypt_secret s = pass("");
+	struct sb_handle *h;
+	struct tfs t;
+
+	tfs_device(&t, 64 * MIB, 0);
+	h = tfs_init(&t, NULL);
+	expect_err(sb_crypt_make(h, &s, &quick), BCFS_ERR_sb_crypt_secret_len);
+	cr_expect_not_null(strstr(t.line, "empty"));
+	s = (struct crypt_secret){BCFS_CRYPT_SLOT_passphrase, "x", CRYPT_PASSPHRASE_MAX + 1};
+	expect_err(sb_crypt_make(h, &s, &quick), BCFS_ERR_sb_crypt_secret_len);
+	s = (struct crypt_secret){BCFS_CRYPT_SLOT_key_file, "x", 31};
+	expect_err(sb_crypt_make(h, &s, &quick), BCFS_ERR_sb_crypt_secret_len);
+	s.len = CRYPT_KEY_FILE_MAX + 1;
+	expect_err(sb_crypt_make(h, &s, &quick), BCFS_ERR_sb_crypt_secret_len);
+	s = pass("x");
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
+		expect_err(sb_crypt_make(h, &s, &bad[i]), BCFS_ERR_sb_crypt_kdf_cost);
+	cr_expect_not_null(strstr(t.line, "passes"));
+	cr_expect_not(sb_has_encryption(h->sb) || sb_field_crypt(h->sb) || h->keys);
+	cr_expect_eq(crypt_kdf_check(&CRYPT_KDF_DEFAULT, NULL), 0);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+/* ---- tampering ---- */
+
+/* Whether a change of the byte may go unnoticed: what the header says is not covered. */
+static bool not_covered(const struct bcfs_sb *sb, size_t at)
+{
+	const struct bcfs_sb_field_members *m = sb_field_members(sb);
+	size_t members = (size_t)((const u8 *)m - (const u8 *)sb) + sizeof(*m);
+
+#define in(member) (at - offsetof(struct bcfs_sb, member) < sizeof(sb->member))
+	if (in(csum) || in(pad) || in(offset) || in(seq) || in(label) || in(pad2) || in(pad3) ||
+	    in(write_time) || in(reserved) || in(layout) || at == offsetof(struct bcfs_sb, flags))
+		return true;
+#undef in
+	if (at < members || at >= members + sizeof(struct bcfs_member))
+		return false;
+	at -= members;
+	return at >= offsetof(struct bcfs_member, state);
+}
+
+Test(sb_crypt, every_byte_changed)
+{
+	struct crypt_secret first = pass("first");
+	struct sb_handle *h, *h2;
+	unsigned refused = 0, wrong = 0, tampered = 0, good = 0;
+	struct bcfs_sb *sb;
+	struct tfs t;
+	size_t area;
+
+	h = make(&t);
+	area = sb_area_bytes(h->sb);
+	sb = malloc(area);
+	for (size_t at = sizeof(sb->csum); at < sb_bytes(h->sb); at++) {
+		int ret;
+
+		memcpy(sb, h->sb, area);
+		((u8 *)sb)[at] ^= 1 << at % 8;
+		if (sb_bytes(sb) > area)
+			continue; /* refused for its size; no checksum to be made */
+		memcpy(sb->layout.offset, h->sb->layout.offset, sizeof(sb->layout.offset));
+		tfs_poke(&t, sb, ALL_COPIES);
+		ret = tfs_read(&t, &h2);
+		if (ret) {
+			refused++;
+			continue;
+		}
+		ret = sb_crypt_open(h2, &first, NULL);
+		switch (-ret) {
+		case BCFS_ERR_sb_crypt_wrong_secret:
+			wrong++;
+			break;
+		case BCFS_ERR_sb_crypt_tampered:
+			cr_assert_not_null(strstr(t.line, "tampered"));
+			tampered++;
+			break;
+		default:
+			cr_assert_eq(ret, 0, "%s", err_name(ret));
+			cr_assert(not_covered(h->sb, at), "byte %zu may be changed", at);
+			cr_assert(h2->keys && same_master(h, h2, 1));
+			good++;
+		}
+		cr_assert(!ret || !h2->keys);
+		sb_free(h2);
+	}
+	/* The slot in use: cost, salt, nonce, key and tag; all other slots, the journal, ... */
+	cr_expect(refused > 50 && wrong > 80 && tampered > 7 * sizeof(struct bcfs_crypt_slot) &&
+			  good > 100,
+		  "%u refused, %u wrong, %u tampered, %u good", refused, wrong, tampered, good);
+	free(sb);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+/* What a change of the superblock in memory does to the next one who opens it. */
+static int after(struct tfs *t, const struct sb_handle *h, void (*change)(struct bcfs_sb *sb))
+{
+	struct crypt_secret first = pass("first");
+	struct bcfs_sb *sb = malloc(sb_area_bytes(h->sb));
+	struct sb_handle *h2;
+	int ret;
+
+	memcpy(sb, h->sb, sb_area_bytes(h->sb));
+	change(sb);
+	tfs_poke(t, sb, ALL_COPIES);
+	ret = tfs_read(t, &h2);
+	if (!ret)
+		ret = sb_crypt_open(h2, &first, NULL);
+	sb_free(h2);
+	free(sb);
+	return ret;
+}
+
+static void change_compression(struct bcfs_sb *sb)
+{
+	sb_compression_set(sb, BCFS_COMPRESSION_lz4);
+}
+
+static void change_feature(struct bcfs_sb *sb)
+{
+	sb->features_compat[1] ^= 1;
+}
+
+static void change_uuid(struct bcfs_sb *sb)
+{
+	sb->user_uuid.b[3] ^= 1;
+}
+
+static void change_blacklist(struct bcfs_sb *sb)
+{
+	sb_field_blacklist(sb)->d[0].end--;
+}
+
+static void change_switched_off(struct bcfs_sb *sb)
+{
+	sb_set_encryption(sb, false);
+}
+
+static void change_csum(struct bcfs_sb *sb)
+{
+	sb_opt_set(sb, SB_OPT_data_csum, BCFS_CSUM_crc32c);
+}
+
+static void change_bomb(struct bcfs_sb *sb)
+{
+	sb_field_crypt(sb)->slots[0].kdf_mem = 1ULL << 40;
+}
+
+static void change_slots(struct bcfs_sb *sb)
+{
+	sb_field_crypt(sb)->nr_slots = 7;
+}
+
+static void change_nothing(struct bcfs_sb *sb)
+{
+	sb->flags[0] ^= BCFS_SB_FLAG_ERROR;
+	sb->label[0] = 'x';
+	sb->seq++;
+}
+
+Test(sb_crypt, three_kinds_of_wrong)
+{
+	struct sb_handle *h;
+	struct tfs t;
+
+	h = make(&t);
+	cr_expect_eq(after(&t, h, change_nothing), 0);
+	expect_err(after(&t, h, change_compression), BCFS_ERR_sb_crypt_tampered);
+	expect_err(after(&t, h, change_feature), BCFS_ERR_sb_crypt_tampered);
+	expect_err(after(&t, h, change_uuid), BCFS_ERR_sb_crypt_tampered);
+	expect_err(after(&t, h, change_blacklist), BCFS_ERR_sb_crypt_tampered);
+	cr_expect_not_null(strstr(t.line, "dev: the superblock was tampered with"));
+	/* These are no superblocks at all, in all their copies. */
+	expect_err(after(&t, h, change_switched_off), BCFS_ERR_sb_all_damaged);
+	cr_expect_not_null(strstr(t.line, "not encrypted, but checksums xchacha20_poly1305"));
+	expect_err(after(&t, h, change_csum), BCFS_ERR_sb_all_damaged);
+	expect_err(after(&t, h, change_bomb), BCFS_ERR_sb_all_damaged);
+	cr_expect_not_null(
+		strstr(t.line, "key slot 0: a passphrase of 1 passes over 1099511627776"), "%s",
+		t.line);
+	expect_err(after(&t, h, change_slots), BCFS_ERR_sb_all_damaged);
+	cr_expect_not_null(strstr(t.line, "key slots do not fit"), "%s", t.line);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+Test(sb_crypt, without_keys_nothing_that_counts_is_written)
+{
+	struct crypt_secret first = pass("first");
+	struct sb_handle *h, *h2;
+	struct tfs t;
+	u64 seq, w = 0;
+
+	sb_free(make(&t));
+	h = reread(&t);
+	seq = h->sb->seq;
+	h->sb->label[0] = 'y';
+	h->sb->flags[0] |= BCFS_SB_FLAG_ERROR;
+	tfs_write(h);
+	cr_expect_eq(h->sb->seq, seq + 1);
+	expect_err(sb_clean_set(h, 1, &w, 0), BCFS_ERR_sb_crypt_locked);
+	expect_err(sb_crypt_slot_add(h, &first, &quick, NULL), BCFS_ERR_sb_crypt_locked);
+	expect_err(sb_crypt_slot_remove(h, 0), BCFS_ERR_sb_crypt_locked);
+	expect_err(sb_crypt_forget(h, 1), BCFS_ERR_sb_crypt_locked);
+	sb_compression_set(h->sb, BCFS_COMPRESSION_zstd);
+	sb_lock(h);
+	expect_err(sb_write(h), BCFS_ERR_sb_crypt_locked);
+	sb_unlock(h);
+	cr_expect_not_null(strstr(t.line, "not at hand"));
+	cr_expect_eq(h->sb->seq, seq + 1);
+	sb_free(h);
+	/* With them it is in order. */
+	cr_assert_eq(reopen(&t, &first, &h, NULL), 0);
+	cr_expect_eq(h->sb->label[0], 'y');
+	cr_assert_eq(sb_use_compression(h, BCFS_COMPRESSION_zstd), 0);
+	cr_expect_eq(reopen(&t, &first, &h2, NULL), 0);
+	cr_expect(sb_has_zstd(h2->sb));
+	sb_free(h2);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+/* ---- the clean section ---- */
+
+Test(sb_crypt, clean_section)
+{
+	struct crypt_secret first = pass("first");
+	u64 entries[4] = {0}, *got = NULL;
+	struct jset_entry *e = (struct jset_entry *)entries;
+	struct bcfs_sb_field_clean *c;
+	struct sb_handle *h, *h2;
+	struct tfs t;
+	u32 u64s = 0;
+
+	h = make(&t);
+	e->u64s = 3;
+	e->type = BCFS_JSET_ENTRY_clock;
+	entries[2] = 0x7465726365735f61ULL;
+	cr_assert_eq(sb_clean_set(h, 77, entries, 4), 0);
+	tfs_write(h);
+	h2 = reread(&t);
+	c = sb_field_clean(h2->sb);
+	cr_expect_eq(c->journal_seq, 77);
+	cr_expect_eq(c->key_gen, 1);
+	for (unsigned i = 0; i < 4; i++)
+		cr_expect_neq(c->start[i], entries[i], "is not in the clear");
+	expect_err(sb_clean_read(h2, &got, &u64s), BCFS_ERR_sb_crypt_locked);
+	cr_assert_eq(sb_crypt_open(h2, &first, NULL), 0);
+	cr_assert_eq(sb_clean_read(h2, &got, &u64s), 0);
+	cr_assert_eq(u64s, 4);
+	cr_expect_arr_eq(got, entries, sizeof(entries));
+	env_free(t.env, got);
+	/* It stays encrypted in the superblock, and may be written so. */
+	tfs_write(h2);
+	for (size_t at = offsetof(struct bcfs_sb_field_clean, journal_seq);
+	     at < sb_field_bytes(&c->field); at++) {
+		((u8 *)c)[at] ^= 0x10;
+		got = NULL;
+		expect_err(sb_clean_read(h2, &got, &u64s), BCFS_ERR_sb_crypt_clean);
+		cr_expect_null(got);
+		((u8 *)c)[at] ^= 0x10;
+	}
+	cr_expect_not_null(strstr(t.line, "clean section was tampered with"));
+	sb_clean_clear(h2);
+	cr_assert_eq(sb_clean_read(h2, &got, &u64s), 0);
+	cr_expect(!got && !u64s);
+	sb_free(h2);
+	sb_free(h);
+
+	/* Not encrypted: as it is. */
+	bdev_close(t.bdev);
+	env_sim_destroy(t.env);
+	tfs_device(&t, 64 * MIB, 0);
+	h = tfs_init(&t, NULL);
+	cr_assert_eq(sb_clean_set(h, 77, entries, 4), 0);
+	cr_assert_eq(sb_clean_read(h, &got, &u64s), 0);
+	cr_expect_arr_eq(got, entries, sizeof(entries));
+	env_free(t.env, got);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+/* ---- slots and generations ---- */
+
+Test(sb_crypt, slots)
+{
+	struct crypt_secret first = pass("first"), second = pass("second"), s;
+	struct sb_handle *h, *h2;
+	unsigned slot = 99;
+	u8 buf[40];
+	struct tfs t;
+
+	h = make(&t);
+	expect_err(sb_crypt_slot_remove(h, 0), BCFS_ERR_sb_crypt_last_slot);
+	expect_err(sb_crypt_slot_remove(h, 1), BCFS_ERR_sb_crypt_no_slot);
+	expect_err(sb_crypt_slot_remove(h, 1000), BCFS_ERR_sb_crypt_no_slot);
+	expect_err(sb_crypt_slot_change(h, 1, &second, &quick), BCFS_ERR_sb_crypt_no_slot);
+	expect_err(sb_crypt_slot_change(h, UINT32_MAX, &second, &quick), BCFS_ERR_sb_crypt_no_slot);
+	for (unsigned i = 1; i < BCFS_CRYPT_SLOTS; i++) {
+		s = file(i, buf);
+		cr_assert_eq(sb_crypt_slot_add(h, &s, &quick, &slot), 0);
+		cr_expect_eq(slot, i);
+		cr_expect_eq(sb_crypt_slot_type(h->sb, i), BCFS_CRYPT_SLOT_key_file);
+	}
+	expect_err(sb_crypt_slot_add(h, &s, &quick, &slot), BCFS_ERR_sb_crypt_slots_full);
+	cr_assert_eq(sb_crypt_slot_change(h, 3, &second, &quick), 0);
+	cr_assert_eq(sb_crypt_slot_remove(h, 0), 0);
+	expect_err(reopen(&t, &first, &h2, &slot), BCFS_ERR_sb_crypt_wrong_secret);
+	s = file(3, buf);
+	expect_err(sb_crypt_open(h2, &s, &slot), BCFS_ERR_sb_crypt_wrong_secret);
+	cr_assert_eq(sb_crypt_open(h2, &second, &slot), 0);
+	cr_expect_eq(slot, 3);
+	cr_expect(same_master(h, h2, 1));
+	s = file(7, buf);
+	cr_expect_eq(sb_crypt_try(h2, &s, &slot), 0);
+	cr_expect_eq(slot, 7);
+	sb_free(h2);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+Test(sb_crypt, a_failed_write_changes_nothing)
+{
+	struct crypt_secret first = pass("first"), second = pass("second");
+	struct sb_handle *h, *h2;
+	struct bcfs_sb *was;
+	struct tfs t;
+
+	h = make(&t);
+	cr_assert_eq(sb_crypt_rotate(h, &first, 1, false), 0);
+	was = malloc(sb_bytes(h->sb));
+	sim_bdev_arm(t.bdev, SIM_FAULT_WRITE_ERROR, 1, true);
+	for (unsigned i = 0; i < 4; i++) {
+		struct bcfs_sb_field_crypt *c = sb_field_crypt(h->sb);
+		size_t at = (size_t)((u8 *)c - (u8 *)h->sb), len = sb_field_bytes(&c->field);
+		int ret;
+
+		memcpy(was, h->sb, sb_bytes(h->sb));
+		if (i == 0)
+			ret = sb_crypt_slot_add(h, &second, &quick, NULL);
+		else if (i == 1)
+			ret = sb_crypt_slot_change(h, 0, &second, &quick);
+		else if (i == 2)
+			ret = sb_crypt_rotate(h, &first, 1, false);
+		else
+			ret = sb_crypt_forget(h, 2);
+		expect_err(ret, BCFS_ERR_sb_write);
+		cr_expect(!memcmp((u8 *)h->sb + at, (u8 *)was + at, len), "operation %u", i);
+		cr_expect_eq(h->sb->u64s, was->u64s);
+		cr_expect_null(keyring_master(h->keys, 3));
+	}
+	sim_bdev_arm(t.bdev, SIM_FAULT_WRITE_ERROR, 0, false);
+	tfs_write(h);
+	cr_assert_eq(reopen(&t, &first, &h2, NULL), 0, "%s", t.line);
+	cr_expect(same_master(h, h2, 1) && same_master(h, h2, 2));
+	sb_free(h2);
+	free(was);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+Test(sb_crypt, no_memory)
+{
+	struct crypt_secret first = pass("first"), second = pass("second");
+	struct sb_handle *h, *h2;
+	struct tfs t;
+
+	h = make(&t);
+	h2 = reread(&t);
+	for (unsigned k = 1; k <= 2; k++) {
+		cr_assert_eq(env_inject_arm(t.env, "secret_alloc", k, false), 0);
+		expect_err(sb_crypt_open(h2, &first, NULL), BCFS_ERR_nomem);
+		cr_expect_null(h2->keys);
+	}
+	cr_assert_eq(env_inject_arm(t.env, "secret_alloc", 1, true), 0);
+	expect_err(sb_crypt_slot_add(h, &second, &quick, NULL), BCFS_ERR_nomem);
+	expect_err(sb_crypt_rotate(h, &first, 1, false), BCFS_ERR_nomem);
+	expect_err(sb_crypt_try(h, &first, NULL), BCFS_ERR_nomem);
+	env_inject_disarm_all(t.env);
+	cr_expect_eq(sb_crypt_open(h2, &first, NULL), 0);
+	sb_free(h2);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+Test(sb_crypt, generations)
+{
+	struct crypt_secret s[3] = {pass("first"), pass("second")}, stranger = pass("x");
+	struct printbuf text = PRINTBUF;
+	struct sb_handle *h, *h2;
+	unsigned slot;
+	u64 one = 0, *got;
+	u32 u64s;
+	u8 buf[40];
+	struct tfs t;
+
+	h = make(&t);
+	s[2] = file(9, buf);
+	cr_assert_eq(sb_crypt_slot_add(h, &s[1], &quick, NULL), 0);
+	cr_assert_eq(sb_crypt_slot_add(h, &s[2], &quick, NULL), 0);
+	cr_assert_eq(sb_clean_set(h, 5, &one, 1), 0);
+	/* All that are to stay are asked for. */
+	expect_err(sb_crypt_rotate(h, s, 2, false), BCFS_ERR_sb_crypt_slot_left);
+	expect_err(sb_crypt_rotate(h, NULL, 0, true), BCFS_ERR_sb_crypt_last_slot);
+	expect_err(sb_crypt_rotate(h, &stranger, 1, true), BCFS_ERR_sb_crypt_wrong_secret);
+	cr_expect_eq(sb_crypt_gen(h->sb), 1);
+	cr_assert_eq(sb_crypt_rotate(h, s, 3, false), 0);
+	cr_expect_eq(sb_crypt_gen(h->sb), 2);
+	cr_expect_eq(sb_crypt_gen_oldest(h->sb), 1);
+	cr_expect_eq(keyring_newest(h->keys, KEY_USE_data)->gen, 2);
+	cr_expect(memcmp(keyring_master(h->keys, 1)->b, keyring_master(h->keys, 2)->b, KEY_BYTES));
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(reopen(&t, &s[i], &h2, &slot), 0, "%s", t.line);
+		cr_expect_eq(slot, i);
+		cr_expect(same_master(h, h2, 1) && same_master(h, h2, 2));
+		/* The clean section is of the generation it was written with. */
+		cr_assert_eq(sb_clean_read(h2, &got, &u64s), 0);
+		env_free(t.env, got);
+		sb_free(h2);
+	}
+	sb_to_text(&text, h->sb);
+	cr_expect_not_null(strstr(printbuf_str(&text), "older generations"));
+	printbuf_exit(&text);
+
+	cr_assert_eq(sb_crypt_rotate(h, s + 2, 1, true), 0);
+	cr_expect_eq(sb_crypt_nr_used(h->sb), 1);
+	expect_err(reopen(&t, &s[0], &h2, NULL), BCFS_ERR_sb_crypt_wrong_secret);
+	cr_assert_eq(sb_crypt_open(h2, &s[2], &slot), 0);
+	cr_expect_eq(slot, 2);
+	cr_expect(same_master(h, h2, 1) && same_master(h, h2, 2) && same_master(h, h2, 3));
+	sb_free(h2);
+
+	cr_assert_eq(sb_crypt_forget(h, 2), 0);
+	cr_expect_eq(sb_crypt_gen_oldest(h->sb), 2);
+	cr_assert_eq(reopen(&t, &s[2], &h2, NULL), 0);
+	cr_expect_null(keyring_master(h2->keys, 1));
+	cr_expect(same_master(h, h2, 2) && same_master(h, h2, 3));
+	sb_free(h2);
+	for (unsigned gen = 4; gen < 2 + 1 + BCFS_CRYPT_OLD_MAX; gen++)
+		cr_assert_eq(sb_crypt_rotate(h, s + 2, 1, false), 0, "generation %u", gen);
+	expect_err(sb_crypt_rotate(h, s + 2, 1, false), BCFS_ERR_sb_crypt_gens);
+	cr_assert_eq(sb_crypt_forget(h, sb_crypt_gen(h->sb)), 0);
+	cr_expect_eq(sb_crypt_gen_oldest(h->sb), sb_crypt_gen(h->sb));
+	cr_assert_eq(sb_crypt_rotate(h, s + 2, 1, false), 0);
+	cr_assert_eq(reopen(&t, &s[2], &h2, NULL), 0, "%s", t.line);
+	sb_free(h2);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+/* ---- random operations against a model ---- */
+
+struct model {
+	unsigned secret[BCFS_CRYPT_SLOTS]; /* number of what opens it; 0: free */
+	u16 oldest, newest;
+	u8 master[64][KEY_BYTES]; /* by generation */
+};
+
+/* Odd ones are passphrases, even ones key files. */
+static struct crypt_secret secret_nr(unsigned n, u8 buf[40])
+{
+	if (n % 2 == 0)
+		return file(n, buf);
+	snprintf((char *)buf, 40, "passphrase %u", n);
+	return pass((char *)buf);
+}
+
+static unsigned model_pick(const struct model *m, u64 *rng, bool used)
+{
+	unsigned first = trand_below(rng, BCFS_CRYPT_SLOTS);
+
+	for (unsigned k = 0; k < BCFS_CRYPT_SLOTS; k++)
+		if (!!m->secret[(first + k) % BCFS_CRYPT_SLOTS] == used)
+			return (first + k) % BCFS_CRYPT_SLOTS;
+	return BCFS_CRYPT_SLOTS;
+}
+
+static unsigned model_used(const struct model *m)
+{
+	unsigned nr = 0;
+
+	for (unsigned i = 0; i < BCFS_CRYPT_SLOTS; i++)
+		nr += m->secret[i] != 0;
+	return nr;
+}
+
+static void model_rotate(struct model *m, struct sb_handle *h, u64 *rng)
+{
+	struct crypt_secret s[BCFS_CRYPT_SLOTS];
+	u8 buf[BCFS_CRYPT_SLOTS][40];
+	unsigned nr = 0, keep = 1U << model_pick(m, rng, true) | trand_below(rng, 256);
+	bool all = true;
+	int ret;
+
+	for (unsigned i = 0; i < BCFS_CRYPT_SLOTS; i++) {
+		if (m->secret[i] && (keep >> i & 1)) {
+			s[nr] = secret_nr(m->secret[i], buf[nr]);
+			nr++;
+		}
+		all &= !m->secret[i] || (keep >> i & 1);
+	}
+	ret = sb_crypt_rotate(h, s, nr, !all && trand_below(rng, 2));
+	if (ret == -BCFS_ERR_sb_crypt_slot_left) {
+		cr_assert_not(all);
+		return;
+	}
+	if (ret == -BCFS_ERR_sb_crypt_gens) {
+		cr_assert(m->newest - m->oldest == BCFS_CRYPT_OLD_MAX ||
+			  keyring_nr(h->keys) == KEYRING_GENS_MAX);
+		return;
+	}
+	cr_assert_eq(ret, 0, "%s", err_name(ret));
+	for (unsigned i = 0; i < BCFS_CRYPT_SLOTS; i++)
+		if (!(keep >> i & 1))
+			m->secret[i] = 0;
+	m->newest++;
+	memcpy(m->master[m->newest], keyring_master(h->keys, m->newest)->b, KEY_BYTES);
+}
+
+static void model_check(struct tfs *t, const struct model *m, u64 *rng, unsigned nr_secrets)
+{
+	u8 buf[40];
+
+	for (unsigned n = 1; n <= nr_secrets; n++) {
+		struct crypt_secret s = secret_nr(n, buf);
+		struct sb_handle *h;
+		unsigned slot = 99, want = 99;
+		int ret;
+
+		for (unsigned i = 0; i < BCFS_CRYPT_SLOTS; i++)
+			if (m->secret[i] == n)
+				want = i;
+		if (want == 99 && trand_below(rng, 4))
+			continue;
+		ret = reopen(t, &s, &h, &slot);
+		if (want == 99) {
+			expect_err(ret, BCFS_ERR_sb_crypt_wrong_secret);
+		} else {
+			cr_assert_eq(ret, 0, "%s: %s", err_name(ret), t->line);
+			cr_assert_eq(slot, want);
+			for (unsigned gen = 1; gen <= m->newest; gen++) {
+				const struct csum_key *k = keyring_master(h->keys, gen);
+
+				cr_assert_eq(!!k, gen >= m->oldest);
+				cr_assert(!k || !memcmp(k->b, m->master[gen], KEY_BYTES));
+			}
+		}
+		sb_free(h);
+	}
+}
+
+Test(sb_crypt, random_operations, .timeout = 280)
+{
+	u64 seed = trand_seed(0x5107), rng = seed;
+
+	for (unsigned round = 0; round < trand_rounds(8); round++) {
+		struct crypt_secret s = pass("first");
+		struct model m = {.oldest = 1, .newest = 1};
+		unsigned nr_secrets = 1;
+		struct sb_handle *h;
+		struct tfs t;
+		u8 buf[40];
+
+		h = make(&t);
+		s = secret_nr(1, buf);
+		cr_assert_eq(sb_crypt_slot_change(h, 0, &s, &quick), 0);
+		m.secret[0] = 1;
+		memcpy(m.master[1], keyring_master(h->keys, 1)->b, KEY_BYTES);
+		for (unsigned op = 0; op < 60 && nr_secrets < 100; op++) {
+			unsigned slot, got = 99, what = trand_below(&rng, 10);
+			int ret;
+
+			if (what < 4) {
+				s = secret_nr(++nr_secrets, buf);
+				ret = sb_crypt_slot_add(h, &s, &quick, &got);
+				if (model_used(&m) == BCFS_CRYPT_SLOTS) {
+					expect_err(ret, BCFS_ERR_sb_crypt_slots_full);
+				} else {
+					cr_assert(!ret && got < BCFS_CRYPT_SLOTS && !m.secret[got],
+						  TEST_SEED_FMT, (unsigned long long)seed);
+					m.secret[got] = nr_secrets;
+				}
+			} else if (what < 6) {
+				slot = model_pick(&m, &rng, true);
+				ret = sb_crypt_slot_remove(h, slot);
+				cr_assert_eq(ret, model_used(&m) == 1 ? -BCFS_ERR_sb_crypt_last_slot
+								      : 0);
+				if (!ret)
+					m.secret[slot] = 0;
+			} else if (what < 8) {
+				slot = model_pick(&m, &rng, true);
+				s = secret_nr(++nr_secrets, buf);
+				cr_assert_eq(sb_crypt_slot_change(h, slot, &s, &quick), 0);
+				m.secret[slot] = nr_secrets;
+			} else if (what == 8 && m.newest < 60) {
+				model_rotate(&m, h, &rng);
+			} else if (trand_below(&rng, 2)) {
+				m.oldest += trand_below(&rng, m.newest - m.oldest + 1);
+				cr_assert_eq(sb_crypt_forget(h, m.oldest), 0);
+			} else {
+				sb_free(h);
+				s = secret_nr(m.secret[model_pick(&m, &rng, true)], buf);
+				cr_assert_eq(reopen(&t, &s, &h, NULL), 0, TEST_SEED_FMT,
+					     (unsigned long long)seed);
+			}
+			if (op % 8 == 7)
+				model_check(&t, &m, &rng, nr_secrets);
+		}
+		sb_free(h);
+		tfs_exit(&t);
+	}
+}
+
+/* ---- crafted fields ---- */
+
+static void craft(struct bcfs_sb *sb, u64 *rng)
+{
+	static const u64 edge[] = {0, 1, 7, 8, 15, 16, 17, 255, 65535, UINT32_MAX, UINT64_MAX};
+	struct bcfs_sb_field_crypt *c = sb_field_crypt(sb);
+	unsigned nr = 1 + trand_below(rng, 3);
+
+	while (nr--) {
+		/* The counts and the slot in use more often than the rest. */
+		size_t lo = offsetof(struct bcfs_sb_field_crypt, key_gen);
+		size_t hi = trand_below(rng, 2) ? sizeof(*c) + sizeof(c->slots[0])
+						: sb_field_bytes(&c->field);
+		u8 *p = (u8 *)c + lo + trand_below(rng, hi - lo);
+		u64 v = edge[trand_below(rng, ARRAY_SIZE(edge))];
+
+		switch (trand_below(rng, 3)) {
+		case 0:
+			*p = (u8)trand_u64(rng);
+			break;
+		case 1:
+			memcpy((void *)((uintptr_t)p & ~1UL), &v, 2);
+			break;
+		default:
+			memcpy((void *)((uintptr_t)p & ~7UL), &v, 8);
+		}
+	}
+}
+
+Test(sb_crypt, crafted_fields, .timeout = 280)
+{
+	u64 seed = trand_seed(0xc4f7), rng = seed;
+	struct crypt_secret s[2] = {pass("first")};
+	unsigned accepted = 0, opened = 0;
+	struct sb_handle *h;
+	struct tfs t;
+	u8 buf[40];
+	size_t len;
+
+	h = make(&t);
+	s[1] = file(1, buf);
+	cr_assert_eq(sb_crypt_slot_add(h, &s[1], &quick, NULL), 0);
+	cr_assert_eq(sb_crypt_rotate(h, s, 2, false), 0);
+	len = sb_bytes(h->sb);
+	for (unsigned i = 0; i < trand_rounds(20000); i++) {
+		struct sb_validate_ctx ctx = {.area_bytes = len, .skip_csum = true};
+		struct sb_handle *h2 =
+			sb_handle_alloc(t.env, t.bdev, &t.log, h->sb->layout.max_size_bits);
+		struct bcfs_sb *sb = malloc(len), *own = h2->sb;
+		struct printbuf err = PRINTBUF, out = PRINTBUF;
+		const struct bcfs_sb_field_crypt *c;
+		bool dear = false;
+		int ret;
+
+		memcpy(sb, h->sb, len);
+		craft(sb, &rng);
+		ret = sb_validate(sb, &ctx, &err);
+		cr_assert_eq(!ret, !err.pos, TEST_SEED_FMT, (unsigned long long)seed);
+		c = sb_field_crypt(sb);
+		if (!ret) {
+			accepted++;
+			sb_to_text(&out, sb);
+			for (unsigned k = 0; k < c->nr_slots; k++)
+				dear |= c->slots[k].kdf_ops * c->slots[k].kdf_mem > 1U << 20;
+		}
+		if (!ret && !dear) {
+			h2->sb = sb;
+			ret = sb_crypt_open(h2, &s[trand_below(&rng, 2)], NULL);
+			cr_assert(!ret || ret == -BCFS_ERR_sb_crypt_wrong_secret ||
+					  ret == -BCFS_ERR_sb_crypt_tampered,
+				  "%s", err_name(ret));
+			opened += !ret;
+			cr_assert(ret || !memcmp(sb, h->sb, len), "opened, but it was changed");
+		}
+		h2->sb = own;
+		sb_free(h2);
+		printbuf_exit(&err);
+		printbuf_exit(&out);
+		free(sb);
+	}
+	cr_expect(accepted > 20, "%u accepted, %u opened", accepted, opened);
+	sb_free(h);
+	tfs_exit(&t);
+}
