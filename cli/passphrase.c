@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "passphrase.h"
+#include "tool.h"
+
+#define PASSPHRASE_MAX 4096U
+#define KEY_FILE_MAX   (8U << 20)
+#define PROMPTS_MAX    3
+#define WAYS	       "--key-file, --passphrase-fd or BCFS_PASSPHRASE"
+
+/* ---- memory ---- */
+
+bool tool_secret_lock(struct tool_secret *s)
+{
+	return !s->p || !mlock(s->p, s->mapped);
+}
+
+static bool secret_map(struct tool_secret *s, size_t size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *p;
+
+	size = (size + page - 1) / page * page;
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED) {
+		tool_error("out of memory");
+		return false;
+	}
+	madvise(p, size, MADV_DONTDUMP);
+	s->p = p;
+	s->mapped = size;
+	/* If it is refused: libbcfs says so of the keys. */
+	(void)tool_secret_lock(s);
+	return true;
+}
+
+void tool_secret_free(struct tool_secret *s)
+{
+	if (s->p) {
+		explicit_bzero(s->p, s->mapped);
+		munmap(s->p, s->mapped);
+	}
+	*s = (struct tool_secret){0};
+}
+
+/* ---- key file ---- */
+
+/* Up to size bytes; -1: an error. */
+static ssize_t read_all(int fd, unsigned char *buf, size_t size)
+{
+	size_t at = 0;
+
+	while (at < size) {
+		ssize_t n = read(fd, buf + at, size - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		if (!n)
+			break;
+		at += (size_t)n;
+	}
+	return (ssize_t)at;
+}
+
+static bool from_open_file(int fd, const char *path, struct tool_secret *s)
+{
+	size_t room = KEY_FILE_MAX + 1U;
+	struct stat st;
+	ssize_t n;
+
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size <= KEY_FILE_MAX)
+		room = (size_t)st.st_size + 1;
+	if (!secret_map(s, room))
+		return false;
+	n = read_all(fd, s->p, room);
+	if (n < 0) {
+		tool_error("key file %s: %s", path, strerror(errno));
+		return false;
+	}
+	if ((size_t)n > KEY_FILE_MAX) {
+		tool_error("key file %s: larger than %u MiB", path, KEY_FILE_MAX >> 20);
+		return false;
+	}
+	if (!n) {
+		tool_error("key file %s: is empty", path);
+		return false;
+	}
+	s->type = TOOL_SECRET_KEY_FILE;
+	s->len = (size_t)n;
+	return true;
+}
+
+static bool from_file(const char *path, struct tool_secret *s)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	bool ok;
+
+	if (fd < 0) {
+		tool_error("key file %s: %s", path, strerror(errno));
+		return false;
+	}
+	ok = from_open_file(fd, path, s);
+	close(fd);
+	return ok;
+}
+
+/* ---- descriptor, environment ---- */
+
+enum line_end { LINE_OK, LINE_TOO_LONG, LINE_ERROR, LINE_SIGNAL };
+
+static volatile sig_atomic_t caught_signal;
+
+/*
+ * Byte by byte: what follows the line is not ours. s has room for PASSPHRASE_MAX. signals (may be
+ * NULL): the mask to wait with, so that a signal is seen whenever it comes.
+ */
+static enum line_end read_line(int fd, struct tool_secret *s, const sigset_t *signals)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+
+	s->len = 0;
+	for (;;) {
+		unsigned char c;
+		ssize_t n;
+
+		if (signals && ppoll(&p, 1, NULL, signals) < 0 && errno != EINTR)
+			return LINE_ERROR;
+		if (signals && caught_signal)
+			return LINE_SIGNAL;
+		if (signals && !p.revents)
+			continue;
+		n = read(fd, &c, 1);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return LINE_ERROR;
+		if (!n || c == '\n')
+			return LINE_OK;
+		if (s->len == PASSPHRASE_MAX)
+			return LINE_TOO_LONG;
+		s->p[s->len++] = c;
+		p.revents = 0;
+	}
+}
+
+static bool passphrase_ok(struct tool_secret *s, const char *what, const char *from)
+{
+	s->type = TOOL_SECRET_PASSPHRASE;
+	if (!s->len)
+		tool_error("%s: %s is empty", what, from);
+	return s->len > 0;
+}
+
+static bool from_fd(const char *text, const char *what, struct tool_secret *s)
+{
+	enum line_end end;
+	uint64_t fd;
+
+	if (!tool_parse_uint(text, INT32_MAX, &fd)) {
+		tool_error("--passphrase-fd %s: not the number of a file descriptor", text);
+		return false;
+	}
+	if (!secret_map(s, PASSPHRASE_MAX))
+		return false;
+	end = read_line((int)fd, s, NULL);
+	if (end == LINE_TOO_LONG) {
+		tool_error("--passphrase-fd %s: longer than %u bytes", text, PASSPHRASE_MAX);
+		return false;
+	}
+	if (end != LINE_OK) {
+		tool_error("--passphrase-fd %s: %s", text, strerror(errno));
+		return false;
+	}
+	return passphrase_ok(s, what, "the line from the file descriptor");
+}
+
+static const char *env_name(const struct tool_secret_opts *o)
+{
+	return o->env ? o->env : "BCFS_PASSPHRASE";
+}
+
+static bool from_env(const char *name, char *value, const char *what, struct tool_secret *s)
+{
+	size_t len = strlen(value);
+	bool ok = len <= PASSPHRASE_MAX;
+
+	if (!ok)
+		tool_error("%s: longer than %u bytes", name, PASSPHRASE_MAX);
+	ok = ok && secret_map(s, PASSPHRASE_MAX);
+	if (ok) {
+		memcpy(s->p, value, len);
+		s->len = len;
+	}
+	/* Where /proc/PID/environ shows it, too; children do not have it. */
+	explicit_bzero(value, len);
+	unsetenv(name);
+	return ok && passphrase_ok(s, what, name);
+}
+
+/* ---- the terminal ---- */
+
+static void on_signal(int sig)
+{
+	caught_signal = sig;
+}
+
+static const int prompt_signals[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTSTP};
+#define NR_PROMPT_SIGNALS (sizeof(prompt_signals) / sizeof(prompt_signals[0]))
+
+static bool tell(int tty, const char *text)
+{
+	size_t len = strlen(text);
+
+	return write(tty, text, len) == (ssize_t)len;
+}
+
+/* One line without echo; the terminal is as before whatever ends it. */
+static enum line_end ask_once(int tty, const char *text, struct tool_secret *s)
+{
+	struct sigaction act = {.sa_handler = on_signal}, was[NR_PROMPT_SIGNALS];
+	struct termios old, quiet;
+	enum line_end end = LINE_ERROR;
+	sigset_t block, before;
+	int err = 0;
+
+	/* They come while it waits, and at no other moment. */
+	sigemptyset(&block);
+	for (size_t i = 0; i < NR_PROMPT_SIGNALS; i++)
+		sigaddset(&block, prompt_signals[i]);
+	sigprocmask(SIG_BLOCK, &block, &before);
+	sigemptyset(&act.sa_mask);
+	caught_signal = 0;
+	for (size_t i = 0; i < NR_PROMPT_SIGNALS; i++)
+		sigaction(prompt_signals[i], &act, &was[i]);
+	if (!tcgetattr(tty, &old)) {
+		quiet = old;
+		quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+		if (!tcsetattr(tty, TCSAFLUSH, &quiet) && tell(tty, text) && tell(tty, ": "))
+			end = read_line(tty, s, &before);
+		err = errno;
+		tell(tty, "\n");
+		tcsetattr(tty, TCSAFLUSH, &old);
+	} else {
+		err = errno;
+	}
+	for (size_t i = 0; i < NR_PROMPT_SIGNALS; i++)
+		sigaction(prompt_signals[i], &was[i], NULL);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (caught_signal) {
+		s->len = 0;
+		kill(getpid(), caught_signal);
+		return LINE_SIGNAL; /* it was stopped and goes on, or minds no signal */
+	}
+	errno = err;
+	return end;
+}
+
+static bool ask(int tty, const char *text, struct tool_secret *s)
+{
+	enum line_end end;
+	bool stopped;
+
+	do {
+		end = ask_once(tty, text, s);
+		stopped = end == LINE_SIGNAL && caught_signal == SIGTSTP;
+	} while (stopped);
+	switch (end) {
+	case LINE_OK:
+		return true;
+	case LINE_TOO_LONG:
+		tool_error("longer than %u bytes", PASSPHRASE_MAX);
+		return false;
+	case LINE_SIGNAL:
+		tool_error("interrupted");
+		return false;
+	case LINE_ERROR:
+		break;
+	}
+	tool_error("the terminal cannot be read: %s", strerror(errno));
+	return false;
+}
+
+/* 1: both are alike; 0: not, or empty; -1: no use to ask again. */
+static int ask_new(int tty, const char *text, bool twice, struct tool_secret *s)
+{
+	struct tool_secret again = {0};
+	int ret;
+
+	if (!ask(tty, text, s))
+		return -1;
+	if (!s->len) {
+		tell(tty, "It is empty.\n");
+		return 0;
+	}
+	if (!twice)
+		return 1;
+	if (!secret_map(&again, PASSPHRASE_MAX))
+		return -1;
+	ret = ask(tty, "The same again", &again) ? 0 : -1;
+	if (!ret)
+		ret = s->len == again.len && !memcmp(s->p, again.p, s->len);
+	tool_secret_free(&again);
+	if (!ret)
+		tell(tty, "They are not the same.\n");
+	return ret;
+}
+
+static bool from_tty(const char *what, bool twice, struct tool_secret *s)
+{
+	char text[TOOL_MSG_SIZE];
+	int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY), good = 0;
+
+	if (tty < 0) {
+		tool_error("%s: there is no terminal to ask for it: use " WAYS, what);
+		return false;
+	}
+	strncpy(text, what, sizeof(text) - 1);
+	text[sizeof(text) - 1] = 0;
+	if (text[0] >= 'a' && text[0] <= 'z')
+		text[0] = (char)(text[0] - 'a' + 'A');
+	if (secret_map(s, PASSPHRASE_MAX)) {
+		for (int i = 0; i < PROMPTS_MAX && !good; i++)
+			good = ask_new(tty, text, twice, s);
+		if (!good)
+			tool_error("%s: none was given", what);
+	}
+	close(tty);
+	s->type = TOOL_SECRET_PASSPHRASE;
+	s->prompted = true;
+	return good > 0;
+}
+
+/* ---- any ---- */
+
+bool tool_secret_given(const struct tool_secret_opts *o)
+{
+	return o->key_file || o->passphrase_fd || getenv(env_name(o));
+}
+
+bool tool_secret_get(const struct tool_secret_opts *o, const char *what, bool twice,
+		     struct tool_secret *ret)
+{
+	struct tool_secret s = {0};
+	char *env = getenv(env_name(o));
+	bool ok;
+
+	if (o->key_file && o->passphrase_fd) {
+		tool_error("--key-file and --passphrase-fd exclude each other");
+		return false;
+	}
+	if (o->key_file)
+		ok = from_file(o->key_file, &s);
+	else if (o->passphrase_fd)
+		ok = from_fd(o->passphrase_fd, what, &s);
+	else if (env)
+		ok = from_env(env_name(o), env, what, &s);
+	else if (!o->no_prompt)
+		ok = from_tty(what, twice, &s);
+	else {
+		tool_error("%s: none was given: use " WAYS, what);
+		ok = false;
+	}
+	if (ok)
+		*ret = s;
+	else
+		tool_secret_free(&s);
+	return ok;
+}
