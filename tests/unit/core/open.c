@@ -10,6 +10,7 @@
 #include "../fs/fixture.h"
 #include "btree/btree.h"
 #include "sb/sb.h"
+#include "sb/sb_crypt.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -156,6 +157,16 @@ static void superblock_main(struct fsx *fx, void *arg)
 	fsx_assert(!sb_field_resize(sb, BCFS_SB_FIELD_clean, 0, NULL), "sb_field_resize");
 	give_sb(sb);
 	refused(fx, &rw, -BCFS_ERR_core_no_clean, "mkfs was interrupted");
+
+	/* an encrypted filesystem */
+	sb = take_sb(fx);
+	fsx_assert(!sb_crypt_make(sb,
+				  &(struct crypt_secret){BCFS_CRYPT_SLOT_passphrase, "secret", 6},
+				  &(struct crypt_kdf){1, BCFS_CRYPT_KDF_MEM_MIN}),
+		   "sb_crypt_make");
+	give_sb(sb);
+	refused(fx, &rw, -BCFS_ERR_sb_feature_incompat, "is encrypted");
+	refused(fx, &ro, -BCFS_ERR_sb_feature_incompat, "is encrypted");
 }
 
 Test(open, superblock)
