@@ -595,6 +595,116 @@ Test(sb_crypt, generations)
 	tfs_exit(&t);
 }
 
+/* ---- the format ---- */
+
+/* Everything that the MAC covers and that is not made from the parameters, as it was. */
+static struct sb_handle *frozen(struct tfs *t)
+{
+	struct sb_params p = SB_PARAMS_DEFAULT;
+	struct bcfs_journal_run run;
+	struct bcfs_member m;
+	struct sb_handle *h;
+
+	p.block_bytes = 4096;
+	p.node_bytes = 256 << 10;
+	memset(&p.uuid, 0x11, sizeof(p.uuid));
+	memset(&p.user_uuid, 0x22, sizeof(p.user_uuid));
+	tfs_device(t, 64 * MIB, 0);
+	h = tfs_init(t, &p);
+	h->sb->time_base = 0x0123456789abcdefULL;
+	h->sb->seq = 1;
+	/* Not what later versions of sb_init() may choose. */
+	h->sb->version = h->sb->version_min = BCFS_VERSION(1, 0);
+	h->sb->flags[0] = 5ULL << BCFS_SB_META_CSUM_SHIFT | 5ULL << BCFS_SB_DATA_CSUM_SHIFT |
+			  5ULL << BCFS_SB_CHUNK_SHIFT_SHIFT | 256ULL << BCFS_SB_EXTENT_MAX_SHIFT;
+	memset(h->sb->features_compat, 0, 48);
+	h->sb->features_incompat[0] = 1 << BCFS_FEATURE_encryption;
+	m = sb_member_get(h->sb, 0);
+	memset(&m.uuid, 0x33, sizeof(m.uuid));
+	m.nr_buckets = 250;
+	m.bucket_sectors = 512;
+	m.first_bucket = 4;
+	cr_assert_eq(sb_member_set(h, 0, &m), 0);
+	run = (struct bcfs_journal_run){10, 5};
+	cr_assert_eq(sb_journal_set(h, &run, 1), 0);
+	cr_assert_eq(sb_blacklist_add(h, 10, 20), 0);
+	return h;
+}
+
+static void unhex(const char *hex, void *out, size_t len)
+{
+	u8 *p = out;
+
+	cr_assert_eq(strlen(hex), len * 2);
+	for (size_t i = 0; i < len; i++) {
+		unsigned v;
+
+		cr_assert_eq(sscanf(hex + i * 2, "%2x", &v), 1);
+		p[i] = (u8)v;
+	}
+}
+
+/*
+ * Slots, an old key and a MAC as this format's first version wrote them; opened and computed a
+ * second time by another program (Python's hashlib), from doc/format.md.
+ */
+Test(sb_crypt, opens_what_was_written_once)
+{
+	static const char slot0[] =
+		"0100000002000000000001000000000082f0f8d227613897a60d10867fc87510"
+		"d23fca66b9b25d3760c46ce74342ac68315e718a37cf0caa9373222421d8e6f5"
+		"d49d4670c1af725dda7fcd747012b113dcb664fa63eec39dcbcc68002a335186"
+		"ca64d6a24944498b000000000000000000000000000000000000000000000000"
+		"0000000000000000";
+	static const char slot1[] =
+		"020000000000000000000000000000001bbd713ed3569c1eefca0c1c3eed7042"
+		"a24e648ef492f985412318b22f7c3f732c72a06c0aadd6bd679488238e481e8b"
+		"125b28b6a8ebbaa9e3f491a90a9b45a864721d4e91b34e90ad0bd475f1c04cbf"
+		"5f0bee322c330e5f000000000000000000000000000000000000000000000000"
+		"0000000000000000";
+	static const char old[] =
+		"010000000000000050a0c4d7e708f5fc4aadb0d3a71630ea7c6348a2c34a5565"
+		"bd359f21dacc478b15b716bfd6acffe557c92c21a7055ff9e2c1a57441ec35cd"
+		"64568e0db7ec96cf171f5dd32c55bab400000000000000000000000000000000";
+	static const char mac[] =
+		"f7272bac76a318dc316252c6ce8ea2c548c67e7b0a58038a58830f47854f655c";
+	static const char masters[2][65] = {
+		"a8f08e93249625ae4285465c2e463b3f4c266855ea83cefc549c0f682e87c382",
+		"a7c9272988f210ec5a7971b440c33c6e2a88100ad07933cf8648322836a03a2d",
+	};
+	struct crypt_secret s[2] = {pass("a passphrase")};
+	u8 buf[40], want[KEY_BYTES];
+	struct tfs t;
+
+	s[1] = file(0x77, buf);
+	for (unsigned i = 0; i < 2; i++) {
+		struct sb_handle *h = frozen(&t);
+		struct bcfs_sb_field_crypt *c;
+		struct bcfs_sb_field *f;
+		unsigned slot = 99;
+
+		cr_assert_eq(
+			sb_field_resize(h, BCFS_SB_FIELD_crypt, sb_crypt_field_bytes(8, 1) / 8, &f),
+			0);
+		c = (struct bcfs_sb_field_crypt *)f;
+		c->key_gen = 2;
+		c->nr_slots = 8;
+		c->nr_old = 1;
+		unhex(slot0, &c->slots[0], sizeof(c->slots[0]));
+		unhex(slot1, &c->slots[1], sizeof(c->slots[1]));
+		unhex(old, sb_crypt_old(c), sizeof(*sb_crypt_old(c)));
+		unhex(mac, &c->mac, sizeof(c->mac));
+		cr_assert_eq(sb_crypt_open(h, &s[i], &slot), 0, "%s", t.line);
+		cr_expect_eq(slot, i);
+		for (u16 gen = 1; gen <= 2; gen++) {
+			unhex(masters[gen - 1], want, KEY_BYTES);
+			cr_expect_arr_eq(keyring_master(h->keys, gen)->b, want, KEY_BYTES);
+		}
+		sb_free(h);
+		tfs_exit(&t);
+	}
+}
+
 /* ---- random operations against a model ---- */
 
 struct model {
