@@ -90,6 +90,10 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,
 
 	if (d->killpriv_v2 && wants_kill_priv(mask))
 		mask |= BCFS_SET_KILL_PRIV;
+	/* With its cache of writes the kernel keeps a file's times, and sends them when it is
+	 * removed. */
+	if (mask == (BCFS_SET_MTIME | BCFS_SET_CTIME) && d->kernel_times)
+		mask |= BCFS_SET_KEPT;
 
 	ret = bcfs_setattr(d->fs, ino_of(d, node), &st, mask, &got);
 	if (ret) {

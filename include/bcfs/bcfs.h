@@ -266,6 +266,8 @@ struct bcfs_cred {
  * chown(2) of a caller without CAP_FSETID do.
  */
 #define BCFS_SET_KILL_PRIV (1U << 11)
+/* The caller keeps these times himself: of an inode without a name they need not be stored. */
+#define BCFS_SET_KEPT (1U << 12)
 
 /*
  * Attributes. ctime becomes now, unless BCFS_SET_CTIME gives it. Setting the

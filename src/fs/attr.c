@@ -105,6 +105,7 @@ void inode_accessed(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode
 struct setattr_args {
 	const struct bcfs_stat *attr;
 	u32 mask;
+	bool kept; /* BCFS_SET_KEPT */
 	u64 now;
 	void *acl;
 	struct bcfs_inode_unpacked result;
@@ -199,7 +200,7 @@ static int setattr_step(struct btree_trans *trans, struct bcfs_inode_unpacked *i
 	}
 	set_times(inode, a);
 	a->result = *inode;
-	return 0;
+	return a->kept && inode_is_unlinked(inode) ? INODE_UNCHANGED : 0;
 }
 
 int bcfs_setattr(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_stat *attr, uint32_t mask,
@@ -213,8 +214,11 @@ int bcfs_setattr(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_stat *at
 	a = env_zalloc(c->env, sizeof(*a) + ACL_MAX_BYTES);
 	if (!a)
 		return -BCFS_ERR_nomem;
-	*a = (struct setattr_args){
-		.attr = attr, .mask = mask & ~BCFS_SET_SIZE, .now = fs_now(c), .acl = a + 1};
+	*a = (struct setattr_args){.attr = attr,
+				   .mask = mask & ~(BCFS_SET_SIZE | BCFS_SET_KEPT),
+				   .kept = mask & BCFS_SET_KEPT,
+				   .now = fs_now(c),
+				   .acl = a + 1};
 
 	inode_lock(c, ino);
 	if (mask & BCFS_SET_SIZE)

@@ -253,13 +253,14 @@ static int inode_update_trans(struct btree_trans *trans, struct bcfs_ino ino, un
 {
 	struct bcfs_inode_unpacked inode;
 	struct btree_iter iter;
-	int ret = inode_peek(trans, &iter, ino, BTREE_ITER_INTENT, &inode)
-			  ?: fn(trans, &inode, arg)
-			  ?: inode_write(trans, &iter, &inode)
-			  ?: btree_trans_commit(trans, commit_flags, NULL);
+	int ret =
+		inode_peek(trans, &iter, ino, BTREE_ITER_INTENT, &inode) ?: fn(trans, &inode, arg);
 
+	if (!ret)
+		ret = inode_write(trans, &iter, &inode)
+			      ?: btree_trans_commit(trans, commit_flags, NULL);
 	btree_iter_exit(&iter);
-	return ret;
+	return ret == INODE_UNCHANGED ? 0 : ret;
 }
 
 int inode_update_flags(struct bcfs *c, struct bcfs_ino ino, unsigned commit_flags,

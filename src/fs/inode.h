@@ -73,8 +73,10 @@ int inode_write(struct btree_trans *trans, struct btree_iter *iter,
 		const struct bcfs_inode_unpacked *inode);
 /* A transaction of its own. */
 int inode_get(struct bcfs *c, struct bcfs_ino ino, struct bcfs_inode_unpacked *ret);
+/* 0, INODE_UNCHANGED: nothing is to be written, or an error. */
 typedef int (*inode_update_fn)(struct btree_trans *trans, struct bcfs_inode_unpacked *inode,
 			       void *arg);
+#define INODE_UNCHANGED 4095
 /* Read (intent), give to @fn, which changes it or returns an error, write, commit. */
 int inode_update_flags(struct bcfs *c, struct bcfs_ino ino, unsigned commit_flags,
 		       inode_update_fn fn, void *arg);
