@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* The counters of a mounted filesystem, which its daemon shows as an xattr of the root. */
+/* The counters and errors of a mounted filesystem, which its daemon shows as xattrs of the root. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -10,9 +10,9 @@
 #include "command.h"
 #include "tool.h"
 
-static int run(const struct command *cmd, int argc, char **argv)
+static int show(const struct command *cmd, int argc, char **argv, const char *xattr)
 {
-	static char text[64 << 10];
+	static char text[64 << 10]; /* the kernel passes on no more */
 	const char *mnt;
 	ssize_t len;
 	int c;
@@ -27,7 +27,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 		return command_misuse(cmd);
 	mnt = argv[optind];
 
-	len = getxattr(mnt, "bcfs.counters", text, sizeof(text));
+	len = getxattr(mnt, xattr, text, sizeof(text));
 	if (len < 0) {
 		tool_error("%s: %s", mnt,
 			   errno == ENODATA || errno == EOPNOTSUPP
@@ -39,9 +39,26 @@ static int run(const struct command *cmd, int argc, char **argv)
 	return tool_flush() ? 0 : 1;
 }
 
+static int show_counters(const struct command *cmd, int argc, char **argv)
+{
+	return show(cmd, argc, argv, "bcfs.counters");
+}
+
+static int show_errors(const struct command *cmd, int argc, char **argv)
+{
+	return show(cmd, argc, argv, "bcfs.errors");
+}
+
 const struct command cmd_counters = {
 	.name = "counters",
 	.args = "MOUNTPOINT",
 	.short_doc = "What a mounted filesystem has counted since its mount",
-	.run = run,
+	.run = show_counters,
+};
+
+const struct command cmd_errors = {
+	.name = "errors",
+	.args = "MOUNTPOINT",
+	.short_doc = "The errors of a mounted filesystem's data: how many, and where",
+	.run = show_errors,
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Errors of file data since the mount: the last ones by place, for `bcfs errors`. What is met again
- * counts in its row.
+ * counts in its row. Names may have any byte: paths are escaped before anybody sees them.
  */
 #include "core/core.h"
 
@@ -10,6 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#define PATH_BYTES 1024U
+/* An xattr has 64 KiB at most, a row less than 8. */
+#define TEXT_BYTES (56U << 10)
 
 void core_error_note(struct core *c, int err, u32 snapshot, u64 inum, u64 offset, u64 len)
 {
@@ -36,17 +40,21 @@ void core_error_note(struct core *c, int err, u32 snapshot, u64 inum, u64 offset
 void core_error_path(void *arg, u32 snapshot, u64 inum, char *buf, size_t size)
 {
 	struct core *c = arg;
-	int ret = c->opening ? -BCFS_ERR_no_such_name : fs_path(&c->fs, inum, snapshot, buf, size);
+	char path[PATH_BYTES];
+	int ret = c->opening ? -BCFS_ERR_no_such_name
+			     : fs_path(&c->fs, inum, snapshot, path, sizeof(path));
 
 	if (ret)
 		snprintf(buf, size, "%s",
 			 ret == -BCFS_ERR_name_too_long ? "(a long path)" : "(no path)");
+	else
+		bcfs_escape(path, sizeof(path), buf, size);
 }
 
 static void print_row(struct core *c, struct printbuf *out, const struct core_error *e)
 {
 	time_t sec = (time_t)(e->last_ns / ENV_NSEC_PER_SEC);
-	char path[1024], when[32];
+	char path[4 * PATH_BYTES], when[32];
 	struct tm tm;
 
 	gmtime_r(&sec, &tm);
@@ -54,9 +62,9 @@ static void print_row(struct core *c, struct printbuf *out, const struct core_er
 	prt_printf(out, "%s %llux %s: ", when, (unsigned long long)e->count, err_str(e->err));
 	if (e->inum) {
 		core_error_path(c, e->snapshot, e->inum, path, sizeof(path));
-		prt_escaped(out, path, strlen(path));
-		prt_printf(out, ": bytes %llu to %llu of inode %llu", (unsigned long long)e->offset,
-			   (unsigned long long)(e->offset + e->len), (unsigned long long)e->inum);
+		prt_printf(out, "%s: bytes %llu to %llu of inode %llu", path,
+			   (unsigned long long)e->offset, (unsigned long long)(e->offset + e->len),
+			   (unsigned long long)e->inum);
 	} else {
 		prt_str(out, "data of several files, kept elsewhere");
 	}
@@ -69,7 +77,7 @@ void bcfs_errors_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg)
 	struct core *c = to_core(fs);
 	struct printbuf text = PRINTBUF;
 	struct bcfs_member m;
-	unsigned nr;
+	unsigned nr, shown = 0;
 
 	sb_lock(fs->sb);
 	m = sb_member_get(fs->sb->sb, 0);
@@ -81,16 +89,18 @@ void bcfs_errors_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg)
 	env_mutex_lock(&c->last_err_lock);
 	nr = c->nr_error_rows;
 	env_mutex_unlock(&c->last_err_lock);
-	if (nr > CORE_ERROR_ROWS)
-		prt_printf(&text, "the last %u of %u places:\n", CORE_ERROR_ROWS, nr);
-	for (unsigned i = nr > CORE_ERROR_ROWS ? nr - CORE_ERROR_ROWS : 0; i < nr; i++) {
+	/* The newest first. */
+	for (unsigned n = 0; n < min(nr, CORE_ERROR_ROWS) && text.pos < TEXT_BYTES; n++) {
 		struct core_error e;
 
 		env_mutex_lock(&c->last_err_lock);
-		e = c->error_rows[i % CORE_ERROR_ROWS];
+		e = c->error_rows[(nr - 1 - n) % CORE_ERROR_ROWS];
 		env_mutex_unlock(&c->last_err_lock);
 		print_row(c, &text, &e);
+		shown++;
 	}
+	if (shown < nr)
+		prt_printf(&text, "and %u places before these\n", nr - shown);
 	out(arg, printbuf_str(&text));
 	printbuf_exit(&text);
 }

@@ -125,7 +125,10 @@ ok "and counted" bash -c '"$0" errors "$1" | grep -q "checksum errors: 0 before 
 mv "$T/mnt/a dir" "$T/mnt/elsewhere"
 ok "by the path that it has now" bash -c '"$0" errors "$1" | grep -q ": /elsewhere/b/file: bytes"' \
 	"$bcfs" "$T/mnt"
-rm "$T/mnt/elsewhere/b/file"
+mv "$T/mnt/elsewhere" "$T/mnt/"$'two\nlines'
+ok "a name cannot forge a line" bash -c '"$0" errors "$1" | grep -qF ": /two\012lines/b/file: bytes"' \
+	"$bcfs" "$T/mnt"
+rm "$T/mnt/"$'two\nlines/b/file'
 ok "by none" bash -c '"$0" errors "$1" | grep -q "(no path): bytes"' "$bcfs" "$T/mnt"
 ok "unmount" "$bcfs" umount "$T/mnt"
 mount_image "$T/data" "$T/mnt"
