@@ -89,6 +89,21 @@ enum bcfs_log_level {
 /* One line without a newline. May be called from any thread of the library. */
 typedef void (*bcfs_log_fn)(void *arg, enum bcfs_log_level level, const char *line);
 
+enum bcfs_secret_type {
+	BCFS_SECRET_PASSPHRASE = 1, /* 1 to 4096 bytes; all count, a newline too */
+	BCFS_SECRET_KEY_FILE = 2,   /* the whole content of one: random, 32 bytes to 8 MiB */
+};
+
+/*
+ * What opens an encrypted filesystem. The bytes are the caller's, who keeps them out of swap and
+ * core dumps, and wipes them; they are not looked at after the call that they were given to.
+ */
+struct bcfs_secret {
+	uint8_t type; /* enum bcfs_secret_type */
+	const void *p;
+	size_t len;
+};
+
 struct bcfs_open_opts {
 	size_t struct_size;
 	uint8_t read_only;  /* nothing is written to the device */
@@ -130,11 +145,17 @@ struct bcfs_open_opts {
 	uint8_t strictatime, nodiratime;
 	/* Of new data where no file says otherwise: "none", "TYPE", "TYPE:LEVEL"; NULL: as made. */
 	const char *compression;
+	/*
+	 * Of an encrypted filesystem, NULL of any other. Who gives one is refused a filesystem that
+	 * is not encrypted: somebody may have put it there. bcfs_reopen() needs none.
+	 */
+	const struct bcfs_secret *secret;
 };
 
 /*
  * Opens the filesystem, with recovery if it was not closed cleanly. The device
- * is locked until bcfs_close(). On failure nothing was written.
+ * is locked until bcfs_close(). On failure nothing was written. ENOKEY: it is encrypted, and no
+ * secret was given; EKEYREJECTED: a wrong one; EUCLEAN: it was tampered with, or is damaged.
  */
 int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs **ret, char *msg,
 	      size_t msg_size);
@@ -464,6 +485,7 @@ struct bcfs_info {
 	uint64_t journal_bytes;
 	uint8_t clean;	   /* closed cleanly */
 	uint8_t has_error; /* an error was met: fsck is due */
+	uint8_t encrypted; /* opens with a secret only */
 };
 
 void bcfs_get_info(const struct bcfs *fs, struct bcfs_info *ret);
@@ -507,6 +529,13 @@ struct bcfs_mkfs_opts {
 	uint8_t dry_run; /* all checks, nothing written (no image created) */
 	bcfs_log_fn log;
 	void *log_arg;
+	/*
+	 * NULL: not encrypted. Then the checksums are not to be chosen. What a guess at a
+	 * passphrase costs, with Argon2id: passes, 0: 3; bytes of memory, 0: 256 MiB.
+	 */
+	const struct bcfs_secret *secret;
+	uint32_t kdf_passes;
+	uint64_t kdf_bytes;
 };
 
 /*
@@ -547,6 +576,7 @@ struct bcfs_check_opts {
 	 * check ever writes.
 	 */
 	uint8_t clear_mark;
+	const struct bcfs_secret *secret; /* as in bcfs_open_opts */
 };
 
 struct bcfs_check_result {
@@ -593,6 +623,8 @@ struct bcfs_dump_opts {
 	uint32_t wait_lock_ms;
 	bcfs_log_fn log;
 	void *log_arg;
+	/* As in bcfs_open_opts; bcfs_dump_superblock() needs none. */
+	const struct bcfs_secret *secret;
 };
 
 /* Text through `out`; nothing is written to the device. opts may be NULL. */

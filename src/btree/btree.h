@@ -16,6 +16,7 @@
 #include "journal/journal.h"
 
 struct env;
+struct keyring;
 struct bdev;
 struct log;
 
@@ -62,6 +63,7 @@ struct btree_fs_opts {
 	u64 cache_bytes;
 	u64 magic; /* BCFS_BTREE_MAGIC ^ the filesystem's */
 	u8 csum_type;
+	const struct keyring *keys; /* NULL: not encrypted, else csum_type is an AEAD */
 	const struct bkey_ops_table *ops;
 	const struct btree_space_ops *space;
 	const struct btree_snapshot_ops

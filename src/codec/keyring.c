@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <sodium/crypto_kdf.h>
+#include <string.h>
 
 struct keyring_gen {
 	struct csum_key master;
@@ -32,6 +33,17 @@ void key_derive(const struct csum_key *master, enum key_use use, struct csum_key
 struct keyring *keyring_new(struct env *env, bool *ret_locked)
 {
 	return secret_alloc(env, sizeof(struct keyring), ret_locked);
+}
+
+struct keyring *keyring_copy(struct env *env, const struct keyring *r)
+{
+	struct keyring *n = keyring_new(env, NULL);
+
+	if (n) {
+		n->nr = keyring_nr(r);
+		memcpy(n->g, r->g, n->nr * sizeof(n->g[0]));
+	}
+	return n;
 }
 
 void keyring_free(struct keyring *r)

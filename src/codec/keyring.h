@@ -49,6 +49,8 @@ struct keyring;
 
 /* NULL: no memory. *ret_locked as of secret_alloc(). */
 struct keyring *keyring_new(struct env *env, bool *ret_locked);
+/* The same with all generations of r. */
+struct keyring *keyring_copy(struct env *env, const struct keyring *r);
 /* Wipes it. NULL is fine. */
 void keyring_free(struct keyring *r);
 DEFINE_CLEANUP(struct keyring *, keyring_free);

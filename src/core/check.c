@@ -410,12 +410,13 @@ int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs
 
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
-	int err = core_open_device(path, true, DEVICE_LOCKED, o.io, BCFS_DEFAULT, o.wait_lock_ms,
-				   o.nr_threads, o.log, o.log_arg, &env, &bdev, msg, msg_size);
+	struct core_opts co = {.read_only = true, .for_check = true, .cache_bytes = o.cache_bytes};
+	int err = core_secret_from(path, o.secret, &co.secret, msg, msg_size)
+			  ?: core_open_device(path, true, DEVICE_LOCKED, o.io, BCFS_DEFAULT,
+					      o.wait_lock_ms, o.nr_threads, o.log, o.log_arg, &env,
+					      &bdev, msg, msg_size);
 	if (err)
 		return err;
-	struct core_opts co = {.read_only = true, .for_check = true, .cache_bytes = o.cache_bytes};
-
 	err = core_open_on(env, bdev, &co, o.log, o.log_arg, &c, own, sizeof(own));
 	if (!err) {
 		r.was_clean = c->was_clean;

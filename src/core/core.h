@@ -16,7 +16,7 @@
 
 #include "fs/fs.h"
 #include "journal/journal.h"
-#include "sb/sb.h"
+#include "sb/sb_crypt.h"
 #include "util/printbuf.h"
 
 #include <stdatomic.h>
@@ -37,6 +37,12 @@ struct core_opts {
 	u16 compression; /* compression_opt() */
 	u64 cache_bytes;
 	u32 journal_flush_delay_ms;
+	/*
+	 * Of an encrypted filesystem: a secret (p NULL: none), or the keys of one that was open.
+	 * The caller's, who may take them away when it is open.
+	 */
+	struct crypt_secret secret;
+	const struct keyring *keys;
 };
 
 /* Where data were bad. */
@@ -91,6 +97,8 @@ static inline struct core *to_core(const struct bcfs *fs)
 /* What of bcfs_open()'s options concerns the filesystem, not the device. */
 struct core_opts core_opts_from(const struct bcfs_open_opts *o);
 /* ... but for what has to be parsed. */
+int core_secret_from(const char *name, const struct bcfs_secret *s, struct crypt_secret *ret,
+		     char *msg, size_t msg_size);
 int core_compression_from(const char *name, const struct bcfs_open_opts *o, struct core_opts *ret,
 			  char *msg, size_t msg_size);
 /* "TYPE[:LEVEL]"; invalid_option: msg says what there is. */
@@ -113,7 +121,10 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 int core_close(struct core *c);
 /* Stop, writing nothing more; frees. */
 void core_abort(struct core *c);
-/* The superblock of c->fs.bdev into c->fs.sb: errors of sb_read(), and what cannot be read yet. */
+/*
+ * The superblock of c->fs.bdev into c->fs.sb, with the keys if it is encrypted: errors of sb_read()
+ * and sb_crypt_open(); sb_crypt_locked: it is, and there is no secret.
+ */
 int core_read_sb(struct core *c, struct env *env);
 
 /* mkfs on an open device. */

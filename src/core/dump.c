@@ -18,6 +18,7 @@ struct dump {
 	struct core *c;
 	struct printbuf buf;
 	u64 nr; /* of lines or nodes, against the limit */
+	struct crypt_secret secret;
 };
 
 static void dump_flush(struct dump *d)
@@ -33,6 +34,10 @@ static int dump_begin(struct dump *d, const char *path, const struct bcfs_dump_o
 	*d = (struct dump){.out = out, .arg = arg, .buf = PRINTBUF};
 	if (opts)
 		memcpy(&d->o, opts, min(opts->struct_size, sizeof(d->o)));
+	int ret = core_secret_from(path, d->o.secret, &d->secret, msg, msg_size);
+
+	if (ret)
+		return ret;
 	return core_open_device(path, true, d->o.no_lock ? DEVICE_LOOK : DEVICE_LOCKED,
 				BCFS_IO_THREADS, d->o.no_lock ? BCFS_OFF : BCFS_DEFAULT,
 				d->o.wait_lock_ms, 2, d->o.log, d->o.log_arg, &d->env, &d->bdev,
@@ -51,7 +56,8 @@ static void dump_end(struct dump *d)
 
 static int dump_open_fs(struct dump *d, char *msg, size_t msg_size)
 {
-	struct core_opts co = {.read_only = true, .for_check = true, .no_background = true};
+	struct core_opts co = {
+		.read_only = true, .for_check = true, .no_background = true, .secret = d->secret};
 
 	return core_open_on(d->env, d->bdev, &co, d->o.log, d->o.log_arg, &d->c, msg, msg_size);
 }
@@ -175,6 +181,7 @@ int bcfs_dump_journal(const char *path, const struct bcfs_dump_opts *opts, bcfs_
 
 	if (ret)
 		return ret;
+	co.secret = d.secret;
 	/* The journal as it lies there: nothing is replayed. */
 	char line[CORE_MSG_SIZE];
 	struct core *c = core_new(d.env, d.o.log, d.o.log_arg, &co);

@@ -51,6 +51,7 @@ void core_info(const struct bcfs_sb *sb, struct bcfs_info *ret)
 		.journal_bytes = sb_journal_nr_buckets(sb) * m.bucket_sectors * (u64)SECTOR_SIZE,
 		.clean = !!(sb->flags[0] & BCFS_SB_FLAG_CLEAN),
 		.has_error = !!(sb->flags[0] & BCFS_SB_FLAG_ERROR),
+		.encrypted = sb_has_encryption(sb),
 	};
 	memcpy(ret->uuid, sb->user_uuid.b, sizeof(ret->uuid));
 	memcpy(ret->label, sb->label, sizeof(sb->label));

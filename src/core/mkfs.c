@@ -212,6 +212,29 @@ static int mkfs_journal(struct core *c, const struct bcfs_mkfs_opts *o, char *ms
 	return ret;
 }
 
+/* Keys, if there is a secret that is to open them. */
+static int mkfs_encrypt(struct core *c, const struct bcfs_mkfs_opts *o, char *msg, size_t msg_size)
+{
+	struct crypt_kdf kdf = CRYPT_KDF_DEFAULT;
+	struct crypt_secret s;
+	int ret = core_secret_from(c->fs.bdev->name, o->secret, &s, msg, msg_size);
+
+	if (ret || !s.p)
+		return ret;
+	if (o->metadata_csum || o->data_csum) {
+		core_msg(msg, msg_size,
+			 "%s: what is encrypted is authenticated with that: no checksums can be "
+			 "chosen",
+			 c->fs.bdev->name);
+		return -BCFS_ERR_invalid_option;
+	}
+	if (o->kdf_passes)
+		kdf.ops = o->kdf_passes;
+	if (o->kdf_bytes)
+		kdf.mem = o->kdf_bytes;
+	return sb_crypt_make(c->fs.sb, &s, &kdf);
+}
+
 static int mkfs_populate(struct core *c, const struct bcfs_mkfs_opts *o)
 {
 	int ret = btree_fs_start(c->fs.btree, NULL, 0, NULL, 0)
@@ -260,6 +283,7 @@ int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts
 	c->real_bdev = c->fs.bdev = bdev;
 	int err = mkfs_params(o, bdev, &p, own, sizeof(own)) ?:
 		  sb_init(env, bdev, &c->log, &p, &c->fs.sb) ?:
+		  mkfs_encrypt(c, o, own, sizeof(own)) ?:
 		  mkfs_journal(c, o, own, sizeof(own)) ?:
 		  mkfs_wipe(c, o) ?:
 		  core_alloc_layers(c) ?:

@@ -181,6 +181,7 @@ static int alloc_journal(struct core *c, const struct bcfs_sb *sb, const struct 
 		.bucket_sectors = m->bucket_sectors,
 		.magic = BCFS_JSET_MAGIC ^ sb_magic(sb),
 		.csum_type = sb_opt_get(sb, SB_OPT_meta_csum),
+		.keys = c->fs.sb->keys,
 		.flush_delay_ms = c->opts.journal_flush_delay_ms,
 		.ops = &core_journal_ops,
 		.arg = c,
@@ -207,6 +208,7 @@ static int alloc_btree(struct core *c, const struct bcfs_sb *sb)
 		.cache_bytes = c->opts.cache_bytes ?: default_cache_bytes(),
 		.magic = BCFS_BTREE_MAGIC ^ sb_magic(sb),
 		.csum_type = sb_opt_get(sb, SB_OPT_meta_csum),
+		.keys = c->fs.sb->keys,
 		.ops = &c->key_ops,
 		.space = &alloc_btree_space_ops,
 		.snapshots = &core_snapshot_ops,
@@ -237,6 +239,7 @@ int core_alloc_layers(struct core *c)
 					data_inline_limit(sb->block_sectors * SECTOR_SIZE,
 							  sb->btree_node_sectors * SECTOR_SIZE)),
 		.csum_type = sb_opt_get(sb, SB_OPT_data_csum),
+		.keys = c->fs.sb->keys,
 		.chunk_shift = sb_opt_get(sb, SB_OPT_chunk_shift),
 		.error = core_data_error,
 		.path = core_error_path,
@@ -390,10 +393,16 @@ int core_read_sb(struct core *c, struct env *env)
 {
 	int err = sb_read(env, c->fs.bdev, &c->log, &c->fs.sb);
 
-	if (err || !sb_has_encryption(c->fs.sb->sb))
+	if (err)
 		return err;
-	log_err(&c->log, "%s: is encrypted, which this program cannot read yet", c->fs.bdev->name);
-	return -BCFS_ERR_sb_feature_incompat;
+	if (c->opts.keys)
+		return sb_crypt_open_ring(c->fs.sb, c->opts.keys);
+	if (c->opts.secret.p)
+		return sb_crypt_open(c->fs.sb, &c->opts.secret, NULL);
+	if (!sb_has_encryption(c->fs.sb->sb))
+		return 0;
+	log_err(&c->log, "%s: is encrypted: a passphrase or key file is needed", c->fs.bdev->name);
+	return -BCFS_ERR_sb_crypt_locked;
 }
 
 int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opts, bcfs_log_fn log,
@@ -445,6 +454,8 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		return err;
 	}
 	c->opening = false;
+	c->opts.secret = (struct crypt_secret){0};
+	c->opts.keys = NULL;
 	if (c->fs.sb->sb->flags[0] & BCFS_SB_FLAG_ERROR)
 		log_warn(&c->log, "%s: errors were met at an earlier mount: run fsck.bcfs",
 			 bdev->name);
@@ -593,6 +604,25 @@ struct core_opts core_opts_from(const struct bcfs_open_opts *o)
 	};
 }
 
+int core_secret_from(const char *name, const struct bcfs_secret *s, struct crypt_secret *ret,
+		     char *msg, size_t msg_size)
+{
+	*ret = (struct crypt_secret){0};
+	if (!s)
+		return 0;
+	if (!s->p || (s->type != BCFS_SECRET_PASSPHRASE && s->type != BCFS_SECRET_KEY_FILE)) {
+		core_msg(msg, msg_size, "%s: a secret is a passphrase or a key file", name);
+		return -BCFS_ERR_invalid_option;
+	}
+	*ret = (struct crypt_secret){
+		.type = s->type == BCFS_SECRET_PASSPHRASE ? BCFS_CRYPT_SLOT_passphrase
+							  : BCFS_CRYPT_SLOT_key_file,
+		.p = s->p,
+		.len = s->len,
+	};
+	return 0;
+}
+
 int core_compression_from(const char *name, const struct bcfs_open_opts *o, struct core_opts *ret,
 			  char *msg, size_t msg_size)
 {
@@ -613,7 +643,8 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
 	struct core_opts co = core_opts_from(&o);
-	int err = core_compression_from(path, &o, &co, msg, msg_size);
+	int err = core_compression_from(path, &o, &co, msg, msg_size)
+			  ?: core_secret_from(path, o.secret, &co.secret, msg, msg_size);
 
 	if (err)
 		return err;

@@ -146,15 +146,34 @@ static int load_blacklist(struct core *c)
 	return 0;
 }
 
-static const struct bcfs_sb_field_clean *clean_field(const struct core *c, u32 *u64s)
+/* Roots and counters of the last clean shutdown, and behind which entry it lies. */
+static int read_clean(struct core *c, u64 *ret_seq)
 {
 	const struct bcfs_sb_field_clean *f =
 		(const void *)sb_field_get(c->fs.sb->sb, BCFS_SB_FIELD_clean);
+	u64 *entries = NULL;
+	u32 u64s;
+	int ret;
 
-	if (!f || f->field.u64s < sizeof(*f) / 8)
-		return NULL;
-	*u64s = f->field.u64s - sizeof(*f) / 8;
-	return f;
+	if (!f) {
+		c->doing = NULL;
+		log_err(&c->log,
+			"%s: the superblock has no record of the btrees: mkfs was interrupted; "
+			"make the filesystem again",
+			c->fs.bdev->name);
+		return -BCFS_ERR_core_no_clean;
+	}
+	sb_lock(c->fs.sb);
+	ret = sb_clean_read(c->fs.sb, &entries, &u64s);
+	sb_unlock(c->fs.sb);
+	if (ret)
+		return ret;
+	*ret_seq = f->journal_seq;
+	ret = carried_from_entries(c, entries, u64s, &c->carried);
+	if (ret)
+		log_err(&c->log, "%s: the superblock's clean section is damaged", c->fs.bdev->name);
+	env_free(c->fs.env, entries);
+	return ret;
 }
 
 /*
@@ -295,31 +314,17 @@ int core_recover(struct core *c)
 {
 	struct recovery rec = {0};
 	const struct bcfs_sb *sb = c->fs.sb->sb;
-	u32 u64s;
-	const struct bcfs_sb_field_clean *clean = clean_field(c, &u64s);
-	int ret = load_blacklist(c);
+	u64 clean_seq = 0;
+	int ret = load_blacklist(c) ?: read_clean(c, &clean_seq);
 
 	if (ret)
 		return ret;
-	if (!clean) {
-		c->doing = NULL;
-		log_err(&c->log,
-			"%s: the superblock has no record of the btrees: mkfs was interrupted; "
-			"make the filesystem again",
-			c->fs.bdev->name);
-		return -BCFS_ERR_core_no_clean;
-	}
-	ret = carried_from_entries(c, clean->start, u64s, &c->carried);
-	if (ret) {
-		log_err(&c->log, "%s: the superblock's clean section is damaged", c->fs.bdev->name);
-		return ret;
-	}
 	c->was_clean = sb->flags[0] & BCFS_SB_FLAG_CLEAN;
-	rec.cur_seq = clean->journal_seq + 1;
+	rec.cur_seq = clean_seq + 1;
 	rec.suspect = c->nr_bl ? c->bl[c->nr_bl - 1].end : 0;
 	c->doing = "reading the journal";
 	if (!c->was_clean && !c->opts.norecovery)
-		ret = read_unclean(c, &rec, clean->journal_seq);
+		ret = read_unclean(c, &rec, clean_seq);
 	if (ret)
 		goto out;
 	c->doing = "reading the roots of the btrees";

@@ -46,6 +46,7 @@ int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, 
 	bcfs_log_fn log = c->user_log;
 	void *log_arg = c->user_log_arg;
 	bool owns_env = c->owns_env, had_error;
+	CLEANUP(keyring_free_p) struct keyring *keys = NULL;
 	struct fs_refs refs;
 	int ret, err, closed;
 
@@ -62,6 +63,13 @@ int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, 
 		core_msg(msg, msg_size, "busy, removed files are still in use: close them first");
 		return -BCFS_ERR_removed_in_use;
 	}
+	/* Nobody is asked for a secret again. */
+	if (c->fs.sb->keys) {
+		keys = keyring_copy(env, c->fs.sb->keys);
+		if (!keys)
+			return -BCFS_ERR_nomem;
+	}
+	old.keys = co.keys = keys;
 	inode_refs_take(&c->fs, &refs);
 	/* An error that was met before has been told of, and is in the superblock. */
 	had_error = c->fs.error;

@@ -29,6 +29,7 @@ struct alloc_fs;
 struct bdev;
 struct data_fs;
 struct env;
+struct keyring;
 struct log;
 
 struct data_opts {
@@ -38,6 +39,7 @@ struct data_opts {
 	u32 inline_max_bytes; /* of a file's last block that are kept in its key; 0: none; cut down
 				 to data_inline_limit(), whatever the nodes' size */
 	u8 csum_type;
+	const struct keyring *keys; /* NULL: not encrypted, else csum_type is an AEAD */
 	u8 chunk_shift; /* log2 sectors per checksum; 0: the default; at least a block's */
 	/* A data error was met: count and log it. May be NULL. */
 	void (*error)(void *arg, int err, u32 snapshot, u64 inum, u64 offset_bytes, u64 len_bytes);

@@ -53,6 +53,7 @@ struct log;
 struct printbuf;
 struct journal;
 struct journal_entry_pin;
+struct keyring;
 
 #define JOURNAL_BUFS	       4    /* entries between open and written */
 #define JOURNAL_SEQ_AHEAD      256U /* see invariant 2; must exceed 2 * JOURNAL_BUFS */
@@ -106,11 +107,12 @@ struct journal_opts {
 	u32 bucket_sectors;
 	u64 magic; /* BCFS_JSET_MAGIC ^ the filesystem's */
 	u8 csum_type;
-	u32 entry_bytes_max;	   /* 0: default (min(bucket, 1 MiB)) */
-	u32 reclaim_reserve_bytes; /* kept for JOURNAL_WATERMARK_reclaim at least, more when there
-				    * are many pins, at most half; 0: an eighth of the ring */
-	u32 flush_delay_ms;	   /* an unflushed entry is flushed after; default 1000 */
-	u32 reclaim_delay_ms;	   /* background reclaim; default 100 */
+	const struct keyring *keys; /* NULL: not encrypted, else csum_type is an AEAD */
+	u32 entry_bytes_max;	    /* 0: default (min(bucket, 1 MiB)) */
+	u32 reclaim_reserve_bytes;  /* kept for JOURNAL_WATERMARK_reclaim at least, more when there
+				     * are many pins, at most half; 0: an eighth of the ring */
+	u32 flush_delay_ms;	    /* an unflushed entry is flushed after; default 1000 */
+	u32 reclaim_delay_ms;	    /* background reclaim; default 100 */
 	const struct journal_ops *ops;
 	void *arg;
 };

@@ -231,9 +231,9 @@ void sb_clean_clear(struct sb_handle *h);
  */
 const struct bcfs_sb_field_clean *sb_clean_get(const struct bcfs_sb *sb, u32 *ret_u64s);
 /*
- * A copy of the entries, decrypted if need be, of *ret_u64s words; env_free() it. NULL with 0:
- * there is no clean section. nomem, sb_crypt_locked, sb_crypt_clean, sb_invalid_clean; the latter
- * two are logged. lock is held.
+ * A copy of the entries, whether or not the flag is set, decrypted if need be, of *ret_u64s words;
+ * env_free() it. NULL with 0: there is no clean section. nomem, sb_crypt_locked, sb_crypt_clean,
+ * sb_invalid_clean; the latter two are logged. lock is held.
  */
 int sb_clean_read(struct sb_handle *h, u64 **ret, u32 *ret_u64s);
 

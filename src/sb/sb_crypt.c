@@ -415,6 +415,39 @@ static int open_ring(struct sb_handle *h, struct crypt_work *w, struct keyring *
 	return -BCFS_ERR_sb_crypt_tampered;
 }
 
+static int fail_not_encrypted(const struct sb_handle *h)
+{
+	log_err(h->log, "%s: is not encrypted: there is nothing that a key would open",
+		h->bdev->name);
+	return -BCFS_ERR_sb_crypt_none;
+}
+
+int sb_crypt_open_ring(struct sb_handle *h, const struct keyring *keys)
+{
+	CLEANUP(keyring_free_p) struct keyring *ring = NULL;
+	CLEANUP(work_free_p) struct crypt_work *w = NULL;
+	const struct csum_key *master;
+	int ret;
+
+	assert(!h->keys);
+	if (!sb_has_encryption(h->sb))
+		return fail_not_encrypted(h);
+	master = keyring_master(keys, sb_crypt_gen(h->sb));
+	if (!master) {
+		log_err(h->log, "%s: its keys were replaced since it was open", h->bdev->name);
+		return -BCFS_ERR_sb_crypt_changed;
+	}
+	ring = keyring_new(h->env, NULL);
+	w = work_alloc(h->env);
+	if (!ring || !w)
+		return -BCFS_ERR_nomem;
+	w->master = *master;
+	ret = open_ring(h, w, ring);
+	if (!ret)
+		h->keys = take_ptr(ring);
+	return ret;
+}
+
 int sb_crypt_open(struct sb_handle *h, const struct crypt_secret *s, unsigned *ret_slot)
 {
 	CLEANUP(keyring_free_p) struct keyring *ring = NULL;
@@ -424,11 +457,8 @@ int sb_crypt_open(struct sb_handle *h, const struct crypt_secret *s, unsigned *r
 	int ret;
 
 	assert(!h->keys);
-	if (!sb_has_encryption(h->sb)) {
-		log_err(h->log, "%s: is not encrypted: there is nothing that a key would open",
-			h->bdev->name);
-		return -BCFS_ERR_sb_crypt_none;
-	}
+	if (!sb_has_encryption(h->sb))
+		return fail_not_encrypted(h);
 	ret = check_args(h, s, NULL);
 	if (ret)
 		return ret;

@@ -91,6 +91,12 @@ int sb_crypt_make(struct sb_handle *h, const struct crypt_secret *s, const struc
  * tried, and no other opened), sb_crypt_secret_len, nomem. For whoever alone has the handle.
  */
 int sb_crypt_open(struct sb_handle *h, const struct crypt_secret *s, unsigned *ret_slot);
+/*
+ * The same with the keys of a handle that was open, of which there are the newest, instead of a
+ * secret: they are copied. sb_crypt_none, sb_crypt_changed (others were written since),
+ * sb_crypt_tampered, nomem.
+ */
+int sb_crypt_open_ring(struct sb_handle *h, const struct keyring *keys);
 /* Only whether the secret opens a slot, and which: same errors. Takes the lock for a moment. */
 int sb_crypt_try(struct sb_handle *h, const struct crypt_secret *s, unsigned *ret_slot);
 

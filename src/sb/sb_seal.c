@@ -192,8 +192,8 @@ static int clean_open(struct sb_handle *h, const struct bcfs_sb_field_clean *c, 
 
 int sb_clean_read(struct sb_handle *h, u64 **ret_entries, u32 *ret_u64s)
 {
-	u32 u64s = 0;
-	const struct bcfs_sb_field_clean *c = sb_clean_get(h->sb, &u64s);
+	const struct bcfs_sb_field_clean *c = sb_field_clean(h->sb);
+	u32 u64s = c ? c->field.u64s - sizeof(*c) / 8 : 0;
 	u64 *buf = NULL;
 	int ret = 0;
 
