@@ -26,8 +26,10 @@ struct aead_op {
 	const struct bcfs_nonce *nonce;
 	const struct csum_iov *ad;
 	unsigned nr_ad;
-	const struct aead_iov *data;
+	const struct aead_iov *data; /* where it goes, and is */
 	unsigned nr;
+	const void *src; /* of a single piece: where it is instead; NULL: in place */
+	bool only_verify;
 };
 
 struct aead_ops {
@@ -55,6 +57,11 @@ static void xchacha_xor(const struct xchacha *x, const struct aead_op *op)
 {
 	u64 pos = CHACHA_BLOCK;
 
+	if (op->src) {
+		crypto_stream_chacha20_xor_ic(op->data[0].p, op->src, op->data[0].len, x->nonce,
+					      pos / CHACHA_BLOCK, x->key);
+		return;
+	}
 	for (unsigned i = 0; i < op->nr; i++) {
 		u8 *p = op->data[i].p;
 		size_t left = op->data[i].len;
@@ -88,7 +95,9 @@ static void poly_pad(crypto_onetimeauth_poly1305_state *st, u64 len)
 		crypto_onetimeauth_poly1305_update(st, zero, 16 - len % 16);
 }
 
-static void xchacha_tag(const struct xchacha *x, const struct aead_op *op, struct bcfs_csum *ret)
+/* Of what is encrypted. @src: where that is, as in struct aead_op. */
+static void xchacha_tag(const struct xchacha *x, const struct aead_op *op, const void *src,
+			struct bcfs_csum *ret)
 {
 	crypto_onetimeauth_poly1305_state st;
 	u64 len[2] = {0, 0};
@@ -104,7 +113,8 @@ static void xchacha_tag(const struct xchacha *x, const struct aead_op *op, struc
 	poly_pad(&st, len[0]);
 	for (unsigned i = 0; i < op->nr; i++) {
 		if (op->data[i].len)
-			crypto_onetimeauth_poly1305_update(&st, op->data[i].p, op->data[i].len);
+			crypto_onetimeauth_poly1305_update(&st, src ?: op->data[i].p,
+							   op->data[i].len);
 		len[1] += op->data[i].len;
 	}
 	poly_pad(&st, len[1]);
@@ -121,7 +131,7 @@ static void xchacha_seal(const struct aead_op *op, struct bcfs_csum *ret_tag)
 
 	xchacha_init(&x, op);
 	xchacha_xor(&x, op);
-	xchacha_tag(&x, op, ret_tag);
+	xchacha_tag(&x, op, NULL, ret_tag);
 	sodium_memzero(&x, sizeof(x));
 }
 
@@ -132,11 +142,11 @@ static int xchacha_open(const struct aead_op *op, const struct bcfs_csum *tag)
 	bool good;
 
 	xchacha_init(&x, op);
-	xchacha_tag(&x, op, &want);
+	xchacha_tag(&x, op, op->src, &want);
 	/* Not told by the time it takes; both halves of 32 bytes. */
 	good = !(crypto_verify_16(want.b, tag->b) |
 		 crypto_verify_16(want.b + TAG_BYTES, tag->b + TAG_BYTES));
-	if (good)
+	if (good && !op->only_verify)
 		xchacha_xor(&x, op);
 	sodium_memzero(&x, sizeof(x));
 	sodium_memzero(&want, sizeof(want));
@@ -156,32 +166,46 @@ static int aead_check(unsigned type)
 	return aead_ops[type].seal ? 0 : -BCFS_ERR_codec_unsupported;
 }
 
+static int seal(const struct aead_op *op, unsigned type, struct bcfs_csum *ret_tag)
+{
+	int ret = aead_check(type);
+
+	if (!ret) {
+		assert(op->key && op->key->gen && op->nonce);
+		aead_ops[type].seal(op, ret_tag);
+	}
+	return ret;
+}
+
+static int open(const struct aead_op *op, unsigned type, const struct bcfs_csum *tag)
+{
+	int ret = aead_check(type);
+
+	if (!ret) {
+		assert(op->key && op->key->gen && op->nonce);
+		ret = aead_ops[type].open(op, tag);
+	}
+	return ret;
+}
+
 int aead_seal_iov(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 		  const struct csum_iov *ad, unsigned nr_ad, const struct aead_iov *data,
 		  unsigned nr, struct bcfs_csum *ret_tag)
 {
-	const struct aead_op op = {key, nonce, ad, nr_ad, data, nr};
-	int ret = aead_check(type);
+	const struct aead_op op = {
+		.key = key, .nonce = nonce, .ad = ad, .nr_ad = nr_ad, .data = data, .nr = nr};
 
-	if (!ret) {
-		assert(key && key->gen && nonce);
-		aead_ops[type].seal(&op, ret_tag);
-	}
-	return ret;
+	return seal(&op, type, ret_tag);
 }
 
 int aead_open_iov(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 		  const struct csum_iov *ad, unsigned nr_ad, const struct aead_iov *data,
 		  unsigned nr, const struct bcfs_csum *tag)
 {
-	const struct aead_op op = {key, nonce, ad, nr_ad, data, nr};
-	int ret = aead_check(type);
+	const struct aead_op op = {
+		.key = key, .nonce = nonce, .ad = ad, .nr_ad = nr_ad, .data = data, .nr = nr};
 
-	if (!ret) {
-		assert(key && key->gen && nonce);
-		ret = aead_ops[type].open(&op, tag);
-	}
-	return ret;
+	return open(&op, type, tag);
 }
 
 int aead_seal(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
@@ -200,6 +224,48 @@ int aead_open(const struct csum_key *key, unsigned type, const struct bcfs_nonce
 	const struct aead_iov d = {buf, len};
 
 	return aead_open_iov(key, type, nonce, &a, 1, &d, 1, tag);
+}
+
+int aead_seal_to(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		 const void *ad, size_t ad_len, void *dst, const void *src, size_t len,
+		 struct bcfs_csum *ret_tag)
+{
+	const struct csum_iov a = {ad, ad_len};
+	const struct aead_iov d = {dst, len};
+	const struct aead_op op = {
+		.key = key, .nonce = nonce, .ad = &a, .nr_ad = 1, .data = &d, .nr = 1, .src = src};
+
+	return seal(&op, type, ret_tag);
+}
+
+int aead_open_to(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		 const void *ad, size_t ad_len, void *dst, const void *src, size_t len,
+		 const struct bcfs_csum *tag)
+{
+	const struct csum_iov a = {ad, ad_len};
+	const struct aead_iov d = {dst, len};
+	const struct aead_op op = {
+		.key = key, .nonce = nonce, .ad = &a, .nr_ad = 1, .data = &d, .nr = 1, .src = src};
+
+	return open(&op, type, tag);
+}
+
+int aead_verify(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		const void *ad, size_t ad_len, const void *buf, size_t len,
+		const struct bcfs_csum *tag)
+{
+	const struct csum_iov a = {ad, ad_len};
+	const struct aead_iov d = {NULL, len};
+	const struct aead_op op = {.key = key,
+				   .nonce = nonce,
+				   .ad = &a,
+				   .nr_ad = 1,
+				   .data = &d,
+				   .nr = 1,
+				   .src = buf,
+				   .only_verify = true};
+
+	return open(&op, type, tag);
 }
 
 struct bcfs_nonce aead_chunk_nonce(const struct bcfs_nonce *nonce, u32 chunk)

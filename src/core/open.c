@@ -240,6 +240,7 @@ int core_alloc_layers(struct core *c)
 							  sb->btree_node_sectors * SECTOR_SIZE)),
 		.csum_type = sb_opt_get(sb, SB_OPT_data_csum),
 		.keys = c->fs.sb->keys,
+		.uuid = sb->uuid,
 		.chunk_shift = sb_opt_get(sb, SB_OPT_chunk_shift),
 		.error = core_data_error,
 		.path = core_error_path,

@@ -124,8 +124,11 @@ int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_
 	if (err)
 		return err;
 	if (stored && stored <= space->sectors) {
-		*ret = (struct extent_form){dst, stored, sectors,
-					    compression_opt_type(compression)};
+		*ret = (struct extent_form){.data = dst,
+					    .stored_sectors = stored,
+					    .sectors = sectors,
+					    .compression = compression_opt_type(compression),
+					    .room = dst};
 		return 0;
 	}
 	if (stored) {
@@ -135,12 +138,19 @@ int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_
 		stored = part > space->sectors ? extent_compress(d, s, compression, src, part, dst)
 					       : 0;
 		if (stored && stored <= space->sectors) {
-			*ret = (struct extent_form){dst, stored, part,
-						    compression_opt_type(compression)};
+			*ret = (struct extent_form){.data = dst,
+						    .stored_sectors = stored,
+						    .sectors = part,
+						    .compression =
+							    compression_opt_type(compression),
+						    .room = dst};
 			return 0;
 		}
 	}
-	*ret = (struct extent_form){src, space->sectors, space->sectors, BCFS_COMPRESSION_none};
+	*ret = (struct extent_form){.data = src,
+				    .stored_sectors = space->sectors,
+				    .sectors = space->sectors,
+				    .room = dst};
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "data/data_private.h"
 
 #include "codec/codec.h"
+#include "codec/secret.h"
 
 /* Room that an extent's key leaves for more pointers. */
 #define KEY_SPARE_U64s 8U
@@ -28,10 +29,10 @@ static int opts_complete(struct data_opts *o, u32 logical_block)
 	if (!block_sectors || o->block_bytes & (o->block_bytes - 1) ||
 	    o->block_bytes < logical_block || block_sectors > BCFS_EXTENT_MAX_SECTORS)
 		return -BCFS_ERR_data_geometry;
-	ret = csum_type_check(o->csum_type, NULL);
+	ret = o->keys ? secret_init() : csum_type_check(o->csum_type, NULL);
 	if (ret)
 		return ret;
-	if (csum_type_is_aead(o->csum_type))
+	if (csum_type_is_aead(o->csum_type) != !!o->keys)
 		return -BCFS_ERR_codec_unsupported;
 
 	if (!o->chunk_shift)

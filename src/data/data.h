@@ -9,6 +9,10 @@
  * journal entry that holds the key). A small write is committed first and gathers with others;
  * the journal waits for them before it flushes (gather.c).
  *
+ * In an encrypted filesystem each chunk is sealed before it is handed to the device, and before
+ * it comes into a buffer of gather.c: plain data are only in memory that reads and writes are done
+ * from. What is sealed moves as it is while all of it is live (doc/adr/0028).
+ *
  * A device write that fails is retried in another place; never in the same one.
  * A read verifies the chunks it touches before a byte is used; a chunk that does not verify answers
  * -BCFS_ERR_data_csum for exactly the blocks asked of it, is logged and counted.
@@ -38,9 +42,14 @@ struct data_opts {
 				   what a key's checksums have room for */
 	u32 inline_max_bytes; /* of a file's last block that are kept in its key; 0: none; cut down
 				 to data_inline_limit(), whatever the nodes' size */
-	u8 csum_type;
-	const struct keyring *keys; /* NULL: not encrypted, else csum_type is an AEAD */
-	u8 chunk_shift; /* log2 sectors per checksum; 0: the default; at least a block's */
+	u8 csum_type;	      /* of keys: one that encrypts, and of no others */
+	u8 chunk_shift;	      /* log2 sectors per checksum; 0: the default; at least a block's */
+	/*
+	 * NULL: not encrypted. Otherwise new data are sealed with the newest generation, and what
+	 * is not sealed is damage. It may grow meanwhile.
+	 */
+	const struct keyring *keys;
+	struct bcfs_uuid uuid; /* the filesystem's own, sealed with all data */
 	/* A data error was met: count and log it. May be NULL. */
 	void (*error)(void *arg, int err, u32 snapshot, u64 inum, u64 offset_bytes, u64 len_bytes);
 	/* What messages call an inode; no locks are held. May be NULL. */

@@ -69,10 +69,13 @@ size_t data_compress_mem(const struct data_fs *d, u16 compression);
 
 /* How a part of a file is stored. */
 struct extent_form {
-	const u8 *data;	    /* as it goes to the device */
+	const u8 *data;	    /* as it goes to the device; before extent_encode(): not sealed yet */
 	u32 stored_sectors; /* of it */
 	u32 sectors;	    /* of the file */
 	u8 compression;	    /* enum bcfs_compression_type */
+	u8 *room;	    /* of an encrypted filesystem: where it is sealed; data, perhaps */
+	/* Not NULL: data is a whole extent as it was stored, with this encoding. */
+	const struct bcfs_extent_crc *sealed;
 };
 
 /* The sectors that @src takes in @dst (as large) when compressed; 0: it is not worth it. */
@@ -82,7 +85,8 @@ u32 extent_compress(const struct data_fs *d, struct data_scratch *s, u16 compres
 typedef int (*extent_space_fn)(void *arg, u32 sectors, struct alloc_sectors *ret);
 /*
  * Space for the first of @sectors at @src, compressed into @dst (as large, aligned) if @s is given
- * and that saves something: *ret says how many, and what to write.
+ * and that saves something: *ret says how many, and what to write. @dst is the room for sealing,
+ * too: NULL only without either.
  */
 int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_scratch *s,
 		 u16 compression, const u8 *src, u32 sectors, u8 *dst, struct alloc_sectors *space,
@@ -113,25 +117,32 @@ int inline_zero_tail(struct data_fs *d, const struct data_file *f, u64 offset,
 
 /*
  * The key of an extent that ends at @end and is stored as @form says, to be written at @ptr: one
- * encoding entry (none for plain data without checksums), one pointer.
+ * encoding entry (none for plain data without checksums), one pointer. In an encrypted filesystem
+ * the data are sealed, with a nonce of their own; form->data is then what goes to the device.
  */
 int extent_encode(const struct data_fs *d, struct bpos end, const struct bcfs_extent_ptr *ptr,
-		  const struct extent_form *form, union data_key *ret);
+		  struct extent_form *form, union data_key *ret);
 /*
  * What of an encoded extent has to be read for stored sectors [*start, *end): whole chunks, and
  * whole blocks of the device; of a compressed one all.
  */
 void extent_read_range(const struct data_fs *d, const struct extent_ptr_decoded *p, u32 *start,
 		       u32 *end);
-/* Can this version read it? 0, -BCFS_ERR_codec_*. */
-int extent_readable(const struct bcfs_extent_crc *crc);
+/*
+ * Can it be read here? 0, -BCFS_ERR_codec_*; in an encrypted filesystem
+ * -BCFS_ERR_data_not_encrypted and -BCFS_ERR_data_key_gen, too.
+ */
+int extent_readable(const struct data_fs *d, const struct bcfs_extent_crc *crc);
 /*
  * Verify stored sectors [start, start + sectors), which begin on a chunk and end on one or with the
- * extent. -BCFS_ERR_data_csum: *ret_good sectors in front are right and the *ret_bad behind them
- * are not.
+ * extent, and decrypt them in place if they are sealed. -BCFS_ERR_data_csum: *ret_good sectors in
+ * front are right and the *ret_bad behind them are not. For what is readable.
  */
-int extent_verify(const struct bcfs_extent_crc *crc, u32 start, const void *buf, u32 sectors,
-		  u32 *ret_good, u32 *ret_bad);
+int extent_open(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start, void *buf,
+		u32 sectors, u32 *ret_good, u32 *ret_bad);
+/* The same, but what is sealed stays so. */
+int extent_verify(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start,
+		  const void *buf, u32 sectors, u32 *ret_good, u32 *ret_bad);
 
 /* move.c */
 

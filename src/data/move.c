@@ -11,8 +11,11 @@
  * all of it is live; of a trimmed one the live part is expanded and compressed by itself, which may
  * take more than its share was. So a bucket with such is emptied only if all of it takes less than
  * a bucket even plain.
+ *
+ * What is sealed moves as it is, not decrypted, while all of it is live, its key is the newest, and
+ * there is room for it in one piece; otherwise it is sealed anew.
  */
-#include "codec/codec.h"
+#include "codec/keyring.h"
 #include "data/data_private.h"
 #include "util/planted.h"
 
@@ -24,19 +27,21 @@
 #define MOVE_TRIES	 4U
 
 struct move_extent {
+	struct data_fs *d;
 	union data_key key;
 	struct extent_ptr_decoded p; /* p.crc points into key */
 	struct bdev_io io;
 	u8 *buf;
 	u32 stored_start, stored_sectors; /* what is read */
 	u32 skip;			  /* sectors of it in front of the live ones */
-	bool whole;			  /* compressed, and all of it is live */
-	u8 *plain, *packed; /* compressed, and not: expanded, and room for being compressed again */
+	bool whole;			  /* compressed or sealed, and moves as it is stored */
+	/* If not: compressed, expanded; and room for being compressed or sealed again. */
+	u8 *plain, *packed;
 };
 
 /* A part of an extent, on its way to where it will lie. */
 struct move_piece {
-	const struct move_extent *e;
+	struct move_extent *e;
 	struct alloc_sectors space;
 	struct bdev_io io;
 	u64 start;   /* sectors of the file */
@@ -69,7 +74,7 @@ static u64 extent_base(const struct extent_ptr_decoded *p, const struct bkey *k)
 }
 
 /* The only pointer of @k, if it is one that can be moved. */
-static bool movable(struct bkey_s_c k, struct extent_ptr_decoded *ret)
+static bool movable(const struct data_fs *d, struct bkey_s_c k, struct extent_ptr_decoded *ret)
 {
 	struct extent_ptr_decoded p;
 	unsigned nr = 0;
@@ -81,7 +86,7 @@ static bool movable(struct bkey_s_c k, struct extent_ptr_decoded *ret)
 		*ret = p;
 		nr++;
 	}
-	return nr == 1 && !ret->ptr.unwritten && !ret->ptr.dev && !extent_readable(ret->crc);
+	return nr == 1 && !ret->ptr.unwritten && !ret->ptr.dev && !extent_readable(d, ret->crc);
 }
 
 /* The key behind a backpointer into m->e[m->nr]. 0, a restart, an error; positive: nothing there.
@@ -111,7 +116,7 @@ static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bp
 	if (ret)
 		return ret;
 	k = bkey_i_to_s_c(&e->key.k);
-	if (!movable(k, &e->p)) {
+	if (!movable(m->d, k, &e->p)) {
 		m->stuck = true;
 		return 1;
 	}
@@ -164,10 +169,15 @@ static int move_collect(struct btree_trans *trans, struct data_move *m, struct b
 
 /* ---- reading ---- */
 
-static bool extent_whole(const struct extent_ptr_decoded *p, const struct bkey *k)
+static bool extent_whole(const struct data_fs *d, const struct extent_ptr_decoded *p,
+			 const struct bkey *k)
 {
-	return extent_compressed(p->crc) &&
-	       (k->size == p->crc->uncompressed_sectors || planted(trimmed_moved_whole));
+	const struct bcfs_extent_crc *crc = p->crc;
+
+	if (d->opts.keys && crc->key_gen != keyring_newest(d->opts.keys, KEY_USE_data)->gen)
+		return false;
+	return (extent_compressed(crc) || d->opts.keys) &&
+	       (k->size == crc->uncompressed_sectors || planted(trimmed_moved_whole));
 }
 
 static int move_read_start(struct data_fs *d, struct move_extent *e)
@@ -178,8 +188,9 @@ static int move_read_start(struct data_fs *d, struct move_extent *e)
 	e->stored_start = start;
 	e->stored_sectors = end - start;
 	e->skip = e->p.live_offset - start;
+	e->d = d;
 	e->plain = e->packed = NULL;
-	e->whole = extent_whole(&e->p, &e->key.k.k);
+	e->whole = extent_whole(d, &e->p, &e->key.k.k);
 	e->buf =
 		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->stored_sectors * SECTOR_BYTES);
 	if (!e->buf)
@@ -198,7 +209,7 @@ static int still_there(struct btree_trans *trans, struct btree_iter *iter,
 
 	if (bkey_err(k))
 		return bkey_err(k);
-	if (k.k->p.snapshot != was->p.snapshot || !movable(k, &p) ||
+	if (k.k->p.snapshot != was->p.snapshot || !movable(e->d, k, &p) ||
 	    bkey_start_offset(k.k) > start || k.k->p.offset < end)
 		return 1;
 	return p.ptr.gen == e->p.ptr.gen && extent_base(&p, k.k) == extent_base(&e->p, was) ? 0 : 1;
@@ -231,11 +242,30 @@ static int move_expand(struct data_move *m, struct move_extent *e)
 	m->scratch = data_scratch_get(d, max(compress_mem, decompress_bytes(crc->compression)), 0);
 	e->plain = env_malloc_aligned(d->env, DATA_IO_ALIGN,
 				      (size_t)crc->uncompressed_sectors * SECTOR_BYTES);
-	e->packed =
-		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->key.k.k.size * SECTOR_BYTES);
-	if (!m->scratch || !e->plain || !e->packed)
+	if (!m->scratch || !e->plain)
 		return -BCFS_ERR_nomem;
 	return extent_expand(crc, m->scratch, e->buf, e->plain);
+}
+
+/* Verify; what is not moved as it is: decrypt, expand. */
+static int move_open(struct data_move *m, struct move_extent *e)
+{
+	struct data_fs *d = m->d;
+	const struct bcfs_extent_crc *crc = e->p.crc;
+	u32 good, bad;
+	int ret;
+
+	if (e->whole)
+		return extent_verify(d, crc, e->stored_start, e->buf, e->stored_sectors, &good,
+				     &bad);
+	if (extent_compressed(crc) || d->opts.keys) {
+		e->packed = env_malloc_aligned(d->env, DATA_IO_ALIGN,
+					       (size_t)e->key.k.k.size * SECTOR_BYTES);
+		if (!e->packed)
+			return -BCFS_ERR_nomem;
+	}
+	ret = extent_open(d, crc, e->stored_start, e->buf, e->stored_sectors, &good, &bad);
+	return !ret && extent_compressed(crc) ? move_expand(m, e) : ret;
 }
 
 /* 0: the live sectors are right; positive: they are gone, or bad for good. */
@@ -244,13 +274,8 @@ static int move_read_finish(struct data_move *m, struct btree_trans *trans, stru
 	struct data_fs *d = m->d;
 	const struct bkey *k = &e->key.k.k;
 	struct data_file f = {.snapshot = k->p.snapshot, .inum = k->p.inode};
-	u32 good, bad;
-	int ret = e->io.ret
-			  ?: extent_verify(e->p.crc, e->stored_start, e->buf, e->stored_sectors,
-					   &good, &bad);
+	int ret = e->io.ret ?: move_open(m, e);
 
-	if (!ret && extent_compressed(e->p.crc) && !e->whole)
-		ret = move_expand(m, e);
 	if (!ret || ret == -BCFS_ERR_nomem)
 		return ret;
 	int gone = lockrestart_do(trans, look_again(trans, e));
@@ -301,17 +326,54 @@ static int gc_space_whole(struct data_move *m, u32 sectors, struct alloc_sectors
 	return err;
 }
 
+/*
+ * All of a sealed extent that is not compressed. The end of a bucket that is too short for it takes
+ * a part, which is an extent by itself; and so is the rest.
+ */
+static int piece_place_sealed(struct data_move *m, struct move_piece *p, u32 sectors,
+			      struct extent_form *form)
+{
+	struct move_extent *e = p->e;
+	int ret = gc_space(m, sectors, &p->space);
+
+	if (ret)
+		return ret;
+	if (p->space.sectors == sectors) {
+		*form = (struct extent_form){.data = e->buf,
+					     .stored_sectors = sectors,
+					     .sectors = sectors,
+					     .sealed = e->p.crc};
+		return 0;
+	}
+	e->whole = false;
+	ret = move_open(m, e);
+	if (ret) {
+		alloc_sectors_done(m->d->alloc, &p->space);
+		return ret;
+	}
+	*form = (struct extent_form){.data = e->buf,
+				     .stored_sectors = p->space.sectors,
+				     .sectors = p->space.sectors,
+				     .room = e->packed};
+	return 0;
+}
+
 static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64 end,
 		       struct extent_form *form)
 {
-	const struct move_extent *e = p->e;
+	struct move_extent *e = p->e;
 	u32 at = (u32)(start - bkey_start_offset(&e->key.k.k));
 	u32 live = planted(compressed_front_moved) ? 0 : e->p.live_offset;
 	const struct bcfs_extent_crc *crc = e->p.crc;
 
+	if (e->whole && !extent_compressed(crc))
+		return piece_place_sealed(m, p, (u32)(end - start), form);
 	if (e->whole) {
-		*form = (struct extent_form){e->buf, crc->stored_sectors, (u32)(end - start),
-					     crc->compression};
+		*form = (struct extent_form){.data = e->buf,
+					     .stored_sectors = crc->stored_sectors,
+					     .sectors = (u32)(end - start),
+					     .compression = crc->compression,
+					     .sealed = crc->key_gen ? crc : NULL};
 		return gc_space_whole(m, form->stored_sectors, &p->space);
 	}
 	if (e->plain)
@@ -321,12 +383,13 @@ static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64
 			e->packed + (size_t)at * SECTOR_BYTES, &p->space, form);
 	return extent_place(m->d, gc_space, m, NULL, 0,
 			    e->buf + (size_t)(e->skip + at) * SECTOR_BYTES, (u32)(end - start),
-			    NULL, &p->space, form);
+			    e->packed ? e->packed + (size_t)at * SECTOR_BYTES : NULL, &p->space,
+			    form);
 }
 
 /* Space for [@start, @end) of the file, or the first part of it, and its write begins. */
-static int piece_submit(struct data_move *m, struct move_piece *p, const struct move_extent *e,
-			u64 start, u64 end)
+static int piece_submit(struct data_move *m, struct move_piece *p, struct move_extent *e, u64 start,
+			u64 end)
 {
 	struct data_fs *d = m->d;
 	const struct bkey *k = &e->key.k.k;
@@ -367,7 +430,7 @@ static int piece_commit(struct data_move *m, struct btree_trans *trans, const st
 static int piece_again(struct data_move *m, struct btree_trans *trans, struct move_piece *p)
 {
 	u64 start = p->start, end = start + p->sectors;
-	const struct move_extent *e = p->e;
+	struct move_extent *e = p->e;
 	unsigned tries = 1;
 
 	while (start < end) {
@@ -408,7 +471,7 @@ static int pieces_finish(struct data_move *m, struct btree_trans *trans, int ret
 	return ret;
 }
 
-static int move_write(struct data_move *m, struct btree_trans *trans, const struct move_extent *e)
+static int move_write(struct data_move *m, struct btree_trans *trans, struct move_extent *e)
 {
 	const struct bkey *k = &e->key.k.k;
 	u64 start = bkey_start_offset(k);
@@ -466,7 +529,8 @@ static int move_cost(struct data_move *m, struct btree_trans *trans, struct bpos
 		for (unsigned i = 0; !err && i < m->nr; i++) {
 			const struct bkey *k = &m->e[i].key.k.k;
 
-			*ret += extent_whole(&m->e[i].p, k) ? m->e[i].p.stored_sectors : k->size;
+			*ret += extent_whole(m->d, &m->e[i].p, k) ? m->e[i].p.stored_sectors
+								  : k->size;
 		}
 		from = m->next;
 	}

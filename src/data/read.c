@@ -91,7 +91,7 @@ static void piece_set_extent(struct data_fs *d, struct read_piece *r, unsigned t
 		r->kind = PIECE_ZERO;
 		return;
 	}
-	r->err = r->p.ptr.dev ? -BCFS_ERR_alloc_ptr_device : extent_readable(r->p.crc);
+	r->err = r->p.ptr.dev ? -BCFS_ERR_alloc_ptr_device : extent_readable(d, r->p.crc);
 	if (r->err)
 		return;
 
@@ -200,7 +200,7 @@ static int piece_expand(struct data_fs *d, struct read_piece *r, u32 *ret_good, 
 		data_scratch_get(d, decompress_bytes(r->p.crc->compression),
 				 (size_t)r->p.crc->uncompressed_sectors * SECTOR_BYTES);
 	u32 good, bad;
-	int ret = s ? extent_verify(r->p.crc, 0, r->buf, r->stored_sectors, &good, &bad)
+	int ret = s ? extent_open(d, r->p.crc, 0, r->buf, r->stored_sectors, &good, &bad)
 		    : -BCFS_ERR_nomem;
 
 	*ret_good = 0;
@@ -226,8 +226,8 @@ static int piece_finish_device(struct data_fs *d, struct read_piece *r, u32 *ret
 	if (!ret && extent_compressed(r->p.crc))
 		return piece_expand(d, r, ret_good, ret_bad);
 	if (!ret)
-		ret = extent_verify(r->p.crc, r->stored_start, r->buf, r->stored_sectors, &good,
-				    &bad);
+		ret = extent_open(d, r->p.crc, r->stored_start, r->buf, r->stored_sectors, &good,
+				  &bad);
 	*ret_good = piece_bytes_in(r, good);
 	*ret_bad = piece_bytes_in(r, good + bad) - *ret_good;
 	if (ret && !*ret_bad) /* only what nobody asked for is wrong: cannot be, whole chunks */

@@ -51,8 +51,12 @@ struct data_writer {
 	struct disk_reservation res;
 	bool by_promise; /* the reservation keys of the batch are counted on */
 	bool gather;	 /* it is small */
-	/* Compressing: each extent into the part of the buffer that its data has in the batch. */
+	/*
+	 * Compressing or sealing: each extent into the part of the buffer that its data has in the
+	 * batch.
+	 */
 	struct data_scratch *scratch;
+	bool compress;
 	const u8 *batch;
 	unsigned nr, max;
 	struct write_extent *extents;
@@ -132,9 +136,9 @@ static int write_extent_submit(struct data_writer *w, struct write_extent *e, u6
 	/* Ends lie on multiples of the longest length, so that later writes meet whole extents. */
 	want = min(sectors, (u64)(max - start % max));
 	e->space.sectors = 0;
-	ret = extent_place(d, write_space, w, w->scratch, w->f->compression, data, want,
-			   w->scratch ? w->scratch->buf + (data - w->batch) : NULL, &e->space,
-			   &form);
+	ret = extent_place(d, write_space, w, w->compress ? w->scratch : NULL, w->f->compression,
+			   data, want, w->scratch ? w->scratch->buf + (data - w->batch) : NULL,
+			   &e->space, &form);
 	if (ret)
 		return ret;
 	e->start = start;
@@ -351,6 +355,20 @@ static int write_batch(struct data_writer *w, u64 start, u64 end, const u8 *src,
 
 /* ---- */
 
+static int write_scratch(struct data_writer *w, u64 sectors)
+{
+	struct data_fs *d = w->d;
+	size_t bytes = sectors << SECTOR_SHIFT;
+
+	/* Without memory for it: not compressed, but never unsealed. */
+	if (w->f->compression && sectors > d->block_sectors)
+		w->scratch = data_scratch_get(d, data_compress_mem(d, w->f->compression), bytes);
+	w->compress = w->scratch;
+	if (!w->scratch && d->opts.keys)
+		w->scratch = data_scratch_get(d, 0, bytes);
+	return w->scratch || !d->opts.keys ? 0 : -BCFS_ERR_nomem;
+}
+
 int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,
 	       u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_done, u64 *ret_seq)
 {
@@ -383,10 +401,7 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 	w.extents = env_malloc(d->env, w.max * sizeof(*w.extents));
 	if (!w.extents)
 		return -BCFS_ERR_nomem;
-	/* Without memory for it: plain. */
-	if (f->compression && end - pos > block)
-		w.scratch = data_scratch_get(d, data_compress_mem(d, f->compression),
-					     min(end - pos, batch) << SECTOR_SHIFT);
+	ret = write_scratch(&w, min(end - pos, batch));
 	while (!ret && pos < end) {
 		u64 to = min(end, pos + batch);
 		u64 from_bytes = max(offset, pos << SECTOR_SHIFT);

@@ -224,6 +224,8 @@
 	x(data_lost, 802, EIO, "the data was lost before")                                         \
 	x(data_key_type, 803, EIO, "file data of a kind this version cannot read")                 \
 	x(data_geometry, 804, EINVAL, "sizes of blocks, extents and checksum chunks do not fit together") \
+	x(data_not_encrypted, 805, EIO, "file data that are not encrypted, in an encrypted filesystem") \
+	x(data_key_gen, 806, EIO, "file data encrypted by a key that the filesystem does not have") \
 	x(data_key_btree, 810, EUCLEAN, "a key of file data in a btree that holds none")           \
 	x(data_key_size, 811, EUCLEAN, "a key of file data without a size, or reaching below zero") \
 	x(reservation_invalid, 812, EUCLEAN, "reservation: invalid key")                           \

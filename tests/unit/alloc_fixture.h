@@ -19,6 +19,7 @@ struct tfs_geometry {
 	u32 extent_sectors; /* 0: default */
 	u32 inline_bytes;
 	u8 csum_type, chunk_shift;
+	bool sealed; /* data are encrypted, by a newer key after each mount */
 };
 
 struct tfs;
@@ -46,6 +47,8 @@ struct tfs {
 	struct alloc_fs *alloc;
 	struct data_fs *data; /* the data layer's */
 	u64 data_errors;      /* told to its error callback */
+	struct keyring *keys; /* its keys, and how often they were made */
+	unsigned nr_keyed;
 	struct log log;
 	bool quiet; /* nothing is logged */
 	u64 journal_buckets[256];

@@ -124,6 +124,37 @@ Test(aead, pieces_are_as_libsodium_seals_the_whole)
 	}
 }
 
+/* From one buffer to another, and only verified: the same. */
+Test(aead, elsewhere)
+{
+	struct csum_key key = {.gen = 1};
+	struct bcfs_nonce nonce = {{7}};
+	struct bcfs_csum tag, tag2;
+	u8 src[300], here[300], there[300], back[300], ad[20] = {1, 2, 3};
+
+	for (unsigned len = 0; len <= sizeof(src); len += 1 + len / 7) {
+		for (unsigned i = 0; i < len; i++)
+			here[i] = src[i] = (u8)(i * 31 + len);
+		cr_assert_eq(aead_seal(&key, XCHACHA, &nonce, ad, 20, here, len, &tag), 0);
+		cr_assert_eq(aead_seal_to(&key, XCHACHA, &nonce, ad, 20, there, src, len, &tag2),
+			     0);
+		cr_assert(!memcmp(here, there, len) && !memcmp(&tag, &tag2, sizeof(tag)));
+		cr_assert_eq(aead_verify(&key, XCHACHA, &nonce, ad, 20, there, len, &tag), 0);
+		cr_assert(!memcmp(here, there, len), "verifying changes nothing");
+		cr_assert_eq(aead_open_to(&key, XCHACHA, &nonce, ad, 20, back, there, len, &tag),
+			     0);
+		cr_assert(!memcmp(back, src, len));
+		memset(back, 0xee, sizeof(back));
+		tag.b[len % 16] ^= 1;
+		cr_assert_eq(aead_verify(&key, XCHACHA, &nonce, ad, 20, there, len, &tag),
+			     -BCFS_ERR_aead_mismatch);
+		cr_assert_eq(aead_open_to(&key, XCHACHA, &nonce, ad, 20, back, there, len, &tag),
+			     -BCFS_ERR_aead_mismatch);
+		for (unsigned i = 0; i < len; i++)
+			cr_assert_eq(back[i], 0xee, "a failed open changes nothing");
+	}
+}
+
 /* Changes each byte of p in turn; nothing opens, and the sealed data stays as it is. */
 static void tamper(u8 *p, size_t len, const struct csum_key *key, const struct bcfs_nonce *nonce,
 		   const u8 *ad, size_t ad_len, u8 *buf, size_t buf_len,

@@ -464,3 +464,13 @@ Test(copygc, crashes)
 	for (u64 i = 0; i < trand_rounds(2); i++)
 		dfs_run(trand_seed(30) + i, i & 1 ? &gc_odd : &gc_small, crash_body);
 }
+
+/* ---- encrypted: by a newer key after each mount ---- */
+
+Test(copygc, sealed)
+{
+	struct tfs_geometry g = dfs_sealed(&gc_small), o = dfs_sealed(&gc_odd);
+
+	dfs_run(trand_seed(51), &o, full_body);
+	dfs_run(trand_seed(53), &g, crash_body);
+}

@@ -7,9 +7,15 @@
 #define BCFS_TESTS_DATA_DFS_H
 
 #include "../alloc_fixture.h"
+#include "codec/keyring.h"
 #include "data/data_private.h"
 
 extern const struct tfs_geometry dfs_small, dfs_tiny;
+/* The same, encrypted. */
+struct tfs_geometry dfs_sealed(const struct tfs_geometry *g);
+/* Master key of a generation; the uuid. */
+struct csum_key dfs_master(u16 gen);
+extern const struct bcfs_uuid dfs_uuid;
 
 /* A new device, mounted (where small writes gather if the seed is odd); @fn in a fiber; checked and
  * unmounted behind it. */

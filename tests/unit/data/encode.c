@@ -83,7 +83,7 @@ static void check_read(struct roundtrip *t, const struct bkey_i *k, u64 from, u6
 		flipped = trand_below(&t->r, (e - s) * SECTOR_BYTES);
 		buf[flipped] ^= 1 << trand_below(&t->r, 8);
 	}
-	ret = extent_verify(p.crc, s, buf, e - s, &good, &bad);
+	ret = extent_open(&t->d, p.crc, s, buf, e - s, &good, &bad);
 	if (flip && t->d.opts.csum_type) {
 		cr_assert_eq(ret, -BCFS_ERR_data_csum);
 		cr_assert(flipped / SECTOR_BYTES >= good && flipped / SECTOR_BYTES < good + bad);
@@ -148,8 +148,9 @@ Test(encode, trims)
 		}
 		ptr = (struct bcfs_extent_ptr){.offset = t.place, .gen = trand_below(&t.r, 256)};
 		cr_assert_eq(extent_encode(&t.d, SPOS(1, t.start + t.sectors, UINT32_MAX), &ptr,
-					   &(struct extent_form){t.device, t.sectors, t.sectors,
-								 BCFS_COMPRESSION_none},
+					   &(struct extent_form){.data = t.device,
+								 .stored_sectors = t.sectors,
+								 .sectors = t.sectors},
 					   &t.key),
 			     0);
 		trim_randomly(&t);
@@ -246,12 +247,12 @@ static void use_key(u64 *r, const struct bkey_i *src)
 		u32 s = p.live_offset, e = s + min(k->k.size, BCFS_EXTENT_MAX_SECTORS), good, bad;
 		u8 *buf;
 
-		if (extent_readable(p.crc))
+		if (extent_readable(&d, p.crc))
 			continue;
 		extent_read_range(&d, &p, &s, &e);
 		cr_assert_lt(s, e);
 		buf = calloc(e - s, SECTOR_BYTES);
-		extent_verify(p.crc, s, buf, e - s, &good, &bad);
+		extent_open(&d, p.crc, s, buf, e - s, &good, &bad);
 		cr_assert_leq(good + bad, e - s);
 		free(buf);
 	}
@@ -315,7 +316,8 @@ Test(encode, damaged_values)
 		struct bkey_i *k;
 		union data_key key;
 
-		struct extent_form form = {data, sectors, sectors, BCFS_COMPRESSION_none};
+		struct extent_form form = {
+			.data = data, .stored_sectors = sectors, .sectors = sectors};
 		if (sectors > 1 && trand_below(&r, 2)) {
 			form.stored_sectors = 1 + trand_below(&r, sectors - 1);
 			form.compression = BCFS_COMPRESSION_zstd + trand_below(&r, 2);
@@ -346,7 +348,8 @@ Test(encode, wrong_btree_or_level)
 	struct printbuf err = PRINTBUF;
 	union data_key key;
 
-	extent_encode(&d, SPOS(1, 8, 7), &ptr, &(struct extent_form){data, 8, 8, 0}, &key);
+	extent_encode(&d, SPOS(1, 8, 7), &ptr,
+		      &(struct extent_form){.data = data, .stored_sectors = 8, .sectors = 8}, &key);
 	cr_assert_eq(bkey_validate(&table, bkey_i_to_s_c(&key.k), BTREE_ID_extents, 0, &err), 0);
 	cr_assert_neq(bkey_validate(&table, bkey_i_to_s_c(&key.k), BTREE_ID_inodes, 0, &err), 0);
 	cr_assert_neq(bkey_validate(&table, bkey_i_to_s_c(&key.k), BTREE_ID_extents, 1, &err), 0);

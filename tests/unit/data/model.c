@@ -799,3 +799,44 @@ Test(data_model, flipped_bits_tiny)
 {
 	dfs_run(trand_seed(0xda0d), &dfs_tiny, run_flips);
 }
+
+/* ---- encrypted ---- */
+
+Test(data_model, sealed)
+{
+	struct tfs_geometry g = dfs_sealed(&dfs_small), t = dfs_sealed(&dfs_tiny);
+
+	dfs_run(trand_seed(0xda11), &g, run_plain);
+	dfs_run(trand_seed(0xda12), &t, run_restarts);
+	dfs_run(trand_seed(0xda13), &g, run_reader);
+}
+
+Test(data_model, sealed_crashes)
+{
+	struct tfs_geometry g = dfs_sealed(&dfs_small);
+
+	dfs_run(trand_seed(0xda14), &g, run_crashes);
+}
+
+Test(data_model, sealed_full_device)
+{
+	struct tfs_geometry g = dfs_sealed(&dfs_small);
+
+	dfs_run(trand_seed(0xda15), &g, run_full);
+}
+
+Test(data_model, sealed_failed_writes)
+{
+	struct tfs_geometry g = dfs_sealed(&dfs_small);
+
+	dfs_run(trand_seed(0xda16), &g, run_write_errors);
+	dfs_run(trand_seed(0xda16) + 1, &g, run_write_errors);
+}
+
+Test(data_model, sealed_flipped_bits)
+{
+	struct tfs_geometry g = dfs_sealed(&dfs_small), t = dfs_sealed(&dfs_tiny);
+
+	dfs_run(trand_seed(0xda17), &g, run_flips);
+	dfs_run(trand_seed(0xda18), &t, run_flips);
+}
