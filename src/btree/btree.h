@@ -61,7 +61,8 @@ struct btree_fs_opts {
 	/* Limit of the node cache, at least btree_cache_min_bytes(). Exceeded where nothing else
 	 * would make progress, for a while: see struct btree_cache. */
 	u64 cache_bytes;
-	u64 magic; /* BCFS_BTREE_MAGIC ^ the filesystem's */
+	u64 magic;	       /* BCFS_BTREE_MAGIC ^ the filesystem's */
+	struct bcfs_uuid uuid; /* the filesystem's, in what is authenticated */
 	u8 csum_type;
 	const struct keyring *keys; /* NULL: not encrypted, else csum_type is an AEAD */
 	const struct bkey_ops_table *ops;

@@ -398,6 +398,16 @@ int btree_node_flush(struct btree_fs *c, struct btree *b, u64 hash, bool wait);
 void btree_wait_write_in_flight(struct btree_fs *c, struct btree *b);
 /* Until the device is done with it. */
 void btree_wait_io_in_flight(struct btree_fs *c, struct btree *b);
+
+/* node_seal.c */
+/*
+ * The bset at @start, of @bytes with what is in front of it, gets its checksum, or is encrypted and
+ * gets nonce and tag; the header is complete but for flags and key_gen.
+ */
+int btree_bset_seal(struct btree_fs *c, u64 seq, u32 offset_sectors, void *start, size_t bytes);
+/* Checks it, and decrypts: btree_node_csum and a line in @err, and it is as it was. */
+int btree_bset_open(struct btree_fs *c, u64 seq, u32 offset_sectors, void *start, size_t bytes,
+		    struct printbuf *err);
 bool btree_node_checksum(const struct btree_fs *c, unsigned type, u64 seq, u64 offset_sectors,
 			 const void *start, size_t bytes, struct bcfs_csum *csum);
 

@@ -1,20 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Reading a node: every check between the device and a struct btree_keys. */
 #include "btree/btree_private.h"
-#include "codec/codec.h"
 #include "util/planted.h"
 
 #include <string.h>
-
-bool btree_node_checksum(const struct btree_fs *c, unsigned type, u64 seq, u64 offset_sectors,
-			 const void *start, size_t bytes, struct bcfs_csum *csum)
-{
-	u64 prefix[2] = {seq, offset_sectors};
-	struct csum_iov iov[] = {{prefix, sizeof(prefix)}, {start, bytes}};
-
-	(void)c;
-	return !csum_compute_iov(NULL, type, NULL, iov, ARRAY_SIZE(iov), csum);
-}
 
 /* Where we are in a node that is being read. */
 struct node_parse {
@@ -28,14 +17,15 @@ struct node_parse {
 	u64 newest_seq;
 };
 
-/* Checksum and shape of the bset at @offset (bytes); *ret_end: where the next begins. */
+/*
+ * Shape, and checksum or tag, of the bset at @offset (bytes), which is decrypted; *ret_end: where
+ * the next begins.
+ */
 static int parse_bset_header(struct node_parse *p, u32 offset, u32 end, const struct bset **ret,
 			     u32 *ret_end)
 {
-	const struct bcfs_csum *csum = (const void *)(p->buf + offset);
 	size_t hdr = offset ? offsetof(struct btree_node_entry, keys)
 			    : offsetof(struct btree_node, keys);
-	struct bcfs_csum got;
 
 	if (offset + hdr + sizeof(struct bset) > end) {
 		prt_printf(p->err, "bset header at sector %u crosses the end", offset >> 9);
@@ -53,12 +43,9 @@ static int parse_bset_header(struct node_parse *p, u32 offset, u32 end, const st
 		return -BCFS_ERR_btree_node_bset_bounds;
 	}
 	size_t bytes = hdr + sizeof(*i) + i->u64s * 8UL;
-	if (!btree_node_checksum(p->c, BSET_CSUM_TYPE(i), p->b->seq, offset >> 9,
-				 p->buf + offset + sizeof(*csum), bytes - sizeof(*csum), &got) ||
-	    (memcmp(&got, csum, sizeof(got)) && !planted(node_csum_ignored))) {
-		prt_printf(p->err, "checksum of the bset at sector %u", offset >> 9);
-		return -BCFS_ERR_btree_node_csum;
-	}
+	int bad = btree_bset_open(p->c, p->b->seq, offset >> 9, p->buf + offset, bytes, p->err);
+	if (bad)
+		return bad;
 	if (BCFS_VERSION_MAJOR(i->version) > BCFS_VERSION_MAJOR(BCFS_VERSION_CURRENT)) {
 		prt_printf(p->err, "version %u is newer than this program", i->version);
 		return -BCFS_ERR_btree_node_version;

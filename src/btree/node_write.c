@@ -8,7 +8,6 @@
  * then the pins go.
  */
 #include "btree/btree_private.h"
-#include "codec/codec.h"
 #include "util/planted.h"
 
 #include <string.h>
@@ -51,7 +50,9 @@ u32 btree_leaf_always_u64s(const struct btree_fs *c, u32 key_u64s)
 	return node > used ? node - used : 0;
 }
 
-/* Header fields and checksum of the bset at @buf, its keys in place; *ret_bytes rounded to blocks.
+/*
+ * Header fields, and checksum or encryption, of the bset at @buf, its keys in place; *ret_bytes
+ * rounded to blocks.
  */
 static int seal_bset(struct btree_fs *c, struct btree *b, void *buf, size_t hdr, struct bset *i,
 		     u32 u64s, u64 journal_seq, u32 offset_sectors, size_t *ret_bytes)
@@ -62,7 +63,6 @@ static int seal_bset(struct btree_fs *c, struct btree *b, void *buf, size_t hdr,
 
 	i->seq = b->seq;
 	i->journal_seq = journal_seq;
-	i->flags = c->opts.csum_type;
 	i->version = BCFS_VERSION_CURRENT;
 	i->u64s = u64s;
 	i->offset = offset_sectors;
@@ -80,10 +80,8 @@ static int seal_bset(struct btree_fs *c, struct btree *b, void *buf, size_t hdr,
 	if (ret)
 		btree_error(c, ret, "%s: refusing to write btree %s level %u: %s", c->bdev->name,
 			    btree_id_name(b->id), b->level, printbuf_str(&err));
-	else if (!btree_node_checksum(c, c->opts.csum_type, b->seq, offset_sectors,
-				      (u8 *)buf + sizeof(struct bcfs_csum),
-				      bytes - sizeof(struct bcfs_csum), buf))
-		ret = -BCFS_ERR_btree_node_csum;
+	else
+		ret = btree_bset_seal(c, b->seq, offset_sectors, buf, bytes);
 	printbuf_exit(&err);
 	*ret_bytes = round_up(bytes, (size_t)c->opts.block_bytes);
 	return ret;

@@ -118,6 +118,7 @@ static void start_turn(struct sim_inflight *fl)
 	case BDEV_WRITE:
 		fl->req = req_new(d, op, io->flags & BDEV_FUA, io->offset, io->len, io->buf);
 		sim_watch_write(d, io->offset, io->len);
+		sim_crypt_write(d, io->offset, io->buf, io->len);
 		fl->submitted = sim_watch_submit(d);
 		decide_write(fl);
 		break;
@@ -311,6 +312,7 @@ static void sim_close(struct bdev *bdev)
 	env_mutex_destroy(&d->done_lock);
 	sim_log_exit(d);
 	sim_watch_exit(d);
+	sim_crypt_exit(d);
 	free(d->bad);
 	sim_image_free(d->current);
 	bdev_exit(bdev);

@@ -183,6 +183,13 @@ void sim_bdev_forget_lives(struct bdev *bdev);
  * then, and survived, counts as written. False when pos was forgotten.
  */
 bool sim_bdev_inherit_lives(struct bdev *to, struct bdev *from, u64 pos);
+/*
+ * The filesystem on it is encrypted: text of twenty letters or more in what is written is a
+ * violation, and so is a nonce of a btree node or journal entry that was there before.
+ */
+void sim_bdev_watch_crypt(struct bdev *bdev);
+/* Nodes and entries that were looked at. */
+u64 sim_bdev_nr_nonces(struct bdev *bdev);
 /* Violations so far: sectors written twice, early reuse, buffers that changed in flight. */
 u64 sim_bdev_violations(struct bdev *bdev);
 /* The first violation in words; "" if none. */

@@ -5,6 +5,7 @@
  * sim_bdev.c      requests: what happens now
  * sim_bdev_log.c  the log, what is durable, crash states
  * sim_bdev_fault.c faults and the watcher
+ * sim_bdev_crypt.c what may not be written to an encrypted device
  * sim_image.c     images
  */
 #ifndef BCFS_DEV_SIM_BDEV_PRIVATE_H
@@ -112,6 +113,8 @@ struct sim_bdev {
 	struct sim_end *ends;
 	u32 nr_ends, max_ends;
 	u64 watch_clock;
+	struct sim_nonces *nonces; /* NULL: not encrypted */
+	u64 nr_nonces;
 	u64 nr_violations;
 	char first_violation[160];
 };
@@ -160,6 +163,9 @@ u64 sim_watch_submit(struct sim_bdev *d);
 void sim_watch_written(struct sim_bdev *d, u64 submitted, bool fua);
 void sim_watch_flushed(struct sim_bdev *d, u64 submitted);
 void sim_watch_exit(struct sim_bdev *d);
+/* sim_bdev_crypt.c */
+void sim_crypt_write(struct sim_bdev *d, u64 offset, const void *buf, u64 len);
+void sim_crypt_exit(struct sim_bdev *d);
 /* The log begins anew. */
 void sim_watch_reset(struct sim_bdev *d);
 void sim_violation(struct sim_bdev *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -12,9 +12,9 @@ static int opts_check(const struct journal_opts *o)
 	if (!is_power_of_2(o->block_bytes) || o->block_bytes < SECTOR_SIZE ||
 	    bucket % o->block_bytes || bucket < JOURNAL_BUCKET_BYTES_MIN || bucket > 1U << 31)
 		return -BCFS_ERR_journal_geometry;
-	if (csum_type_is_aead(o->csum_type))
+	if (csum_type_is_aead(o->csum_type) != !!o->keys)
 		return -BCFS_ERR_codec_unsupported;
-	return csum_type_check(o->csum_type, NULL);
+	return o->keys ? 0 : csum_type_check(o->csum_type, NULL);
 }
 
 int journal_alloc(struct env *env, struct bdev *bdev, struct log *log,

@@ -105,7 +105,8 @@ struct journal_ops {
 struct journal_opts {
 	u32 block_bytes; /* fs block size */
 	u32 bucket_sectors;
-	u64 magic; /* BCFS_JSET_MAGIC ^ the filesystem's */
+	u64 magic;	       /* BCFS_JSET_MAGIC ^ the filesystem's */
+	struct bcfs_uuid uuid; /* the filesystem's, in what is authenticated */
 	u8 csum_type;
 	const struct keyring *keys; /* NULL: not encrypted, else csum_type is an AEAD */
 	u32 entry_bytes_max;	    /* 0: default (min(bucket, 1 MiB)) */

@@ -337,6 +337,15 @@ bool journal_pins_upto(struct journal *j, u64 seq);
 /* Checksum of a finished entry, over its seq and all behind the csum field. */
 int jset_csum(const struct jset *j, unsigned type, struct bcfs_csum *ret);
 int jset_verify(const struct jset *j);
+/* A finished entry gets its checksum, or is encrypted and gets nonce and tag. */
+int jset_seal(const struct journal *j, struct jset *s);
+/*
+ * Checks it, and decrypts; else journal_csum, and it is as it was. What it was written with is told
+ * by the filesystem, not by the entry. Its size fits the memory.
+ */
+int jset_open(const struct journal *j, struct jset *s);
+/* Of one that is sealed, to be written again: with another nonce. */
+int jset_seal_again(const struct journal *j, struct jset *s);
 /* Take roots and counters out of an entry into @c; returns the btrees seen as a bit mask. */
 u32 jset_fold_carried(const struct jset *j, struct journal_carried *c, bool with_usage);
 

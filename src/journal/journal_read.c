@@ -111,17 +111,15 @@ static int entry_found(struct reader *r, u32 bucket, const struct jset *s, u64 s
 	return entry_keep(r, bucket, s, sector);
 }
 
-/* Bytes of the entry at @off if it is whole; 0 if there is none, or a bad one. */
+/* Bytes of the entry at @off, decrypted, if it is whole; 0 if there is none, or a bad one. */
 static u32 entry_check(struct reader *r, u32 off, u64 sector)
 {
-	const struct jset *s = (const struct jset *)(r->bucket + off);
+	struct jset *s = (struct jset *)(r->bucket + off);
 	u32 room = r->j->bucket_bytes - off;
 
 	if (room < sizeof(*s) || s->magic != r->j->opts.magic)
 		return 0;
-	if (s->seq && s->seq < JOURNAL_SEQ_MAX && jset_bytes(s) <= room &&
-	    (JSET_CSUM_TYPE(s) || !r->j->opts.csum_type) &&
-	    (!jset_verify(s) || planted(journal_csum_ignored)))
+	if (s->seq && s->seq < JOURNAL_SEQ_MAX && jset_bytes(s) <= room && !jset_open(r->j, s))
 		return round_up((u32)jset_bytes(s), r->j->opts.block_bytes);
 	note_bad(r, s->seq, sector);
 	return 0;

@@ -154,7 +154,7 @@ static void add_carried(struct journal *j, struct journal_buf *buf)
 			  nr * sizeof(usage[0]) / sizeof(u64));
 }
 
-/* Header, padding, validation, checksum. */
+/* Header, padding, validation, checksum or encryption. */
 static int finish(struct journal *j, struct journal_buf *buf)
 {
 	CLEANUP(printbuf_exit) struct printbuf err = PRINTBUF;
@@ -171,7 +171,7 @@ static int finish(struct journal *j, struct journal_buf *buf)
 			printbuf_str(&err));
 		return ret;
 	}
-	return jset_csum(s, j->opts.csum_type, &s->csum);
+	return jset_seal(j, s);
 }
 
 static int put_together(struct journal *j, struct journal_buf *buf)
@@ -318,6 +318,7 @@ static int write_again(struct journal *j, struct journal_buf *buf, int ret)
 {
 	for (unsigned i = 0; i < JOURNAL_WRITE_TRIES && ret; i++) {
 		bool placed;
+		int err;
 
 		log_err_ratelimited(
 			j->log, &j->rl_write, "journal: write of seq %llu at byte %llu fails: %s",
@@ -329,6 +330,9 @@ static int write_again(struct journal *j, struct journal_buf *buf, int ret)
 		env_mutex_unlock(&j->lock);
 		if (!placed)
 			return ret;
+		err = jset_seal_again(j, buf->data);
+		if (err)
+			return err;
 		submit(j, buf);
 		ret = bdev_wait(j->bdev, &buf->io);
 	}

@@ -3,7 +3,9 @@
  * One journal entry on its own: checks, checksum, and what it carries. The same
  * validation runs before an entry is written and after it is read.
  */
+#include "codec/keyring.h"
 #include "journal/journal_private.h"
+#include "util/planted.h"
 
 #include <string.h>
 
@@ -159,6 +161,58 @@ int jset_verify(const struct jset *j)
 	if (ret)
 		return ret;
 	return memcmp(&csum, &j->csum, sizeof(csum)) ? -BCFS_ERR_journal_csum : 0;
+}
+
+/* What is authenticated with an encrypted entry. */
+static void jset_ad(const struct journal *j, const struct jset *s, struct csum_iov ad[static 2])
+{
+	ad[0] = (struct csum_iov){&j->opts.uuid, sizeof(j->opts.uuid)};
+	ad[1] = (struct csum_iov){&s->magic,
+				  offsetof(struct jset, start) - offsetof(struct jset, magic)};
+}
+
+int jset_seal(const struct journal *j, struct jset *s)
+{
+	struct aead_iov data = {s->start, s->u64s * sizeof(u64)};
+	const struct csum_key *key;
+	struct csum_iov ad[2];
+
+	if (!j->opts.keys)
+		return jset_csum(s, j->opts.csum_type, &s->csum);
+	key = keyring_newest(j->opts.keys, KEY_USE_journal);
+	s->key_gen = key->gen;
+	env_random(j->env, &s->nonce, sizeof(s->nonce));
+	jset_ad(j, s, ad);
+	return aead_seal_iov(key, j->opts.csum_type, &s->nonce, ad, ARRAY_SIZE(ad), &data, 1,
+			     &s->csum);
+}
+
+int jset_open(const struct journal *j, struct jset *s)
+{
+	struct aead_iov data = {s->start, s->u64s * sizeof(u64)};
+	const struct csum_key *key;
+	struct csum_iov ad[2];
+
+	if (!j->opts.keys) {
+		if (!JSET_CSUM_TYPE(s) && j->opts.csum_type)
+			return -BCFS_ERR_journal_csum;
+		return planted(journal_csum_ignored) ? 0 : jset_verify(s);
+	}
+	key = keyring_get(j->opts.keys, KEY_USE_journal, s->key_gen);
+	if (JSET_CSUM_TYPE(s) != j->opts.csum_type || !key)
+		return -BCFS_ERR_journal_csum;
+	jset_ad(j, s, ad);
+	return aead_open_iov(key, j->opts.csum_type, &s->nonce, ad, ARRAY_SIZE(ad), &data, 1,
+			     &s->csum)
+		       ? -BCFS_ERR_journal_csum
+		       : 0;
+}
+
+int jset_seal_again(const struct journal *j, struct jset *s)
+{
+	if (!j->opts.keys || planted(journal_nonce_kept))
+		return 0;
+	return jset_open(j, s) ?: jset_seal(j, s);
 }
 
 u32 jset_fold_carried(const struct jset *j, struct journal_carried *c, bool with_usage)

@@ -11,7 +11,8 @@
  * The checksum (codec: BSET_CSUM_TYPE of the bset) covers everything behind
  * the csum field up to the end of the keys, and, before that, the node's seq
  * (64 bits) and the entry's offset in the node in sectors (64 bits), so an
- * entry that lands elsewhere does not verify.
+ * entry that lands elsewhere does not verify. Encrypted ones have a tag there:
+ * doc/format.md has what it covers.
  */
 #ifndef BCFS_FORMAT_BTREE_H
 #define BCFS_FORMAT_BTREE_H

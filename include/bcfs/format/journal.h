@@ -5,7 +5,8 @@
  * A ring of buckets (listed in the superblock's journal field). An entry (jset)
  * starts on a block boundary and never crosses a bucket's end. The checksum
  * covers everything behind the csum field to the end of the entries, and before
- * that the entry's seq (64 bits).
+ * that the entry's seq (64 bits). Encrypted ones have a tag there: doc/format.md
+ * has what it covers.
  */
 #ifndef BCFS_FORMAT_JOURNAL_H
 #define BCFS_FORMAT_JOURNAL_H

@@ -34,6 +34,7 @@ struct fx {
 	struct journal *j;
 	struct btree_fs *c;
 	struct fx_persistent p;
+	const struct keyring *keys;		/* NULL: not encrypted */
 	const struct bkey_ops_table *ops;	/* NULL: none */
 	const struct btree_snapshot_ops *snaps; /* called with the fx */
 	struct env_mutex space_lock;
