@@ -499,6 +499,7 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.extent_max = 8192U << trand_below(&rng, 2);
 	c.compression = sim_compression(unit);
 	c.gather = sim_gather(unit);
+	c.encrypt = sim_encrypt(unit);
 	c.dev_bytes = (big ? 3072ULL << 10 : 1536ULL << 10) + c.journal;
 	c.preempt = preempts[trand_below(&rng, ARRAY_SIZE(preempts))];
 	c.eager = trand_below(&rng, 2) ? 0 : 40;

@@ -738,6 +738,7 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.extent_max = 8192;
 	c.compression = sim_compression(unit);
 	c.gather = sim_gather(unit);
+	c.encrypt = sim_encrypt(unit);
 	c.dev_bytes = 6ULL << 20;
 	c.preempt = preempts[trand_below(&rng, ARRAY_SIZE(preempts))];
 	c.eager = trand_below(&rng, 2) ? 0 : 40;

@@ -78,6 +78,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 	c.extent_max = 8192U << trand_below(&rng, 3);
 	c.compression = sim_compression(seed);
 	c.gather = sim_gather(seed);
+	c.encrypt = sim_encrypt(seed);
 	c.cache_bytes = 1;
 	c.dev_bytes = (trand_below(&rng, 2) ? 6ULL : 12ULL) << 20;
 	c.preempt = preempts[trand_below(&rng, ARRAY_SIZE(preempts))];

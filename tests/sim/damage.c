@@ -174,6 +174,7 @@ static int open_as(struct trial *tr, bool read_only, bool for_check, struct core
 	struct core_opts o = {.read_only = read_only,
 			      .for_check = for_check,
 			      .no_background = read_only,
+			      .secret = sim_secret(&tr->run->cfg),
 			      .cache_bytes = tr->run->cfg.cache_bytes};
 
 	*msg = 0;
@@ -281,6 +282,7 @@ static struct sim_cfg make_cfg(u64 seed)
 			    .extent_max = 8192,
 			    .compression = sim_compression(seed),
 			    .gather = sim_gather(seed),
+			    .encrypt = sim_encrypt(seed),
 			    .cache_bytes = 1,
 			    .dev_bytes = 12ULL << 20,
 			    .flush_delay_ms = 100,

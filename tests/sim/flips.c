@@ -65,8 +65,10 @@ static bool is_a_state(const struct sim_run *r, u64 hash)
 static void trial_main(void *arg)
 {
 	struct trial *tr = arg;
-	struct core_opts o = {
-		.read_only = true, .no_background = true, .cache_bytes = tr->run->cfg.cache_bytes};
+	struct core_opts o = {.read_only = true,
+			      .no_background = true,
+			      .secret = sim_secret(&tr->run->cfg),
+			      .cache_bytes = tr->run->cfg.cache_bytes};
 	char msg[CORE_MSG_SIZE] = "", *text;
 	struct core *c;
 	int ret, err;
@@ -120,6 +122,7 @@ static struct sim_cfg make_cfg(u64 seed)
 			    .extent_max = 8192,
 			    .compression = sim_compression(seed),
 			    .gather = sim_gather(seed),
+			    .encrypt = sim_encrypt(seed),
 			    .cache_bytes = 1,
 			    .dev_bytes = 12ULL << 20,
 			    .flush_delay_ms = 100,

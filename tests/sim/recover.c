@@ -284,6 +284,7 @@ static bool rec_check_offline(struct sim_recovery *rec, struct bcfs_check_result
 	struct core_opts co = {.read_only = true,
 			       .for_check = true,
 			       .no_background = true,
+			       .secret = sim_secret(&rec->run->cfg),
 			       .cache_bytes = rec->run->cfg.cache_bytes};
 	struct bcfs_check_opts o = {.struct_size = sizeof(o), .report = report, .arg = rec};
 	char msg[CORE_MSG_SIZE] = "";
@@ -427,6 +428,8 @@ bool sim_recover(struct sim_recovery *rec)
 	ret = sim_bdev_create_from(rec->env, "sim", &o, rec->img, &rec->bdev);
 	if (ret)
 		return rec_err(rec, "no device", ret, "");
+	if (cfg->encrypt)
+		sim_bdev_watch_crypt(rec->bdev);
 	if (rec->crashed)
 		sim_bdev_inherit_lives(rec->bdev, rec->crashed, rec->crash_pos);
 	sim_schedule(rec->env, cfg);

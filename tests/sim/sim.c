@@ -37,14 +37,15 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 	fprintf(f,
 		TEST_SEED_FMT
 		": blocks %u, nodes %u, buckets %u, journal %u, extents %u %s, cache %llu, device "
-		"%llu, gather %u, inline %u, preempt %u, at locks %u, eager %u, restarts %u ppm, "
+		"%llu, gather %u, inline %u, encrypt %u, preempt %u, at locks %u, eager %u, "
+		"restarts %u ppm, "
 		"stalls %u "
 		"ppm %u ms, "
 		"latency %u us, "
 		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
 		c->extent_max, sim_compressions[c->compression], (unsigned long long)c->cache_bytes,
-		(unsigned long long)c->dev_bytes, c->gather, c->inline_max, c->preempt,
+		(unsigned long long)c->dev_bytes, c->gather, c->inline_max, c->encrypt, c->preempt,
 		c->preempt_locks, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms,
 		c->latency_us, c->flush_latency_us, c->flush_delay_ms, c->discard, c->bulk,
 		c->prefill, c->ops, (int)c->fault, (unsigned long long)c->fault_at);
@@ -796,9 +797,27 @@ u32 sim_inline(const struct sim_cfg *c, u64 seed)
 	return min(data_inline_limit(c->block, c->node), most[trand_below(&rng, ARRAY_SIZE(most))]);
 }
 
+bool sim_encrypt(u64 seed)
+{
+	u64 rng = seed ^ 0x5ec2e7;
+
+	return !trand_below(&rng, 4);
+}
+
+static const char key_file[] = "not a secret of anybody, but long enough";
+static const struct bcfs_secret mkfs_secret = {BCFS_SECRET_KEY_FILE, key_file, sizeof(key_file)};
+
+struct crypt_secret sim_secret(const struct sim_cfg *cfg)
+{
+	struct crypt_secret s = {BCFS_CRYPT_SLOT_key_file, key_file, sizeof(key_file)};
+
+	return cfg->encrypt ? s : (struct crypt_secret){0};
+}
+
 struct core_opts sim_core_opts(const struct sim_cfg *cfg)
 {
 	struct core_opts ret = {.noatime = true,
+				.secret = sim_secret(cfg),
 				.no_gather = !cfg->gather,
 				.compression_given = compression_of_mount(cfg),
 				.cache_bytes = cfg->cache_bytes,
@@ -822,6 +841,7 @@ struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)
 				       .compression = compression_of_mount(cfg)
 							      ? NULL
 							      : sim_compressions[cfg->compression],
+				       .secret = cfg->encrypt ? &mkfs_secret : NULL,
 				       .log = sim_log_line,
 				       .log_arg = (void *)cfg};
 }
@@ -905,6 +925,8 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 	r->stacks = env_sim_stacks_create();
 	ret = sim_bdev_create(r->env, "sim", &o, &r->bdev);
 	check(r, !ret, "no device: %s", err_str(ret));
+	if (cfg->encrypt)
+		sim_bdev_watch_crypt(r->bdev);
 	sim_schedule(r->env, &r->cfg);
 	ret = env_sim_run(r->env, run_main, r);
 	check(r, !ret, "the simulation ended with %s", err_str(ret));

@@ -26,9 +26,10 @@ enum sim_mark {
 struct sim_cfg {
 	u64 seed, dev_bytes, cache_bytes;
 	u32 block, node, bucket, journal, extent_max;
-	u32 compression;    /* of new data: sim_compressions[] */
-	bool gather;	    /* small writes do */
-	u32 inline_max;	    /* bytes; 0: nothing is kept in keys */
+	u32 compression; /* of new data: sim_compressions[] */
+	bool gather;	 /* small writes do */
+	u32 inline_max;	 /* bytes; 0: nothing is kept in keys */
+	bool encrypt;
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
 	bool preempt_trans;		  /* others may run in the middle of a transaction */
@@ -70,6 +71,9 @@ extern const char *const sim_compressions[SIM_COMPRESSIONS];
 /* By a number of its own, so that all else stays as it is. */
 u32 sim_compression(u64 seed);
 bool sim_gather(u64 seed);
+bool sim_encrypt(u64 seed);
+/* What opens it; of one that is not encrypted, nothing. */
+struct crypt_secret sim_secret(const struct sim_cfg *cfg);
 /* With the blocks and nodes of @c. */
 u32 sim_inline(const struct sim_cfg *c, u64 seed);
 

@@ -465,6 +465,7 @@ static struct sim_cfg make_cfg(const struct scenario *sc, u64 seed)
 	c.extent_max = 8192U << trand_below(&rng, 2);
 	c.compression = sim_compression(rng);
 	c.gather = sim_gather(rng);
+	c.encrypt = sim_encrypt(rng);
 	c.cache_bytes = 1;
 	c.dev_bytes = 6ULL << 20;
 	c.preempt = trand_below(&rng, 2) ? 64 : 256;
@@ -487,6 +488,8 @@ static void run_in(struct sweep *w, void (*fn)(void *), const struct sim_image *
 		      : sim_bdev_create(w->r.env, "sim", &o, &w->r.bdev);
 
 	sweep_check(w, !ret, "no device");
+	if (w->r.cfg.encrypt)
+		sim_bdev_watch_crypt(w->r.bdev);
 	sweep_schedule(w->r.env, &w->r.cfg);
 	ret = env_sim_run(w->r.env, fn, w);
 	sweep_check(w, !ret, "the simulation ended with %s", err_str(ret));

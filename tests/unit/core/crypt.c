@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Goal: an encrypted filesystem opens with its secret and with nothing else, and what stands in the
+ * way is told: no secret, a wrong one, a superblock that somebody changed, one that is not
+ * encrypted though a secret was given. What is in it stays, over closing, crashes and remounts, and
+ * nothing readable gets to the device, which watches.
+ * Method: one small filesystem on the simulated device, the superblock changed in each of these
+ * ways; then image files through the public calls.
+ */
+#include "core/core.h"
+#include "btree/btree.h"
+#include "dev/sim_bdev.h"
+#include "sb/sb.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILES	  300
+#define DEV_BYTES (64ULL << 20)
+
+static const char key[] = "the bytes of a key file, of which there are more than 32";
+static const struct bcfs_secret key_file = {BCFS_SECRET_KEY_FILE, key, sizeof(key)};
+static const struct crypt_secret right = {BCFS_CRYPT_SLOT_key_file, key, sizeof(key)},
+				 wrong = {BCFS_CRYPT_SLOT_key_file, key, sizeof(key) - 1},
+				 passphrase = {BCFS_CRYPT_SLOT_passphrase, key, 9};
+
+struct world {
+	struct env *env;
+	struct bdev *bdev;
+	struct core *c;
+};
+
+#define must(cond, fmt, ...)                                                                       \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stderr, "%s:%d: " fmt "\n", __FILE__, __LINE__, ##__VA_ARGS__);    \
+			abort();                                                                   \
+		}                                                                                  \
+	} while (0)
+
+static void mkfs(struct world *w, const struct bcfs_secret *s)
+{
+	struct bcfs_mkfs_opts o = {.struct_size = sizeof(o),
+				   .node_bytes = 16 << 10,
+				   .bucket_bytes = 64 << 10,
+				   .journal_bytes = 1 << 20,
+				   .force = 1,
+				   .secret = s};
+	struct bcfs_info info;
+	char msg[CORE_MSG_SIZE] = "";
+
+	must(!core_mkfs_on(w->env, w->bdev, &o, &info, msg, sizeof(msg)), "%s", msg);
+	must(info.encrypted == !!s, "info");
+}
+
+static int open_with(struct world *w, const struct crypt_secret *s, char msg[static CORE_MSG_SIZE])
+{
+	struct core_opts o = {.noatime = true, .cache_bytes = 1};
+
+	if (s)
+		o.secret = *s;
+	*msg = 0;
+	return core_open_on(w->env, w->bdev, &o, NULL, NULL, &w->c, msg, CORE_MSG_SIZE);
+}
+
+static void opens(struct world *w, const struct crypt_secret *s)
+{
+	char msg[CORE_MSG_SIZE];
+
+	must(!open_with(w, s, msg), "%s", msg);
+}
+
+static void refused(struct world *w, const struct crypt_secret *s, int err, const char *says)
+{
+	char msg[CORE_MSG_SIZE];
+	int ret = open_with(w, s, msg);
+
+	must(ret == err, "%s: %s: \"%s\"", says, err_str(ret), msg);
+	must(!strncmp(msg, "sim: ", 5) && strstr(msg, says) && !strchr(msg, '\n'),
+	     "no \"%s\" in \"%s\"", says, msg);
+}
+
+static void name_of(unsigned i, char name[64])
+{
+	snprintf(name, 64, "a-name-that-nobody-may-read-%u", i);
+}
+
+static void fill(struct bcfs *c, unsigned from, unsigned to)
+{
+	const struct bcfs_cred cred = {0};
+	const char value[] = "the-value-of-an-attribute-that-nobody-may-read";
+	struct bcfs_stat st;
+	char name[64];
+
+	for (unsigned i = from; i < to; i++) {
+		name_of(i, name);
+		must(!bcfs_mknod(c, bcfs_root(c), name, S_IFREG | 0600, 0, 0, &cred, &st), "mknod");
+		must(!bcfs_setxattr(c, st.ino, "user.an-attribute-with-a-long-name", value,
+				    sizeof(value), 0),
+		     "setxattr");
+		bcfs_forget(c, st.ino, 1);
+	}
+}
+
+static void look(struct bcfs *c, unsigned nr)
+{
+	struct bcfs_stat st;
+	char name[64];
+
+	for (unsigned i = 0; i <= nr; i++) {
+		name_of(i, name);
+		int ret = bcfs_lookup(c, bcfs_root(c), name, &st);
+
+		must(!ret == i < nr, "%s: %s", name, err_str(ret));
+		if (!ret)
+			bcfs_forget(c, st.ino, 1);
+	}
+}
+
+/* ---- who opens it ---- */
+
+static struct sb_handle *take_sb(struct world *w)
+{
+	struct sb_handle *sb;
+
+	must(!sb_read(w->env, w->bdev, NULL, &sb), "sb_read");
+	return sb;
+}
+
+static void secrets_main(void *arg)
+{
+	struct world *w = arg;
+	struct sb_handle *sb;
+
+	mkfs(w, &key_file);
+	refused(w, NULL, -BCFS_ERR_sb_crypt_locked, "passphrase or key file is needed");
+	refused(w, &wrong, -BCFS_ERR_sb_crypt_wrong_secret, "wrong key file");
+	refused(w, &passphrase, -BCFS_ERR_sb_crypt_wrong_secret, "wrong passphrase");
+	opens(w, &right);
+	must(!w->c->opts.secret.p, "the secret is kept");
+	fill(&w->c->fs, 0, FILES);
+	must(!core_close(w->c), "close");
+
+	/* What needs no key is still done without. */
+	sb = take_sb(w);
+	sb->sb->flags[0] |= BCFS_SB_FLAG_ERROR;
+	must(!sb_write(sb), "sb_write");
+	sb_free(sb);
+	opens(w, &right);
+	look(&w->c->fs, FILES);
+	core_abort(w->c);
+
+	/* Somebody who has the device, but not the key. */
+	sb = take_sb(w);
+	sb->was_encrypted = false;
+	sb->keys = NULL;
+	sb_opt_set(sb->sb, SB_OPT_errors, 1);
+	struct bcfs_sb_field_crypt *f = (void *)sb_field_get(sb->sb, BCFS_SB_FIELD_crypt);
+	struct keyring *keys = keyring_new(w->env, NULL);
+	struct csum_key k = {.gen = 1};
+
+	must(f && keys && !keyring_add(keys, &k), "keys");
+	sb->keys = keys; /* signed by another key */
+	must(!sb_write(sb), "sb_write");
+	sb_free(sb);
+	refused(w, &right, -BCFS_ERR_sb_crypt_tampered, "tampered with");
+
+	sim_bdev_forget_lives(w->bdev);
+	mkfs(w, NULL);
+	refused(w, &right, -BCFS_ERR_sb_crypt_none, "not encrypted");
+	opens(w, NULL);
+	must(!core_close(w->c), "close");
+}
+
+/* ---- what is in it ---- */
+
+static void crash(struct world *w)
+{
+	struct sim_bdev_opts o = {.no_log = true};
+	struct sim_image *img;
+
+	core_abort(w->c);
+	bdev_drain(w->bdev);
+	img = sim_bdev_image(w->bdev);
+	must(!sim_bdev_violations(w->bdev), "%s", sim_bdev_first_violation(w->bdev));
+	bdev_close(w->bdev);
+	must(!sim_bdev_create_from(w->env, "sim", &o, img, &w->bdev), "device");
+	sim_bdev_watch_crypt(w->bdev);
+	sim_image_free(img);
+}
+
+static void check_clean(struct world *w)
+{
+	struct bcfs_check_opts o = {.struct_size = sizeof(o)};
+	struct bcfs_check_result res = {0};
+
+	btree_interior_flush(w->c->fs.btree);
+	must(!core_check(w->c, &o, &res) && !res.errors, "%llu errors",
+	     (unsigned long long)res.errors);
+}
+
+static void content_main(void *arg)
+{
+	struct world *w = arg;
+	struct bcfs_open_opts ro = {.struct_size = sizeof(ro), .read_only = 1}, rw = ro;
+	struct bcfs *fs;
+	char msg[CORE_MSG_SIZE] = "";
+
+	rw.read_only = 0;
+	mkfs(w, &key_file);
+	must(sim_bdev_nr_nonces(w->bdev) > 2, "mkfs: %llu were looked at",
+	     (unsigned long long)sim_bdev_nr_nonces(w->bdev));
+	opens(w, &right);
+	fill(&w->c->fs, 0, FILES);
+	must(!bcfs_sync(&w->c->fs), "sync");
+	crash(w);
+	opens(w, &right);
+	look(&w->c->fs, FILES);
+	check_clean(w);
+	fill(&w->c->fs, FILES, 2 * FILES);
+	must(sim_bdev_nr_nonces(w->bdev) > 10, "nothing was looked at");
+
+	/* A remount is not asked for the secret, which is not there any more. */
+	fs = &w->c->fs;
+	must(!bcfs_reopen(&fs, &ro, msg, sizeof(msg)), "%s", msg);
+	look(fs, 2 * FILES);
+	must(!bcfs_reopen(&fs, &rw, msg, sizeof(msg)), "%s", msg);
+	w->c = to_core(fs);
+	fill(fs, 2 * FILES, 2 * FILES + 10);
+	look(fs, 2 * FILES + 10);
+	must(!core_close(w->c), "close");
+	refused(w, NULL, -BCFS_ERR_sb_crypt_locked, "needed");
+}
+
+static void run(void (*fn)(void *arg), u64 seed)
+{
+	struct sim_bdev_opts o = {.size_bytes = DEV_BYTES, .no_log = true};
+	struct world w = {.env = env_sim_create(seed)};
+
+	cr_assert_eq(sim_bdev_create(w.env, "sim", &o, &w.bdev), 0);
+	if (fn == content_main)
+		sim_bdev_watch_crypt(w.bdev);
+	cr_assert_eq(env_sim_run(w.env, fn, &w), 0);
+	cr_assert_eq(sim_bdev_violations(w.bdev), 0, "%s", sim_bdev_first_violation(w.bdev));
+	bdev_close(w.bdev);
+	env_sim_destroy(w.env);
+}
+
+Test(crypt, secrets)
+{
+	run(secrets_main, 1);
+}
+
+Test(crypt, content)
+{
+	run(content_main, 2);
+}
+
+/* ---- by path ---- */
+
+static void out(void *arg, const char *text)
+{
+	strncat(arg, text, 65535 - strlen(arg));
+}
+
+Test(crypt, public_calls)
+{
+	char path[] = "/tmp/bcfs-crypt-XXXXXX", msg[512] = "", *text = calloc(1, 65536);
+	struct bcfs_secret pass = {BCFS_SECRET_PASSPHRASE, "open sesame", 11}, bad = pass;
+	struct bcfs_mkfs_opts m = {.struct_size = sizeof(m),
+				   .size_bytes = 32 << 20,
+				   .force = 1,
+				   .secret = &pass,
+				   .kdf_passes = 1,
+				   .kdf_bytes = 8192};
+	struct bcfs_open_opts o = {.struct_size = sizeof(o)};
+	struct bcfs_check_opts co = {.struct_size = sizeof(co)};
+	struct bcfs_dump_opts d = {.struct_size = sizeof(d), .all = 1};
+	struct bcfs_check_result res;
+	struct bcfs_info info;
+	struct bcfs *fs;
+	int fd = mkstemp(path), err;
+
+	cr_assert_geq(fd, 0);
+	close(fd);
+	m.metadata_csum = "crc32c";
+	cr_expect_eq(bcfs_errno(bcfs_mkfs(path, &m, NULL, msg, sizeof(msg))), EINVAL);
+	cr_expect(strstr(msg, "authenticated"), "%s", msg);
+	m.metadata_csum = NULL;
+	pass.type = 7;
+	cr_expect_eq(bcfs_errno(bcfs_mkfs(path, &m, NULL, msg, sizeof(msg))), EINVAL);
+	pass.type = BCFS_SECRET_PASSPHRASE;
+	m.kdf_bytes = 1;
+	cr_expect_eq(bcfs_errno(bcfs_mkfs(path, &m, NULL, msg, sizeof(msg))), EINVAL);
+	cr_expect(strstr(msg, "Argon2id"), "%s", msg);
+	m.kdf_bytes = 8192;
+	cr_assert_eq(bcfs_mkfs(path, &m, &info, msg, sizeof(msg)), 0, "%s", msg);
+	cr_expect(info.encrypted);
+	cr_assert_eq(bcfs_probe(path, &info, msg, sizeof(msg)), 0, "%s", msg);
+	cr_expect(info.encrypted);
+
+	err = bcfs_open(path, &o, &fs, msg, sizeof(msg));
+	cr_expect_eq(bcfs_errno(err), ENOKEY, "%s", msg);
+	bad.len--;
+	o.secret = &bad;
+	err = bcfs_open(path, &o, &fs, msg, sizeof(msg));
+	cr_expect_eq(bcfs_errno(err), EKEYREJECTED, "%s", msg);
+	o.secret = &pass;
+	cr_assert_eq(bcfs_open(path, &o, &fs, msg, sizeof(msg)), 0, "%s", msg);
+	fill(fs, 0, 20);
+	cr_assert_eq(bcfs_close(fs), 0);
+
+	/* A check, and dumps, ask as a mount does; the superblock can be looked at. */
+	err = bcfs_check(path, &co, &res, msg, sizeof(msg));
+	cr_expect_eq(bcfs_errno(err), ENOKEY, "%s", msg);
+	co.secret = &pass;
+	cr_assert_eq(bcfs_check(path, &co, &res, msg, sizeof(msg)), 0, "%s", msg);
+	cr_expect_eq(res.errors, 0);
+	cr_assert_eq(bcfs_dump_superblock(path, &d, out, text, msg, sizeof(msg)), 0);
+	*text = 0;
+	cr_expect_eq(bcfs_errno(bcfs_dump_journal(path, &d, out, text, msg, sizeof(msg))), ENOKEY);
+	cr_expect_eq(bcfs_errno(bcfs_dump_btree(path, &d, out, text, msg, sizeof(msg))), ENOKEY);
+	cr_expect_eq(*text, 0);
+	d.secret = &pass;
+	d.btree = "dirents";
+	cr_assert_eq(bcfs_dump_journal(path, &d, out, text, msg, sizeof(msg)), 0, "%s", msg);
+	*text = 0;
+	cr_assert_eq(bcfs_dump_btree(path, &d, out, text, msg, sizeof(msg)), 0, "%s", msg);
+	cr_expect(strstr(text, "a-name-that-nobody-may-read-7"));
+	free(text);
+	unlink(path);
+}
