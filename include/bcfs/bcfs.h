@@ -599,6 +599,20 @@ struct bcfs_check_result {
 int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs_check_result *ret,
 	       char *msg, size_t msg_size);
 
+#define BCFS_KEY_SECRETS_MAX 16
+
+/*
+ * A new master key, while the filesystem is in use: what is written from now on is encrypted with
+ * it, and in the background (also in later mounts, until it is done) all that is there, so that the
+ * old one is of no use any more. Each slot that is to stay has to be opened by one of the secrets;
+ * the others are removed if drop_others is set. EPERM: a slot would be lost; EKEYREJECTED: a secret
+ * opens none; EBUSY: seven older keys are still in use; EINVAL: it is not encrypted.
+ */
+int bcfs_key_rotate(struct bcfs *fs, const struct bcfs_secret *secrets, uint32_t nr,
+		    int drop_others);
+/* How many master keys are in use: 1 when all is encrypted with the newest. 0: not encrypted. */
+uint32_t bcfs_key_generations(const struct bcfs *fs);
+
 /* ---- dump ---- */
 
 enum bcfs_dump_mode {

@@ -378,3 +378,60 @@ int btree_node_move(struct btree_fs *c, enum btree_id id, unsigned level, struct
 	*ret_moved = !ret && hash;
 	return ret;
 }
+
+/* ---- keys ---- */
+
+/* The node at @pos: its last position and, if an older generation encrypted it, its hash. */
+static int find_old_key(struct btree_trans *trans, enum btree_id id, unsigned level,
+			struct bpos pos, u16 gen, struct bpos *ret_max, u64 *ret_hash)
+{
+	struct btree_iter iter;
+	int ret;
+
+	*ret_hash = 0;
+	btree_iter_init_level(trans, &iter, id, level, pos,
+			      BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+	struct btree *b = btree_iter_peek_node(&iter, &ret);
+	if (b) {
+		*ret_max = b->max_key;
+		if (b->key_gen && b->key_gen < gen && !btree_node_flag(b, BTREE_NODE_fake))
+			*ret_hash = atomic_load(&b->hash_val);
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+static int rekey_level(struct btree_fs *c, enum btree_id id, unsigned level, u16 gen,
+		       bool (*stop)(void *arg), void *arg, u64 *nr)
+{
+	struct bpos pos = POS_MIN, end;
+	u64 hash;
+
+	while (!stop(arg)) {
+		struct btree_trans *trans = btree_trans_get(c);
+		int ret = lockrestart_do(trans,
+					 find_old_key(trans, id, level, pos, gen, &end, &hash));
+
+		btree_trans_put(trans);
+		if (!ret && hash) {
+			ret = btree_node_rewrite(c, id, level, pos, hash);
+			++*nr;
+		}
+		if (ret || bpos_eq(end, SPOS_MAX))
+			return ret == -BCFS_ERR_btree_no_such_level ? 0 : ret;
+		pos = bpos_successor(end);
+	}
+	return 0;
+}
+
+int btree_rekey(struct btree_fs *c, enum btree_id id, u16 gen, bool (*stop)(void *arg), void *arg,
+		u64 *ret_nr)
+{
+	int ret = 0;
+
+	*ret_nr = 0;
+	/* From below: what changes in a parent goes into its rewriting. */
+	for (unsigned level = 0; !ret && level < btree_depth(c, id); level++)
+		ret = rekey_level(c, id, level, gen, stop, arg, ret_nr);
+	return ret;
+}

@@ -134,6 +134,15 @@ bool btree_root_key(struct btree_fs *c, enum btree_id id, struct bkey_i *dst, un
 int btree_node_move(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
 		    u64 dev_sector, bool *ret_moved);
 
+/*
+ * Nodes of a btree that are encrypted by generations below @gen are written elsewhere, with the
+ * newest. @stop (called with nothing held): true to give up, which is no error. *ret_nr: how many.
+ * Until the journal has been flushed behind it, pins and all, recovery may need them as they were.
+ * Nothing held.
+ */
+int btree_rekey(struct btree_fs *c, enum btree_id id, u16 gen, bool (*stop)(void *arg), void *arg,
+		u64 *ret_nr);
+
 void btree_counters(struct btree_fs *c, struct btree_counters *ret);
 struct btree_cache_stats {
 	u64 nodes, bytes, dirty, limit_bytes;

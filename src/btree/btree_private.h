@@ -69,7 +69,8 @@ struct btree {
 	struct six_lock lock;
 	struct btree_keys keys BTREE_LINE_ALIGNED; /* intent + write to change */
 	u64 seq;				   /* as hash_val: of the node on disk */
-	u64 first_seq;		 /* journal seq of its first bset: older keys are in it */
+	u64 first_seq; /* journal seq of its first bset: older keys are in it */
+	u16 key_gen;   /* of its first bset, the oldest; 0: not encrypted, or not written */
 	union btree_ptr_key key; /* the pointer as in the parent; sectors_written by intent */
 	u32 written;		 /* sectors used on disk, a write in flight included; intent */
 	u32 merge_retry_u64s;	 /* no merge is tried while live u64s are above; intent */

@@ -418,6 +418,7 @@ static void node_reset(struct btree *b)
 	atomic_store(&b->flags, 0);
 	b->seq = 0;
 	b->first_seq = 0;
+	b->key_gen = 0;
 	b->written = 0;
 	b->merge_retry_u64s = UINT32_MAX;
 	b->keys.nsets = 0;

@@ -157,6 +157,7 @@ static int node_parse(struct node_parse *p)
 		if (!ret && !offset) {
 			ret = parse_node_header(p);
 			b->first_seq = i->journal_seq;
+			b->key_gen = i->key_gen;
 		}
 		if (!ret)
 			ret = parse_keys(p, i);

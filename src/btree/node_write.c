@@ -125,6 +125,7 @@ int btree_node_write_initial(struct btree_fs *c, struct btree *b, void *buf, u64
 
 	b->written = bytes >> SECTOR_SHIFT;
 	b->first_seq = seq;
+	b->key_gen = n->keys.key_gen;
 	btree_ptr_val(&b->key.k)->sectors_written = b->written;
 	btree_keys_mark_written(&b->keys, scratch);
 	btree_node_raise_capacity(b);

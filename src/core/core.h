@@ -86,6 +86,12 @@ struct core {
 	u8 on_error;
 	unsigned nr_error_rows; /* ever; last_err_lock, as the rows, which are a ring */
 	struct core_error error_rows[CORE_ERROR_ROWS];
+	/* After the master key was replaced (rekey.c). */
+	struct env_thread *rekey; /* NULL: not running */
+	struct env_mutex rekey_lock, rotate_lock;
+	struct env_cond rekey_cond;
+	atomic_bool rekey_stop;
+	_Atomic u64 rekey_nodes, rekey_sectors, rekey_left;
 	_Atomic u64 errors[3]; /* read, write, checksum; added to the device's at closing */
 };
 
@@ -108,6 +114,10 @@ int core_compression(const char *name, const char *text, u16 *ret, char *msg, si
 void core_error_note(struct core *c, int err, u32 snapshot, u64 inum, u64 offset, u64 len);
 /* struct data_opts.path */
 void core_error_path(void *arg, u32 snapshot, u64 inum, char *buf, size_t size);
+
+/* rekey.c: if there are old keys; the stop also if it does not run. */
+int core_rekey_start(struct core *c);
+void core_rekey_stop(struct core *c);
 
 void core_fill_key_ops(struct bkey_ops_table *t);
 

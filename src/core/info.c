@@ -163,6 +163,9 @@ void bcfs_counters(struct bcfs *fs, void (*fn)(void *arg, const char *name, uint
 #define x(name, doc) fn(arg, "data." #name, d.name);
 	DATA_COUNTERS(x)
 #undef x
+	fn(arg, "rekey.nodes", to_core(fs)->rekey_nodes);
+	fn(arg, "rekey.sectors", to_core(fs)->rekey_sectors);
+	fn(arg, "rekey.left_sectors", to_core(fs)->rekey_left);
 #define x(name, nr, doc) fn(arg, "usage." #name, u.counters[BCFS_ACCOUNTING_##name]);
 	BCFS_ACCOUNTING(x)
 #undef x

@@ -159,6 +159,9 @@ struct core *core_new(struct env *env, bcfs_log_fn log, void *log_arg, const str
 			      .now_ns = core_log_now,
 			      .now_arg = c};
 	env_mutex_init(&c->last_err_lock, env);
+	env_mutex_init(&c->rekey_lock, env);
+	env_mutex_init(&c->rotate_lock, env);
+	env_cond_init(&c->rekey_cond, env);
 	c->opening = true;
 	core_fill_key_ops(&c->key_ops);
 	return c;
@@ -291,6 +294,9 @@ void core_free_layers(struct core *c)
 	env_free(env, c->journal_buckets);
 	if (c->fs.bdev && c->fs.bdev != c->real_bdev)
 		bdev_close(c->fs.bdev);
+	env_cond_destroy(&c->rekey_cond);
+	env_mutex_destroy(&c->rotate_lock);
+	env_mutex_destroy(&c->rekey_lock);
 	env_mutex_destroy(&c->last_err_lock);
 	env_free(env, c);
 }
@@ -335,6 +341,7 @@ void core_abort(struct core *c)
 		journal_stop(c->fs.journal, NULL, NULL);
 	}
 	atomic_store(&c->fs.error, -BCFS_ERR_btree_halted);
+	core_rekey_stop(c);
 	if (c->fs.data)
 		data_gc_stop(c->fs.data);
 	if (c->fs.data)
@@ -450,6 +457,8 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 		err = deleted_inodes_reap_all(&c->fs);
 	if (!err && c->fs.error && !opts->for_check && !c->journal_damage[0])
 		err = c->fs.error;
+	if (!err && !opts->read_only && !c->opts.no_background)
+		err = core_rekey_start(c);
 	if (err) {
 		err = core_cause(c, err);
 		say_failed(c, err, msg, msg_size);
@@ -480,6 +489,7 @@ int core_close(struct core *c)
 		return 0;
 	}
 	ret = fs_stop(&c->fs);
+	core_rekey_stop(c);
 	data_gc_stop(c->fs.data);
 	/*
 	 * What gathered, while it can still go elsewhere. Without an entry of the journal: on a

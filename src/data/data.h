@@ -70,6 +70,16 @@ int data_gc_start(struct data_fs *d);
 void data_gc_stop(struct data_fs *d);
 
 /*
+ * What generations below @gen have sealed is moved, and so sealed with the newest. @stop: true to
+ * give up, which is no error. Errors: nospc, and what ends everything. Nothing held.
+ */
+struct data_rekeyed {
+	u64 moved, left; /* sectors; left: of those that were met and could not be moved */
+};
+int data_rekey(struct data_fs *d, u16 gen, bool (*stop)(void *arg), void *arg,
+	       struct data_rekeyed *ret);
+
+/*
  * Small writes gather (gather.c) from start to stop; the stop comes behind the journal's. Until the
  * start each write goes out by itself.
  */

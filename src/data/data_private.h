@@ -153,6 +153,8 @@ int extent_verify(const struct data_fs *d, const struct bcfs_extent_crc *crc, u3
 int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *ret_moved,
 		     bool *ret_stuck);
 
+/* What is live in the bucket of a pointer and was sealed by a generation below gen. No locks. */
+int data_move_old(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u16 gen, u64 *ret_moved);
 /* What is live of sectors whose write failed, until nothing is: no more is written there. */
 int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 sectors);
 

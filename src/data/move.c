@@ -55,6 +55,7 @@ struct data_move {
 	struct bpos next, end; /* backpointers */
 	/* Only extents that are stored between these sectors of the device. */
 	u64 first, last;
+	u16 old_gen; /* not 0: only what is sealed by a generation below it */
 	bool stuck;
 	u64 found; /* extents */
 	u64 moved; /* sectors */
@@ -121,6 +122,8 @@ static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bp
 		return 1;
 	}
 	if (e->p.ptr.offset < m->first || e->p.ptr.offset > m->last)
+		return 1;
+	if (m->old_gen && !(e->p.crc && e->p.crc->key_gen && e->p.crc->key_gen < m->old_gen))
 		return 1;
 	alloc_backpointer_of_key(k, BTREE_ID_extents, &e->p, &pos, &found);
 	return bpos_eq(pos, bp_pos) && found.bucket_gen == bp->bucket_gen ? 0 : 1;
@@ -617,6 +620,23 @@ int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 s
 	} while (!ret && m->found && !m->stuck);
 	if (m->stuck && !ret)
 		ret = -BCFS_ERR_dev_write;
+	env_free(d->env, m);
+	return ret;
+}
+
+int data_move_old(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u16 gen, u64 *ret_moved)
+{
+	struct alloc_gc_victim v = {.bucket = ptr->offset / alloc_bucket_span(d->alloc),
+				    .gen = ptr->gen};
+	struct data_move *m = move_new(d, &v);
+	int ret;
+
+	*ret_moved = 0;
+	if (!m)
+		return -BCFS_ERR_nomem;
+	m->old_gen = gen;
+	ret = move_bucket(m, true);
+	*ret_moved = m->moved;
 	env_free(d->env, m);
 	return ret;
 }

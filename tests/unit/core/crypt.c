@@ -8,6 +8,7 @@
  * ways; then image files through the public calls.
  */
 #include "core/core.h"
+#include "../test_rand.h"
 #include "btree/btree.h"
 #include "dev/sim_bdev.h"
 #include "sb/sb.h"
@@ -116,7 +117,7 @@ static void look(struct bcfs *c, unsigned nr)
 		name_of(i, name);
 		int ret = bcfs_lookup(c, bcfs_root(c), name, &st);
 
-		must(!ret == i < nr, "%s: %s", name, err_str(ret));
+		must((!ret) == (i < nr), "%s: %s", name, err_str(ret));
 		if (!ret)
 			bcfs_forget(c, st.ino, 1);
 	}
@@ -237,13 +238,129 @@ static void content_main(void *arg)
 	refused(w, NULL, -BCFS_ERR_sb_crypt_locked, "needed");
 }
 
+/* ---- another master key ---- */
+
+#define DATA_FILES 12
+#define DATA_BYTES 150000
+
+static void data_of(unsigned i, char *buf)
+{
+	for (unsigned k = 0; k < DATA_BYTES; k++)
+		buf[k] = 'a' + (char)((k / 7 + k * i + k % 11) % 26);
+}
+
+static void data_fill(struct bcfs *c)
+{
+	const struct bcfs_cred cred = {0};
+	char *buf = malloc(DATA_BYTES), name[16];
+	struct bcfs_stat st;
+
+	for (unsigned i = 0; i < DATA_FILES; i++) {
+		snprintf(name, sizeof(name), "data-%u", i);
+		data_of(i, buf);
+		must(!bcfs_mknod(c, bcfs_root(c), name, S_IFREG | 0600, 0, 0, &cred, &st), "mknod");
+		must(bcfs_write(c, st.ino, i * 1000, buf, DATA_BYTES, 0) == DATA_BYTES, "write");
+		bcfs_forget(c, st.ino, 1);
+	}
+	free(buf);
+}
+
+static void data_look(struct bcfs *c)
+{
+	char *buf = malloc(DATA_BYTES), *want = malloc(DATA_BYTES), name[16];
+	struct bcfs_stat st;
+
+	for (unsigned i = 0; i < DATA_FILES; i++) {
+		snprintf(name, sizeof(name), "data-%u", i);
+		data_of(i, want);
+		must(!bcfs_lookup(c, bcfs_root(c), name, &st), "lookup");
+		s64 n = bcfs_read(c, st.ino, i * 1000, buf, DATA_BYTES);
+
+		must(n == DATA_BYTES && !memcmp(buf, want, DATA_BYTES), "%s: %lld", name,
+		     (long long)n);
+		bcfs_forget(c, st.ino, 1);
+	}
+	free(buf);
+	free(want);
+}
+
+static void all_look(struct world *w)
+{
+	look(&w->c->fs, FILES);
+	data_look(&w->c->fs);
+	check_clean(w);
+}
+
+/* Until one key is in use. */
+static void wait_rekeyed(struct world *w)
+{
+	for (unsigned i = 0; bcfs_key_generations(&w->c->fs) > 1; i++) {
+		must(i < 1000, "the old key is in use for ever");
+		env_sleep_ns(w->env, 100 * ENV_NSEC_PER_MSEC);
+	}
+}
+
+static void rotate_main(void *arg)
+{
+	static const char other_key[] = "another key file, with other bytes than the first one has";
+	const struct crypt_secret other = {BCFS_CRYPT_SLOT_key_file, other_key, sizeof(other_key)};
+	const struct bcfs_secret both[] = {key_file,
+					   {BCFS_SECRET_KEY_FILE, other_key, sizeof(other_key)}};
+	const struct crypt_kdf kdf = CRYPT_KDF_DEFAULT;
+	struct world *w = arg;
+	unsigned slot;
+
+	mkfs(w, &key_file);
+	opens(w, &right);
+	fill(&w->c->fs, 0, FILES);
+	data_fill(&w->c->fs);
+	must(!sb_crypt_slot_add(w->c->fs.sb, &other, &kdf, &slot), "a slot more");
+	must(bcfs_key_generations(&w->c->fs) == 1, "one key");
+	must(bcfs_key_rotate(&w->c->fs, &key_file, 1, 0) == -BCFS_ERR_sb_crypt_slot_left,
+	     "a slot would be lost");
+	must(!bcfs_key_rotate(&w->c->fs, both, 2, 0), "rotate");
+	wait_rekeyed(w);
+	must(w->c->rekey_nodes > 5 && w->c->rekey_sectors >= DATA_FILES * DATA_BYTES / 512,
+	     "%llu nodes, %llu sectors", (unsigned long long)w->c->rekey_nodes,
+	     (unsigned long long)w->c->rekey_sectors);
+	all_look(w);
+
+	/* Nothing that is needed after a crash is encrypted with the key that is gone. */
+	crash(w);
+	opens(w, &other);
+	must(keyring_nr(w->c->fs.sb->keys) == 1 &&
+		     keyring_newest(w->c->fs.sb->keys, KEY_USE_data)->gen == 2,
+	     "the keys there are");
+	all_look(w);
+	must(!core_close(w->c), "close");
+
+	/* Crashes in its midst, and another key before it is done: it goes on at each mount. */
+	for (unsigned i = 0; i < 12; i++) {
+		opens(w, i < 4 ? &other : &right);
+		if (i % 4 == 0)
+			must(!bcfs_key_rotate(&w->c->fs, both, i < 4 ? 2 : 1, i >= 4), "rotate");
+		env_sleep_ns(w->env, (1 + i * 3) * ENV_NSEC_PER_MSEC);
+		data_look(&w->c->fs);
+		crash(w);
+	}
+	refused(w, &other, -BCFS_ERR_sb_crypt_wrong_secret, "wrong key file");
+	opens(w, &right);
+	wait_rekeyed(w);
+	all_look(w);
+	must(!core_close(w->c), "close");
+	opens(w, &right);
+	must(keyring_nr(w->c->fs.sb->keys) == 1, "the keys there are");
+	all_look(w);
+	must(!core_close(w->c), "close");
+}
+
 static void run(void (*fn)(void *arg), u64 seed)
 {
 	struct sim_bdev_opts o = {.size_bytes = DEV_BYTES, .no_log = true};
 	struct world w = {.env = env_sim_create(seed)};
 
 	cr_assert_eq(sim_bdev_create(w.env, "sim", &o, &w.bdev), 0);
-	if (fn == content_main)
+	if (fn != secrets_main)
 		sim_bdev_watch_crypt(w.bdev);
 	cr_assert_eq(env_sim_run(w.env, fn, &w), 0);
 	cr_assert_eq(sim_bdev_violations(w.bdev), 0, "%s", sim_bdev_first_violation(w.bdev));
@@ -259,6 +376,12 @@ Test(crypt, secrets)
 Test(crypt, content)
 {
 	run(content_main, 2);
+}
+
+Test(crypt, another_master_key)
+{
+	for (u64 seed = 3; seed < 3 + trand_rounds(4); seed++)
+		run(rotate_main, seed);
 }
 
 /* ---- by path ---- */
