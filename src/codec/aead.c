@@ -166,7 +166,7 @@ static int aead_check(unsigned type)
 	return aead_ops[type].seal ? 0 : -BCFS_ERR_codec_unsupported;
 }
 
-static int seal(const struct aead_op *op, unsigned type, struct bcfs_csum *ret_tag)
+static int seal_op(const struct aead_op *op, unsigned type, struct bcfs_csum *ret_tag)
 {
 	int ret = aead_check(type);
 
@@ -177,7 +177,7 @@ static int seal(const struct aead_op *op, unsigned type, struct bcfs_csum *ret_t
 	return ret;
 }
 
-static int open(const struct aead_op *op, unsigned type, const struct bcfs_csum *tag)
+static int open_op(const struct aead_op *op, unsigned type, const struct bcfs_csum *tag)
 {
 	int ret = aead_check(type);
 
@@ -195,7 +195,7 @@ int aead_seal_iov(const struct csum_key *key, unsigned type, const struct bcfs_n
 	const struct aead_op op = {
 		.key = key, .nonce = nonce, .ad = ad, .nr_ad = nr_ad, .data = data, .nr = nr};
 
-	return seal(&op, type, ret_tag);
+	return seal_op(&op, type, ret_tag);
 }
 
 int aead_open_iov(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
@@ -205,7 +205,7 @@ int aead_open_iov(const struct csum_key *key, unsigned type, const struct bcfs_n
 	const struct aead_op op = {
 		.key = key, .nonce = nonce, .ad = ad, .nr_ad = nr_ad, .data = data, .nr = nr};
 
-	return open(&op, type, tag);
+	return open_op(&op, type, tag);
 }
 
 int aead_seal(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
@@ -235,7 +235,7 @@ int aead_seal_to(const struct csum_key *key, unsigned type, const struct bcfs_no
 	const struct aead_op op = {
 		.key = key, .nonce = nonce, .ad = &a, .nr_ad = 1, .data = &d, .nr = 1, .src = src};
 
-	return seal(&op, type, ret_tag);
+	return seal_op(&op, type, ret_tag);
 }
 
 int aead_open_to(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
@@ -247,7 +247,7 @@ int aead_open_to(const struct csum_key *key, unsigned type, const struct bcfs_no
 	const struct aead_op op = {
 		.key = key, .nonce = nonce, .ad = &a, .nr_ad = 1, .data = &d, .nr = 1, .src = src};
 
-	return open(&op, type, tag);
+	return open_op(&op, type, tag);
 }
 
 int aead_verify(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
@@ -265,7 +265,7 @@ int aead_verify(const struct csum_key *key, unsigned type, const struct bcfs_non
 				   .src = buf,
 				   .only_verify = true};
 
-	return open(&op, type, tag);
+	return open_op(&op, type, tag);
 }
 
 struct bcfs_nonce aead_chunk_nonce(const struct bcfs_nonce *nonce, u32 chunk)
