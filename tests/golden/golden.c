@@ -5,6 +5,7 @@
  *   golden make IMAGE      files of every kind into a new filesystem; closed cleanly
  *   golden crash IMAGE     the same, then more of them, synced, and no clean close
  *   golden compress IMAGE  files compressed in every way, and not; closed cleanly
+ *   golden encrypt IMAGE   as compress, then something more, synced, and no clean close
  *   golden list IMAGE      one line a name; opens read-only
  *   golden touch IMAGE     opens read-write (and recovers), makes and removes a file, closes
  */
@@ -293,6 +294,24 @@ static void make_more(struct bcfs *fs)
 	stamp(fs, root, 1);
 }
 
+/* The same for what make_all_compressed() has made. */
+static void make_encrypted(struct bcfs *fs)
+{
+	struct bcfs_ino root = bcfs_root(fs), dir = make(fs, root, "late", S_IFDIR | 0700, 0, 0);
+	struct bcfs_ino ino = file(fs, dir, "late-file", 50000);
+	struct bcfs_stat st = {.size = 12345};
+	unsigned nr = 0;
+
+	ok("truncate", bcfs_setattr(fs, ino, &st, BCFS_SET_SIZE, &st));
+	ok("xattr", bcfs_setxattr(fs, ino, "user.late", "x", 1, 0));
+	file(fs, dir, "small", 100);
+	file(fs, dir, "gone", 30000);
+	ok("unlink", bcfs_unlink(fs, dir, "gone"));
+	ok("rename", bcfs_rename(fs, root, "none", dir, "moved", 0));
+	stamp_all(fs, root, &nr);
+	stamp(fs, root, 1);
+}
+
 /* ---- printing ---- */
 
 static void print_escaped(const char *s)
@@ -412,8 +431,12 @@ static void log_line(void *arg, enum bcfs_log_level level, const char *line)
 		fprintf(stderr, "golden: %s\n", line);
 }
 
+/* Of those that are encrypted; of no worth to anybody. */
+static const struct bcfs_secret passphrase = {BCFS_SECRET_PASSPHRASE, "golden", 6};
+
 int main(int argc, char **argv)
 {
+	struct bcfs_info info = {0};
 	const char *what = argc == 3 ? argv[1] : "";
 	struct bcfs_open_opts o = {.struct_size = sizeof(o),
 				   .read_only = !strcmp(what, "list"),
@@ -425,11 +448,13 @@ int main(int argc, char **argv)
 	int ret;
 
 	if (strcmp(what, "make") && strcmp(what, "crash") && strcmp(what, "list") &&
-	    strcmp(what, "touch") && strcmp(what, "compress")) {
-		fprintf(stderr, "usage: golden make|crash|compress|list|touch IMAGE\n");
+	    strcmp(what, "touch") && strcmp(what, "compress") && strcmp(what, "encrypt")) {
+		fprintf(stderr, "usage: golden make|crash|compress|encrypt|list|touch IMAGE\n");
 		return 2;
 	}
 	is_new = !strcmp(what, "make") || !strcmp(what, "crash");
+	if (!bcfs_probe(argv[2], &info, NULL, 0) && info.encrypted)
+		o.secret = &passphrase;
 	if (is_new && !bcfs_open(argv[2], &o, &fs, msg, sizeof(msg))) {
 		make_history(fs);
 		ok("close", bcfs_close(fs));
@@ -441,13 +466,20 @@ int main(int argc, char **argv)
 		list(fs);
 	else if (is_new)
 		make_all(fs);
-	else if (!strcmp(what, "compress"))
+	else if (!strcmp(what, "compress") || !strcmp(what, "encrypt"))
 		make_all_compressed(fs);
 	else
 		touch(fs);
 	if (!strcmp(what, "crash")) {
 		ok("sync", bcfs_sync(fs));
 		make_more(fs);
+		ok("sync", bcfs_sync(fs));
+		bcfs_abort(fs);
+		return 0;
+	}
+	if (!strcmp(what, "encrypt")) {
+		ok("sync", bcfs_sync(fs));
+		make_encrypted(fs);
 		ok("sync", bcfs_sync(fs));
 		bcfs_abort(fs);
 		return 0;

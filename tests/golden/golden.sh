@@ -48,6 +48,10 @@ for img in "$here"/*.img.xz; do
 	xz -dc "$img" | dd of="$T/img" bs=64K conv=sparse status=none
 	truncate -s "$(xz -l --robot "$img" | awk '$1 == "file" {print $5}')" "$T/img"
 	sum=$(cksum < "$T/img")
+	unset BCFS_PASSPHRASE
+	case $name in
+	encrypted*) export BCFS_PASSPHRASE=golden ;;
+	esac
 	"$fsck" -n "$T/img" > "$T/out" 2>&1
 	result $? "$name: fsck"
 	compare "$name"

@@ -44,3 +44,8 @@ fi
 if wanted compressed "$@"; then
 	one compressed compress --size 16M --compression zstd
 fi
+# Not much of it: what is encrypted does not get smaller.
+if wanted encrypted "$@"; then
+	BCFS_PASSPHRASE=golden one encrypted encrypt --size 8M -b 512 --node-size 8K --bucket-size 32K \
+		--encrypt --kdf-passes 1 --kdf-memory 8K --compression zstd
+fi

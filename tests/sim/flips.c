@@ -6,7 +6,9 @@
  * Method: runs as in crash.c; after the power cut one bit of the device, of a sector that is not
  * blank, is flipped; the image is opened read-only and everything in it is read.
  *
- * Usage: flips. BCFS_TEST_SEED: that run alone. BCFS_SIM_SCALE: how much of it (default 1).
+ * Usage: flips [each]. BCFS_TEST_SEED: that run alone. BCFS_SIM_SCALE: how much of it (default 1).
+ * each: one encrypted filesystem, and of every byte that is not in a blank sector one bit; every
+ * STRIDE-th byte at a scale of 1, all of them at STRIDE or more.
  */
 #include "sim.h"
 
@@ -16,8 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RUNS   20
-#define TRIALS 200
+#define RUNS	20
+#define TRIALS	200
+#define STRIDE	101
+#define NOWHERE UINT64_MAX
 
 struct totals {
 	u64 runs, trials, refused, read_errors, same;
@@ -44,6 +48,10 @@ static void choose(struct trial *tr)
 	u8 buf[512];
 	int ret;
 
+	if (tr->offset != NOWHERE) {
+		tr->bit = trand_below(&tr->rng, 8);
+		return;
+	}
 	do {
 		tr->offset = trand_below(&tr->rng, tr->run->cfg.dev_bytes / 512) * 512;
 		ret = bdev_read(tr->bdev, tr->offset, buf, sizeof(buf));
@@ -95,10 +103,13 @@ static void trial_main(void *arg)
 	core_abort(c);
 }
 
-static void one_trial(struct sim_run *r, const struct sim_image *img, u64 seed, struct totals *t)
+/* @offset: NOWHERE: drawn. */
+static void one_trial(struct sim_run *r, const struct sim_image *img, u64 seed, u64 offset,
+		      struct totals *t)
 {
 	struct sim_bdev_opts o = {.no_log = true};
-	struct trial tr = {.run = r, .t = t, .env = env_sim_create(seed), .seed = seed};
+	struct trial tr = {
+		.run = r, .t = t, .env = env_sim_create(seed), .seed = seed, .offset = offset};
 	int ret = sim_bdev_create_from(tr.env, "sim", &o, img, &tr.bdev);
 
 	tr.rng = seed * 0x9e3779b97f4a7c15ULL;
@@ -133,18 +144,47 @@ static struct sim_cfg make_cfg(u64 seed)
 	return c;
 }
 
-static void one_run(u64 seed, struct totals *t)
+static bool blank(const struct sim_image *img, u64 sector)
+{
+	u8 buf[512];
+
+	sim_image_read(img, sector * 512, buf, sizeof(buf));
+	return !buf[0] && !memcmp(buf, buf + 1, sizeof(buf) - 1);
+}
+
+static void each_byte(struct sim_run *r, const struct sim_image *img, u64 stride, struct totals *t)
+{
+	u64 nr = 0;
+
+	for (u64 sector = 0; sector < r->cfg.dev_bytes / 512; sector++) {
+		if (blank(img, sector))
+			continue;
+		for (u64 i = 0; i < 512; i++)
+			if (nr++ % stride == 0)
+				one_trial(r, img, nr, sector * 512 + i, t);
+	}
+}
+
+/* @stride: 0: bits that are drawn. */
+static void one_run(u64 seed, u64 stride, struct totals *t)
 {
 	struct sim_cfg cfg = make_cfg(seed);
 	struct sim_run *r = calloc(1, sizeof(*r));
 	struct sim_counters *counters = calloc(1, sizeof(*counters));
 	struct sim_crash how = {.rule = SIM_CRASH_ALL};
 
+	if (stride) {
+		cfg.encrypt = true;
+		cfg.prefill = 0;
+		cfg.dev_bytes = 3ULL << 20;
+	}
 	sim_run_do(r, &cfg, counters);
 	struct sim_image *img = sim_bdev_image_at(r->bdev, sim_bdev_log_len(r->bdev), &how);
 
-	for (unsigned i = 0; i < TRIALS; i++)
-		one_trial(r, img, seed * 1000 + i, t);
+	for (unsigned i = 0; i < TRIALS && !stride; i++)
+		one_trial(r, img, seed * 1000 + i, NOWHERE, t);
+	if (stride)
+		each_byte(r, img, stride, t);
 	sim_image_free(img);
 	sim_run_free(r);
 	free(r);
@@ -152,18 +192,22 @@ static void one_run(u64 seed, struct totals *t)
 	t->runs++;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const char *s = getenv("BCFS_SIM_SCALE");
-	unsigned runs = s && atof(s) > 0 ? (unsigned)(RUNS * atof(s) + 0.5) : RUNS;
+	double scale = s && atof(s) > 0 ? atof(s) : 1;
+	bool each = argc > 1 && !strcmp(argv[1], "each");
+	unsigned runs = each ? 0 : (unsigned)(RUNS * scale + 0.5);
 	struct totals t = {0};
 
-	if (getenv("BCFS_TEST_SEED")) {
-		one_run(trand_seed(0), &t);
+	if (each) {
+		one_run(trand_seed(1), max_t(u64, (u64)(STRIDE / scale), 1), &t);
+	} else if (getenv("BCFS_TEST_SEED")) {
+		one_run(trand_seed(0), 0, &t);
 		runs = 0;
 	}
 	for (unsigned i = 0; i < runs; i++)
-		one_run(i + 1, &t);
+		one_run(i + 1, 0, &t);
 	printf("%llu runs, %llu flipped bits: %llu met when mounting, %llu when reading, %llu "
 	       "where "
 	       "nothing is needed\n",
