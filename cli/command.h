@@ -21,9 +21,16 @@ struct command {
 
 #define EXIT_USAGE 2
 
+/* What a dump command takes beside its own options. */
+#define DUMP_SECRET_HELP                                                                           \
+	"  --key-file PATH    of an encrypted filesystem: its key file\n"                          \
+	"  --passphrase-fd N  or a passphrase: the line read from descriptor N; otherwise that\n"  \
+	"                     of BCFS_PASSPHRASE, or asked for\n"
+
 extern const struct command cmd_dump_superblock, cmd_dump_journal, cmd_dump_keys, cmd_dump_nodes,
 	cmd_dump_buckets, cmd_counters, cmd_errors, cmd_probe, cmd_umount, cmd_collapse, cmd_insert,
-	cmd_shutdown, cmd_set_option, cmd_get_option;
+	cmd_shutdown, cmd_set_option, cmd_get_option, cmd_key_list, cmd_key_add, cmd_key_remove,
+	cmd_key_change, cmd_key_rotate;
 
 /* Prints usage, and the help if there is any, to stdout. */
 void command_usage(const struct command *cmd);

@@ -6,6 +6,18 @@
 
 #include "command.h"
 #include "tool.h"
+#include "unlock.h"
+
+enum {
+	OPT_KEY_FILE = 256,
+	OPT_PASSPHRASE_FD,
+};
+
+static const struct option long_opts[] = {
+	{"key-file", required_argument, NULL, OPT_KEY_FILE},
+	{"passphrase-fd", required_argument, NULL, OPT_PASSPHRASE_FD},
+	{0},
+};
 
 static void to_stdout(void *arg, const char *text)
 {
@@ -19,8 +31,8 @@ static void log_to_stderr(void *arg, enum bcfs_log_level level, const char *line
 }
 
 /* -1: understood. */
-static int dump_opt(const struct command *cmd, struct bcfs_dump_opts *opts, int c, char **argv,
-		    const char *letters)
+static int dump_opt(const struct command *cmd, struct bcfs_dump_opts *opts,
+		    struct tool_secret_opts *secret, int c, char **argv, const char *letters)
 {
 	uint64_t nr;
 
@@ -55,6 +67,12 @@ static int dump_opt(const struct command *cmd, struct bcfs_dump_opts *opts, int 
 		}
 		tool_error("-w %s: not a number of seconds up to 3600", optarg);
 		return EXIT_USAGE;
+	case OPT_KEY_FILE:
+		secret->key_file = optarg;
+		return -1;
+	case OPT_PASSPHRASE_FD:
+		secret->passphrase_fd = optarg;
+		return -1;
 	case 'h':
 		command_usage(cmd);
 		return tool_flush() ? 0 : 1;
@@ -73,17 +91,29 @@ int dump_run(const struct command *cmd, int argc, char **argv, const char *lette
 		.log = log_to_stderr,
 	};
 	char msg[TOOL_MSG_SIZE] = "";
+	/* The superblock is not encrypted. */
+	bool locked = fn != bcfs_dump_superblock;
+	struct tool_unlock u = {0};
 	int c, ret;
 
-	while ((c = getopt(argc, argv, letters)) != -1) {
-		ret = dump_opt(cmd, &opts, c, argv, letters);
+	while ((c = getopt_long(argc, argv, letters, locked ? long_opts : long_opts + 2, NULL)) !=
+	       -1) {
+		ret = dump_opt(cmd, &opts, &u.opts, c, argv, letters);
 		if (ret >= 0)
 			return ret;
 	}
 	if (argc - optind != 1)
 		return command_misuse(cmd);
 
-	ret = fn(argv[optind], &opts, to_stdout, NULL, msg, sizeof(msg));
+	u.path = argv[optind];
+	if (locked && !tool_unlock(&u))
+		return 1;
+	do {
+		opts.secret = u.arg;
+		*msg = 0;
+		ret = fn(u.path, &opts, to_stdout, NULL, msg, sizeof(msg));
+	} while (ret && tool_unlock_again(&u, ret));
+	tool_unlock_end(&u);
 	if (ret)
 		tool_error("%s", *msg ? msg : bcfs_strerror(ret));
 	return ret || !tool_flush() ? 1 : 0;

@@ -12,6 +12,7 @@ const struct command cmd_dump_journal = {
 	.short_doc = "The entries of the journal",
 	.help = "  -a         with every key in them\n"
 		"  -n         read a device that is in use: the view may be torn\n"
-		"  -w N       seconds to wait for a mount that is still closing (default: 30)\n",
+		"  -w N       seconds to wait for a mount that is still closing (default: "
+		"30)\n" DUMP_SECRET_HELP,
 	.run = run,
 };

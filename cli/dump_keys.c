@@ -15,6 +15,7 @@ const struct command cmd_dump_keys = {
 		"  -e POS     up to this position\n"
 		"  -l N       at most N of them\n"
 		"  -n         read a device that is in use: the view may be torn\n"
-		"  -w N       seconds to wait for a mount that is still closing (default: 30)\n",
+		"  -w N       seconds to wait for a mount that is still closing (default: "
+		"30)\n" DUMP_SECRET_HELP,
 	.run = run,
 };

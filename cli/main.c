@@ -8,10 +8,11 @@
 #include "tool.h"
 
 static const struct command *const commands[] = {
-	&cmd_dump_superblock, &cmd_dump_journal, &cmd_dump_keys, &cmd_dump_nodes,
-	&cmd_dump_buckets,    &cmd_counters,	 &cmd_errors,	 &cmd_probe,
-	&cmd_umount,	      &cmd_collapse,	 &cmd_insert,	 &cmd_shutdown,
-	&cmd_set_option,      &cmd_get_option,
+	&cmd_dump_superblock, &cmd_dump_journal, &cmd_dump_keys,  &cmd_dump_nodes,
+	&cmd_dump_buckets,    &cmd_counters,	 &cmd_errors,	  &cmd_probe,
+	&cmd_umount,	      &cmd_collapse,	 &cmd_insert,	  &cmd_shutdown,
+	&cmd_set_option,      &cmd_get_option,	 &cmd_key_list,	  &cmd_key_add,
+	&cmd_key_remove,      &cmd_key_change,	 &cmd_key_rotate,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -113,9 +114,10 @@ int main(int argc, char **argv)
 	}
 	cmd = find(argc - 1, argv + 1, &words);
 	if (!cmd) {
+		bool two = !strcmp(argv[1], "dump") || !strcmp(argv[1], "key");
+
 		tool_error("no command \"%s%s%s\": see \"bcfs help\"", argv[1],
-			   !strcmp(argv[1], "dump") && argc > 2 ? " " : "",
-			   !strcmp(argv[1], "dump") && argc > 2 ? argv[2] : "");
+			   two && argc > 2 ? " " : "", two && argc > 2 ? argv[2] : "");
 		return EXIT_USAGE;
 	}
 	if (argc > words + 1 && !strcmp(argv[words + 1], "--help")) {

@@ -17,7 +17,12 @@
 #define PASSPHRASE_MAX 4096U
 #define KEY_FILE_MAX   (8U << 20)
 #define PROMPTS_MAX    3
-#define WAYS	       "--key-file, --passphrase-fd or BCFS_PASSPHRASE"
+
+/* How an option is called. */
+static const char *dash(const struct tool_secret_opts *o)
+{
+	return o->mount ? "-o " : o->new_one ? "--new-" : "--";
+}
 
 /* ---- memory ---- */
 
@@ -26,7 +31,7 @@ bool tool_secret_lock(struct tool_secret *s)
 	return !s->p || !mlock(s->p, s->mapped);
 }
 
-static bool secret_map(struct tool_secret *s, size_t size)
+bool tool_secret_map(struct tool_secret *s, size_t size)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	void *p;
@@ -83,7 +88,7 @@ static bool from_open_file(int fd, const char *path, struct tool_secret *s)
 
 	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size <= KEY_FILE_MAX)
 		room = (size_t)st.st_size + 1;
-	if (!secret_map(s, room))
+	if (!tool_secret_map(s, room))
 		return false;
 	n = read_all(fd, s->p, room);
 	if (n < 0) {
@@ -164,24 +169,27 @@ static bool passphrase_ok(struct tool_secret *s, const char *what, const char *f
 	return s->len > 0;
 }
 
-static bool from_fd(const char *text, const char *what, struct tool_secret *s)
+static bool from_fd(const struct tool_secret_opts *o, const char *what, struct tool_secret *s)
 {
+	const char *text = o->passphrase_fd;
 	enum line_end end;
 	uint64_t fd;
 
 	if (!tool_parse_uint(text, INT32_MAX, &fd)) {
-		tool_error("--passphrase-fd %s: not the number of a file descriptor", text);
+		tool_error("%spassphrase-fd %s: not the number of a file descriptor", dash(o),
+			   text);
 		return false;
 	}
-	if (!secret_map(s, PASSPHRASE_MAX))
+	if (!tool_secret_map(s, PASSPHRASE_MAX))
 		return false;
 	end = read_line((int)fd, s, NULL);
 	if (end == LINE_TOO_LONG) {
-		tool_error("--passphrase-fd %s: longer than %u bytes", text, PASSPHRASE_MAX);
+		tool_error("%spassphrase-fd %s: longer than %u bytes", dash(o), text,
+			   PASSPHRASE_MAX);
 		return false;
 	}
 	if (end != LINE_OK) {
-		tool_error("--passphrase-fd %s: %s", text, strerror(errno));
+		tool_error("%spassphrase-fd %s: %s", dash(o), text, strerror(errno));
 		return false;
 	}
 	return passphrase_ok(s, what, "the line from the file descriptor");
@@ -199,7 +207,7 @@ static bool from_env(const char *name, char *value, const char *what, struct too
 
 	if (!ok)
 		tool_error("%s: longer than %u bytes", name, PASSPHRASE_MAX);
-	ok = ok && secret_map(s, PASSPHRASE_MAX);
+	ok = ok && tool_secret_map(s, PASSPHRASE_MAX);
 	if (ok) {
 		memcpy(s->p, value, len);
 		s->len = len;
@@ -307,7 +315,7 @@ static int ask_new(int tty, const char *text, bool twice, struct tool_secret *s)
 	}
 	if (!twice)
 		return 1;
-	if (!secret_map(&again, PASSPHRASE_MAX))
+	if (!tool_secret_map(&again, PASSPHRASE_MAX))
 		return -1;
 	ret = ask(tty, "The same again", &again) ? 0 : -1;
 	if (!ret)
@@ -318,20 +326,27 @@ static int ask_new(int tty, const char *text, bool twice, struct tool_secret *s)
 	return ret;
 }
 
-static bool from_tty(const char *what, bool twice, struct tool_secret *s)
+static void none_given(const struct tool_secret_opts *o, const char *what, const char *why)
+{
+	tool_error("%s: %s: use %skey-file, %spassphrase-fd or %s", what, why, dash(o), dash(o),
+		   env_name(o));
+}
+
+static bool from_tty(const struct tool_secret_opts *o, const char *what, bool twice,
+		     struct tool_secret *s)
 {
 	char text[TOOL_MSG_SIZE];
 	int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY), good = 0;
 
 	if (tty < 0) {
-		tool_error("%s: there is no terminal to ask for it: use " WAYS, what);
+		none_given(o, what, "there is no terminal to ask for it");
 		return false;
 	}
 	strncpy(text, what, sizeof(text) - 1);
 	text[sizeof(text) - 1] = 0;
 	if (text[0] >= 'a' && text[0] <= 'z')
 		text[0] = (char)(text[0] - 'a' + 'A');
-	if (secret_map(s, PASSPHRASE_MAX)) {
+	if (tool_secret_map(s, PASSPHRASE_MAX)) {
 		for (int i = 0; i < PROMPTS_MAX && !good; i++)
 			good = ask_new(tty, text, twice, s);
 		if (!good)
@@ -358,19 +373,19 @@ bool tool_secret_get(const struct tool_secret_opts *o, const char *what, bool tw
 	bool ok;
 
 	if (o->key_file && o->passphrase_fd) {
-		tool_error("--key-file and --passphrase-fd exclude each other");
+		tool_error("%skey-file and %spassphrase-fd exclude each other", dash(o), dash(o));
 		return false;
 	}
 	if (o->key_file)
 		ok = from_file(o->key_file, &s);
 	else if (o->passphrase_fd)
-		ok = from_fd(o->passphrase_fd, what, &s);
+		ok = from_fd(o, what, &s);
 	else if (env)
 		ok = from_env(env_name(o), env, what, &s);
 	else if (!o->no_prompt)
-		ok = from_tty(what, twice, &s);
+		ok = from_tty(o, what, twice, &s);
 	else {
-		tool_error("%s: none was given: use " WAYS, what);
+		none_given(o, what, "none was given");
 		ok = false;
 	}
 	if (ok)

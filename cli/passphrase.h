@@ -46,6 +46,8 @@ struct tool_secret_opts {
 	const char *passphrase_fd;
 	const char *env; /* the variable; NULL: BCFS_PASSPHRASE */
 	bool no_prompt;	 /* rather fail */
+	bool mount;	 /* messages call them mount options */
+	bool new_one;	 /* or --new-key-file and --new-passphrase-fd */
 };
 
 /* True: an option or the variable is there, so that nobody will be asked. */
@@ -57,6 +59,8 @@ bool tool_secret_given(const struct tool_secret_opts *o);
  */
 bool tool_secret_get(const struct tool_secret_opts *o, const char *what, bool twice,
 		     struct tool_secret *ret);
+/* Zeroed memory of this kind, for what else is as secret. False, with a message: there is none. */
+bool tool_secret_map(struct tool_secret *s, size_t size);
 /* Locks the pages (again). False: that is not allowed. */
 bool tool_secret_lock(struct tool_secret *s);
 /* Wipes. A zeroed one is fine, and is what is left. */

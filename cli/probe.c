@@ -30,6 +30,7 @@ static void print_text(const struct bcfs_info *info)
 	printf("SIZE=%llu\n", (unsigned long long)info->size_bytes);
 	printf("CLEAN=%u\n", info->clean);
 	printf("ERROR=%u\n", info->has_error);
+	printf("ENCRYPTED=%u\n", info->encrypted);
 }
 
 /* As udev's own blkid does it: readable, and encoded so that it can be a file's name. */

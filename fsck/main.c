@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../cli/tool.h"
+#include "../cli/unlock.h"
 #include "bcfs/bcfs.h"
 
 /* Exit status, of fsck(8). */
@@ -25,6 +26,8 @@
 enum {
 	OPT_CACHE = 256,
 	OPT_WAIT,
+	OPT_KEY_FILE,
+	OPT_PASSPHRASE_FD,
 };
 
 static const char letters[] = "nypafvC::lrsthV";
@@ -33,6 +36,8 @@ static const char letters[] = "nypafvC::lrsthV";
 static const struct option long_opts[] = {
 	{"cache", required_argument, NULL, OPT_CACHE},
 	{"wait", required_argument, NULL, OPT_WAIT},
+	{"key-file", required_argument, NULL, OPT_KEY_FILE},
+	{"passphrase-fd", required_argument, NULL, OPT_PASSPHRASE_FD},
 	{"verbose", no_argument, NULL, 'v'},
 	{"force", no_argument, NULL, 'f'},
 	{"help", no_argument, NULL, 'h'},
@@ -57,6 +62,11 @@ static const char help[] =
 	"  -l, -r, -s, -t   accepted, for fsck(8); they mean nothing here\n"
 	"      --cache SIZE memory for btree nodes\n"
 	"      --wait N     seconds to wait for a mount that is still closing (default: 30)\n"
+	"      --key-file PATH\n"
+	"                   of an encrypted filesystem: its key file\n"
+	"      --passphrase-fd N\n"
+	"                   or a passphrase: the line that is read from descriptor N;\n"
+	"                   otherwise that of BCFS_PASSPHRASE, or asked for\n"
 	"  -h, --help       this text\n"
 	"  -V, --version    the version\n"
 	"\n"
@@ -70,6 +80,7 @@ struct args {
 	bool preen, force, verbose, progress;
 	bool yes, no;	 /* may, must not write */
 	int progress_fd; /* 0: on the terminal */
+	struct tool_unlock unlock;
 };
 
 struct state {
@@ -211,6 +222,12 @@ static int parse(struct args *a, int argc, char **argv)
 			}
 			tool_error("--wait %s: not a number of seconds up to 3600", optarg);
 			return EXIT_USAGE;
+		case OPT_KEY_FILE:
+			a->unlock.opts.key_file = optarg;
+			break;
+		case OPT_PASSPHRASE_FD:
+			a->unlock.opts.passphrase_fd = optarg;
+			break;
 		case 'h':
 			fputs(help, stdout);
 			return tool_flush() ? 0 : EXIT_FAILED;
@@ -226,7 +243,7 @@ static int parse(struct args *a, int argc, char **argv)
 		tool_error("wanted: one device or image file; try \"fsck.bcfs --help\"");
 		return EXIT_USAGE;
 	}
-	a->path = argv[optind];
+	a->path = a->unlock.path = argv[optind];
 	return -1;
 }
 
@@ -317,14 +334,21 @@ int main(int argc, char **argv)
 	if (ret >= 0)
 		return ret;
 
+	if (!tool_unlock(&a.unlock))
+		return EXIT_FAILED;
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	opts.cache_bytes = a.cache_bytes;
 	opts.wait_lock_ms = a.wait_ms;
 	opts.verbose = a.verbose;
 	opts.clear_mark = (a.yes || a.preen) && !a.no;
-	ret = bcfs_check(a.path, &opts, &result, msg, sizeof(msg));
-	clear_progress(&s);
+	do {
+		opts.secret = a.unlock.arg;
+		*msg = 0;
+		ret = bcfs_check(a.path, &opts, &result, msg, sizeof(msg));
+		clear_progress(&s);
+	} while (ret && tool_unlock_again(&a.unlock, ret));
+	tool_unlock_end(&a.unlock);
 	if (ret) {
 		tool_error("%s", *msg ? msg : bcfs_strerror(ret));
 		/* Damage too bad to go on is an answer, not a failure to look. */

@@ -6,9 +6,17 @@
 bool device_open(struct daemon *d, char *msg, size_t size)
 {
 	struct bcfs_open_opts open_opts = d->opts->open;
+	int ret;
 
 	open_opts.log = log_line;
-	if (bcfs_open(d->opts->source, &open_opts, &d->fs, msg, size))
+	open_opts.secret = d->opts->unlock.arg;
+	ret = bcfs_open(d->opts->source, &open_opts, &d->fs, msg, size);
+	/* From here on the keys do: nobody is asked again, a remount is not either. */
+	if (ret)
+		d->opts->open_error = ret;
+	else
+		tool_unlock_end(&d->opts->unlock);
+	if (ret)
 		return false;
 	d->root = bcfs_root(d->fs);
 	return true;

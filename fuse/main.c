@@ -26,6 +26,11 @@
 
 /* Told to the parent by the pipe: this byte, or the text of an error. */
 #define READY "+"
+/* In front of a text: a passphrase that was typed is wrong. */
+#define WRONG "?"
+
+/* No status of mount(8): it is worth asking again. */
+#define MOUNT_ASK_AGAIN (-1)
 
 static void block_signals(sigset_t *set)
 {
@@ -170,6 +175,19 @@ static int serve(struct mount_opts *o, int pipe_fd)
 		undo_start(&d);
 		device_close(&d);
 		session_destroy(&d);
+		close(signal_fd);
+		close(d.event_fd);
+		if (d.mounts_fd >= 0)
+			close(d.mounts_fd);
+		if (tool_unlock_wrong(&o->unlock, o->open_error)) {
+			sigprocmask(SIG_UNBLOCK, &signals, NULL);
+			if (pipe_fd < 0)
+				return MOUNT_ASK_AGAIN;
+			memmove(msg + 1, msg, sizeof(msg) - 1);
+			msg[0] = WRONG[0];
+			msg[sizeof(msg) - 1] = 0;
+		}
+		tool_unlock_end(&o->unlock);
 		if (pipe_fd < 0)
 			tool_error("%s", msg);
 		else if (write(pipe_fd, msg, strlen(msg)) < 0)
@@ -226,6 +244,8 @@ static int wait_for_child(const struct mount_opts *o, int fd, pid_t pid)
 			return told ? MOUNT_INTERRUPTED : MOUNT_OK;
 	}
 	msg[used] = 0;
+	if (used && msg[0] == WRONG[0] && !told)
+		return MOUNT_ASK_AGAIN;
 	if (used)
 		tool_error("%s", msg);
 	else
@@ -248,11 +268,17 @@ static int run_in_background(struct mount_opts *o)
 		return MOUNT_SYSTEM;
 	}
 	if (pid) {
+		int ret;
+
 		close(fds[1]);
-		return wait_for_child(o, fds[0], pid);
+		ret = wait_for_child(o, fds[0], pid);
+		close(fds[0]);
+		return ret;
 	}
 
 	close(fds[0]);
+	/* What was locked in the parent is not in the child. */
+	(void)tool_secret_lock(&o->unlock.secret);
 	setsid();
 	if (chdir("/"))
 		return MOUNT_SYSTEM;
@@ -290,6 +316,44 @@ static bool enter_mount_ns(const struct mount_opts *o)
 	return ok;
 }
 
+/*
+ * A daemon keeps nothing open for those who started it, but for the descriptor that a passphrase
+ * is read from: until that is done.
+ */
+static void close_others(int keep)
+{
+	if (keep <= STDERR_FILENO) {
+		close_range(STDERR_FILENO + 1, ~0U, 0);
+		return;
+	}
+	if (keep > STDERR_FILENO + 1)
+		close_range(STDERR_FILENO + 1, (unsigned int)keep - 1, 0);
+	close_range((unsigned int)keep + 1, ~0U, 0);
+}
+
+/* Asks for a passphrase if one is needed, before there is a daemon, which has no terminal. */
+static int mount_it(struct mount_opts *o)
+{
+	int ret = MOUNT_FAILED;
+	bool ok;
+
+	o->unlock.path = o->source;
+	o->unlock.opts = (struct tool_secret_opts){
+		.key_file = o->key_file, .passphrase_fd = o->passphrase_fd, .mount = true};
+	ok = tool_unlock(&o->unlock);
+
+	close_others(-1);
+	while (ok) {
+		ret = o->foreground ? serve(o, -1) : run_in_background(o);
+		if (ret != MOUNT_ASK_AGAIN)
+			break;
+		ret = MOUNT_FAILED;
+		ok = tool_unlock_retry(&o->unlock);
+	}
+	tool_unlock_end(&o->unlock);
+	return ret;
+}
+
 /* enum mount_status. */
 static int run(struct mount_opts *o)
 {
@@ -313,17 +377,18 @@ static int run(struct mount_opts *o)
 	}
 	if (o->fake)
 		return MOUNT_OK;
-	return o->foreground ? serve(o, -1) : run_in_background(o);
+	return mount_it(o);
 }
 
 int main(int argc, char **argv)
 {
 	struct mount_opts o;
+	uint64_t fd;
 	int ret;
 
-	/* A daemon keeps nothing open for those who started it. */
-	close_range(STDERR_FILENO + 1, ~0U, 0);
 	ret = opts_parse(&o, argc, argv);
+	close_others(o.passphrase_fd && tool_parse_uint(o.passphrase_fd, INT_MAX, &fd) ? (int)fd
+										       : -1);
 	if (ret < 0)
 		ret = run(&o);
 	ret = o.helper || !ret ? ret : 1;

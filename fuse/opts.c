@@ -24,6 +24,7 @@ enum kind {
 	OPT_SIZE,
 	OPT_SECONDS, /* a double; or "off" */
 	OPT_TEXT,    /* up to the next comma; a copy */
+	OPT_SECRET,  /* the same, and nothing to a remount */
 };
 
 struct opt_row {
@@ -51,6 +52,8 @@ static const struct opt_row rows[] = {
 	{"cache", OPT_SIZE, AT(open.cache_bytes), .doc = "memory for btree nodes (default: a share of the memory)"},
 	{"journal_flush_delay", OPT_UINT32, AT(open.journal_flush_delay_ms), 1, 600000, .doc = "milliseconds until changes are on the device (default: 1000)"},
 	{"compression", OPT_TEXT, AT(open.compression), .values = "TYPE[:LEVEL]", .doc = "of new data: none, zstd, lz4 (default: as made)"},
+	{"key-file", OPT_SECRET, AT(key_file), .values = "PATH", .doc = "of an encrypted filesystem: its key file"},
+	{"passphrase-fd", OPT_SECRET, AT(passphrase_fd), .values = "N", .doc = "or a passphrase: the line read from descriptor N"},
 	{"discard", OPT_SET, AT(open.discard), BCFS_ON, .doc = "tell the device of freed space"},
 	{"nodiscard", OPT_SET, AT(open.discard), BCFS_OFF, .doc = "do not"},
 	{"wait", OPT_UINT32, AT(open.wait_lock_ms), 0, 3600, .doc = "seconds to wait for a device whose last mount is still closing (default: 30)"},
@@ -150,6 +153,8 @@ static void print_help(void)
 		printf("  %-27s %s\n", left, r->doc);
 	}
 	printf("\n"
+	       "An encrypted filesystem without key-file and passphrase-fd is opened by the\n"
+	       "passphrase in BCFS_PASSPHRASE, or it is asked for.\n"
 	       "The generic options of mount(8) and fstab(5) are accepted (defaults, nofail,\n"
 	       "_netdev, x-*, ...). Unmount with umount(8), as a user with fusermount3 -u.\n"
 	       "Under the name mount.bcfs or mount.fuse.bcfs it is a helper of mount(8).\n");
@@ -216,9 +221,15 @@ static bool set_value(struct mount_opts *o, const struct opt_row *r, const char 
 			return bad_value(r, value);
 		*(uint64_t *)field = nr;
 		return true;
-	case OPT_TEXT:
+	case OPT_SECRET:
+		/* It is open. */
 		if (o->changing)
-			return false;
+			return true;
+		/* fallthrough */
+	case OPT_TEXT:
+		/* What fstab says, again. */
+		if (o->changing)
+			return *(char **)field && !strcmp(*(char **)field, value);
 		free(*(char **)field);
 		*(char **)field = strdup(value);
 		return *(char **)field;
@@ -500,6 +511,8 @@ void opts_free(struct mount_opts *o)
 	free(o->mount_ns);
 	free(o->text);
 	free(o->kernel_opt);
+	free(o->key_file);
+	free(o->passphrase_fd);
 	free((char *)o->open.inject);
 	free((char *)o->open.write_log);
 	free((char *)o->open.compression);

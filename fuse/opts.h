@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../cli/unlock.h"
 #include "bcfs/bcfs.h"
 
 /* Statuses, as mount(8) has them; bcfs-fuse itself knows 0 and 1 alone. */
@@ -39,7 +40,10 @@ struct mount_opts {
 	char *mountpoint; /* absolute, links resolved */
 	char *device_abs; /* likewise */
 
-	struct bcfs_open_opts open;
+	struct bcfs_open_opts open; /* its secret: only while the device is being opened */
+	char *key_file, *passphrase_fd;
+	struct tool_unlock unlock;
+	int open_error; /* of bcfs_open() */
 	bool foreground, debug, single;
 	bool helper;	  /* called by mount(8), as mount.bcfs or mount.fuse.bcfs */
 	bool fake;	  /* helper: only look */

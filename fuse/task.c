@@ -19,7 +19,7 @@ static void *task_main(void *arg)
 	return NULL;
 }
 
-void task_start(const struct task *task)
+bool task_start(const struct task *task)
 {
 	struct daemon *d = req_daemon(task->req);
 	struct task *t = malloc(sizeof(*t));
@@ -35,7 +35,7 @@ void task_start(const struct task *task)
 	}
 	if (!ret) {
 		pthread_detach(thread);
-		return;
+		return true;
 	}
 	if (t) {
 		pthread_mutex_lock(&d->tasks_lock);
@@ -44,6 +44,7 @@ void task_start(const struct task *task)
 	}
 	free(t);
 	fuse_reply_err(task->req, ret);
+	return false;
 }
 
 void tasks_wait(struct daemon *d)

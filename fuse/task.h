@@ -19,6 +19,7 @@ struct task {
 		struct bcfs_ioc_shift shift;
 		struct fstrim_range trim;
 		enum bcfs_shutdown_mode shutdown;
+		struct tool_secret rotate; /* struct bcfs_ioc_key_rotate */
 		struct {
 			uint64_t offset; /* bytes */
 			bool hole;
@@ -26,8 +27,8 @@ struct task {
 	};
 };
 
-/* Runs a copy of *task; what cannot be started is replied to with the reason. */
-void task_start(const struct task *task);
+/* Runs a copy of *task; what cannot be started (false) is replied to with the reason. */
+bool task_start(const struct task *task);
 /* Waits for all that were started. */
 void tasks_wait(struct daemon *d);
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../cli/tool.h"
+#include "../cli/unlock.h"
 #include "bcfs/bcfs.h"
 #include "signatures.h"
 
@@ -28,6 +29,11 @@ enum {
 	OPT_EXTENT_MAX,
 	OPT_INLINE_MAX,
 	OPT_ERRORS,
+	OPT_ENCRYPT,
+	OPT_KEY_FILE,
+	OPT_PASSPHRASE_FD,
+	OPT_KDF_PASSES,
+	OPT_KDF_MEMORY,
 	OPT_DISCARD,
 	OPT_NODISCARD,
 };
@@ -53,6 +59,11 @@ static const struct option long_opts[] = {
 	{"extent-max", required_argument, NULL, OPT_EXTENT_MAX},
 	{"inline-max", required_argument, NULL, OPT_INLINE_MAX},
 	{"errors", required_argument, NULL, OPT_ERRORS},
+	{"encrypt", no_argument, NULL, OPT_ENCRYPT},
+	{"key-file", required_argument, NULL, OPT_KEY_FILE},
+	{"passphrase-fd", required_argument, NULL, OPT_PASSPHRASE_FD},
+	{"kdf-passes", required_argument, NULL, OPT_KDF_PASSES},
+	{"kdf-memory", required_argument, NULL, OPT_KDF_MEMORY},
 	{"discard", no_argument, NULL, OPT_DISCARD},
 	{"nodiscard", no_argument, NULL, OPT_NODISCARD},
 	{"help", no_argument, NULL, 'h'},
@@ -88,6 +99,13 @@ static const char help[] =
 	"      --inline-max SIZE    of a file's last block: what is kept in its key; 0: nothing\n"
 	"                           (default: 1536 bytes, or what fits)\n"
 	"      --errors MODE        what mounts do about damage: ro, continue, panic\n"
+	"      --encrypt            everything but the superblock, by a passphrase that is asked\n"
+	"                           for, or that of BCFS_PASSPHRASE\n"
+	"      --key-file PATH      by a key file instead: 32 random bytes or more\n"
+	"      --passphrase-fd N    by the line that is read from descriptor N\n"
+	"      --kdf-passes N       what a guess at the passphrase costs: passes of Argon2id\n"
+	"                           (default: 3)\n"
+	"      --kdf-memory SIZE    over so much memory (default: 256M)\n"
 	"      --discard            discard the device first, and freed space when mounted\n"
 	"      --nodiscard          do not\n"
 	"  -h, --help               this text\n"
@@ -100,6 +118,8 @@ struct args {
 	uint8_t uuid[16];
 	const char *path;
 	bool quiet;
+	bool encrypt;
+	struct tool_secret_opts secret;
 };
 
 static bool size_arg(const char *name, const char *text, uint64_t max, uint64_t *ret)
@@ -146,6 +166,35 @@ static bool errors_arg(const char *text, uint8_t *ret)
 	return false;
 }
 
+static bool secret_opt(struct args *a, int c, char **argv)
+{
+	uint64_t nr;
+
+	switch (c) {
+	case OPT_ENCRYPT:
+		a->encrypt = true;
+		return true;
+	case OPT_KEY_FILE:
+		a->secret.key_file = optarg;
+		return true;
+	case OPT_PASSPHRASE_FD:
+		a->secret.passphrase_fd = optarg;
+		return true;
+	case OPT_KDF_PASSES:
+		if (tool_parse_uint(optarg, UINT32_MAX, &nr) && nr) {
+			a->mkfs.kdf_passes = (uint32_t)nr;
+			return true;
+		}
+		tool_error("--kdf-passes %s: not a number of passes", optarg);
+		return false;
+	case OPT_KDF_MEMORY:
+		return size_arg("kdf-memory", optarg, INT64_MAX, &a->mkfs.kdf_bytes);
+	default:
+		tool_bad_option(argv, letters, "mkfs.bcfs");
+		return false;
+	}
+}
+
 static bool size_opt(struct args *a, int c, char **argv)
 {
 	struct bcfs_mkfs_opts *m = &a->mkfs;
@@ -168,8 +217,7 @@ static bool size_opt(struct args *a, int c, char **argv)
 	case OPT_INLINE_MAX:
 		return inline_arg(optarg, &m->inline_max_bytes);
 	default:
-		tool_bad_option(argv, letters, "mkfs.bcfs");
-		return false;
+		return secret_opt(a, c, argv);
 	}
 }
 
@@ -247,6 +295,12 @@ static int parse(struct args *a, int argc, char **argv)
 		return 1;
 	}
 	a->path = argv[optind];
+	if (!a->encrypt && (a->secret.key_file || a->secret.passphrase_fd || a->mkfs.kdf_passes ||
+			    a->mkfs.kdf_bytes)) {
+		tool_error("--key-file, --passphrase-fd, --kdf-passes and --kdf-memory are for "
+			   "--encrypt");
+		return 1;
+	}
 	return -1;
 }
 
@@ -277,22 +331,37 @@ static bool check_foreign(const struct args *a)
 
 static int make(const struct args *a, struct bcfs_info *ret_info)
 {
+	/* For the checks anything will do that costs nothing. */
+	static const uint8_t no_key[32];
+	const struct bcfs_secret no_secret = {BCFS_SECRET_KEY_FILE, no_key, sizeof(no_key)};
 	struct bcfs_mkfs_opts opts = a->mkfs;
-	char msg[TOOL_MSG_SIZE] = "";
+	struct tool_secret secret = {0};
+	struct bcfs_secret for_lib;
+	char msg[TOOL_MSG_SIZE] = "", what[TOOL_MSG_SIZE];
 	int ret;
 
 	/* All checks first: what is refused is not wiped either. */
 	opts.dry_run = 1;
+	opts.secret = a->encrypt ? &no_secret : NULL;
 	ret = bcfs_mkfs(a->path, &opts, ret_info, msg, sizeof(msg));
+	snprintf(what, sizeof(what), "passphrase for %s", a->path);
+	if (!ret && !a->mkfs.dry_run && a->encrypt &&
+	    !tool_secret_get(&a->secret, what, true, &secret))
+		return -1;
 	if (!ret && !a->mkfs.dry_run && opts.force && !access(a->path, F_OK)) {
 		ret = signatures_wipe(a->path);
 		if (ret) {
+			tool_secret_free(&secret);
 			tool_error("%s: cannot wipe what is on it: %s", a->path, strerror(-ret));
 			return ret;
 		}
 	}
-	if (!ret && !a->mkfs.dry_run)
-		ret = bcfs_mkfs(a->path, &a->mkfs, ret_info, msg, sizeof(msg));
+	if (!ret && !a->mkfs.dry_run) {
+		opts.dry_run = 0;
+		opts.secret = tool_secret_arg(&secret, &for_lib);
+		ret = bcfs_mkfs(a->path, &opts, ret_info, msg, sizeof(msg));
+	}
+	tool_secret_free(&secret);
 	if (ret)
 		tool_error("%s", *msg ? msg : bcfs_strerror(ret));
 	return ret;
@@ -316,6 +385,8 @@ static void print_result(const struct args *a, const struct bcfs_info *info)
 	       (unsigned long long)info->nr_buckets);
 	printf("  btree node   %s\n", tool_size_text(info->node_bytes, text, sizeof(text)));
 	printf("  journal      %s\n", tool_size_text(info->journal_bytes, text, sizeof(text)));
+	if (info->encrypted)
+		printf("  encrypted    XChaCha20-Poly1305\n");
 	printf("  format       version %u.%u\n", info->version >> 10, info->version & 1023);
 }
 

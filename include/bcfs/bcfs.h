@@ -599,6 +599,45 @@ struct bcfs_check_result {
 int bcfs_check(const char *path, const struct bcfs_check_opts *opts, struct bcfs_check_result *ret,
 	       char *msg, size_t msg_size);
 
+/* ---- keys ---- */
+
+#define BCFS_KEY_SLOTS_MAX   16
+#define BCFS_KEY_SLOT_OPENED UINT32_MAX
+
+struct bcfs_key_opts {
+	size_t struct_size;
+	const struct bcfs_secret *secret; /* that opens it now */
+	/* What a guess at a new passphrase costs, as in bcfs_mkfs_opts. */
+	uint32_t kdf_passes;
+	uint32_t wait_lock_ms;
+	uint64_t kdf_bytes;
+	bcfs_log_fn log;
+	void *log_arg;
+};
+
+struct bcfs_key_slot {
+	uint32_t slot;	     /* number */
+	uint32_t type;	     /* enum bcfs_secret_type */
+	uint32_t kdf_passes; /* 0 of a key file, as is the next */
+	uint64_t kdf_bytes;
+};
+
+/*
+ * Each slot opens an encrypted filesystem by a passphrase or key file of its own. These write
+ * nothing but the superblock, of a device that is not in use. ENOSPC: all slots are in use; ENOENT:
+ * no such slot; EPERM: the last one cannot be removed; and errors of bcfs_open().
+ */
+int bcfs_key_add(const char *path, const struct bcfs_key_opts *opts,
+		 const struct bcfs_secret *secret, uint32_t *ret_slot, char *msg, size_t msg_size);
+int bcfs_key_remove(const char *path, const struct bcfs_key_opts *opts, uint32_t slot, char *msg,
+		    size_t msg_size);
+/* Another secret for a slot; BCFS_KEY_SLOT_OPENED: for that which opts->secret opens. */
+int bcfs_key_change(const char *path, const struct bcfs_key_opts *opts, uint32_t *slot,
+		    const struct bcfs_secret *secret, char *msg, size_t msg_size);
+/* The slots in use, mounted or not: no secret is needed. */
+int bcfs_key_list(const char *path, struct bcfs_key_slot *ret, uint32_t max, uint32_t *ret_nr,
+		  char *msg, size_t msg_size);
+
 #define BCFS_KEY_SECRETS_MAX 16
 
 /*

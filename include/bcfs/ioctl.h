@@ -44,6 +44,24 @@ struct bcfs_ioc_remount {
 
 #define BCFS_IOC_REMOUNT _IOWR(0xbc, 3, struct bcfs_ioc_remount)
 
+/*
+ * A new master key, as bcfs_key_rotate(): what opens the slots that are to stay. For root. EPERM: a
+ * slot would be lost; EKEYREJECTED: a secret opens none; EBUSY: seven older keys are still in use;
+ * EINVAL: it is not encrypted, or this makes no sense.
+ */
+#define BCFS_IOC_KEY_BYTES 12272
+
+struct bcfs_ioc_key_rotate {
+	uint32_t nr;	      /* secrets */
+	uint32_t drop_others; /* 1: other slots go */
+	uint32_t bytes;	      /* of data[] */
+	uint32_t pad;	      /* zero */
+	/* Of each: enum bcfs_secret_type (2 bytes), length (2), its bytes. */
+	uint8_t data[BCFS_IOC_KEY_BYTES];
+};
+
+#define BCFS_IOC_KEY_ROTATE _IOW(0xbc, 4, struct bcfs_ioc_key_rotate)
+
 /* What test suites use; its argument does not reach a FUSE filesystem, only its address does. */
 #define BCFS_IOC_GOINGDOWN _IOR('X', 125, uint32_t)
 

@@ -215,6 +215,7 @@ static int mkfs_journal(struct core *c, const struct bcfs_mkfs_opts *o, char *ms
 /* Keys, if there is a secret that is to open them. */
 static int mkfs_encrypt(struct core *c, const struct bcfs_mkfs_opts *o, char *msg, size_t msg_size)
 {
+	CLEANUP(printbuf_exit) struct printbuf err = PRINTBUF;
 	struct crypt_kdf kdf = CRYPT_KDF_DEFAULT;
 	struct crypt_secret s;
 	int ret = core_secret_from(c->fs.bdev->name, o->secret, &s, msg, msg_size);
@@ -232,7 +233,11 @@ static int mkfs_encrypt(struct core *c, const struct bcfs_mkfs_opts *o, char *ms
 		kdf.ops = o->kdf_passes;
 	if (o->kdf_bytes)
 		kdf.mem = o->kdf_bytes;
-	return sb_crypt_make(c->fs.sb, &s, &kdf);
+	/* Of a key file, too, for which it means nothing: programs try with one. */
+	ret = crypt_kdf_check(&kdf, &err);
+	if (ret)
+		core_msg(msg, msg_size, "%s: %s", c->fs.bdev->name, printbuf_str(&err));
+	return ret ?: sb_crypt_make(c->fs.sb, &s, &kdf);
 }
 
 static int mkfs_populate(struct core *c, const struct bcfs_mkfs_opts *o)

@@ -215,6 +215,13 @@ unsigned sb_crypt_slot_type(const struct bcfs_sb *sb, unsigned slot)
 	return c && slot < c->nr_slots ? c->slots[slot].type : BCFS_CRYPT_SLOT_free;
 }
 
+void sb_crypt_slot_cost(const struct bcfs_sb *sb, unsigned slot, struct crypt_kdf *ret)
+{
+	const struct bcfs_sb_field_crypt *c = sb_field_crypt(sb);
+
+	*ret = (struct crypt_kdf){.ops = c->slots[slot].kdf_ops, .mem = c->slots[slot].kdf_mem};
+}
+
 unsigned sb_crypt_nr_used(const struct bcfs_sb *sb)
 {
 	const struct bcfs_sb_field_crypt *c = sb_field_crypt(sb);

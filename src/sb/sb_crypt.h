@@ -128,6 +128,8 @@ int sb_crypt_forget(struct sb_handle *h, u16 gen);
 
 /* Free or unknown numbers: BCFS_CRYPT_SLOT_free. */
 unsigned sb_crypt_slot_type(const struct bcfs_sb *sb, unsigned slot);
+/* What a guess at a slot in use costs. */
+void sb_crypt_slot_cost(const struct bcfs_sb *sb, unsigned slot, struct crypt_kdf *ret);
 /* Slots in use. */
 unsigned sb_crypt_nr_used(const struct bcfs_sb *sb);
 /* Generation of the newest key, and of the oldest that may be in use. */

@@ -165,8 +165,8 @@ static void superblock_main(struct fsx *fx, void *arg)
 				  &(struct crypt_kdf){1, BCFS_CRYPT_KDF_MEM_MIN}),
 		   "sb_crypt_make");
 	give_sb(sb);
-	refused(fx, &rw, -BCFS_ERR_sb_feature_incompat, "is encrypted");
-	refused(fx, &ro, -BCFS_ERR_sb_feature_incompat, "is encrypted");
+	refused(fx, &rw, -BCFS_ERR_sb_crypt_locked, "is encrypted");
+	refused(fx, &ro, -BCFS_ERR_sb_crypt_locked, "is encrypted");
 }
 
 Test(open, superblock)
