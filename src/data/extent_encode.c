@@ -137,7 +137,7 @@ static int crc_fill(const struct data_fs *d, struct bcfs_extent_crc *crc, struct
 		memcpy(csums + i * bytes, csum.b, bytes);
 		at += n;
 	}
-	if (s.key)
+	if (s.key && !planted(extent_not_sealed))
 		form->data = dst;
 	return 0;
 }

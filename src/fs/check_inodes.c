@@ -4,7 +4,7 @@
 #include "codec/codec.h"
 #include "fs/check.h"
 #include "fs/namei.h"
-#include "sb/sb.h"
+#include "sb/sb_crypt.h"
 #include "util/cleanup.h"
 #include "util/printbuf.h"
 
@@ -201,24 +201,35 @@ int check_inodes(struct bcfs *c, struct fs_check *chk)
 
 /* ---- extents ---- */
 
+/* How all extents are stored. */
+struct extent_forms {
+	u32 codecs; /* bits */
+	bool plain; /* some are not encrypted */
+	u16 gen_min, gen_max;
+};
+
 struct extent_sum {
 	u64 sectors;
 	u64 data_end;	  /* sectors; of the last that is no reservation */
 	u64 inline_bytes; /* contiguous from 0 */
-	u32 codecs;	  /* bits: how they are compressed */
+	struct extent_forms *forms;
 };
 
-static u32 extent_codecs(struct bkey_s_c k)
+static void extent_forms_add(struct extent_forms *f, struct bkey_s_c k)
 {
 	struct extent_ptr_decoded p;
-	u32 ret = 0;
 
 	for_each_extent_ptr(k, 0, it, p)
 	{
 		if (extent_compressed(p.crc))
-			ret |= 1U << p.crc->compression;
+			f->codecs |= 1U << p.crc->compression;
+		if (!p.crc || !p.crc->key_gen) {
+			f->plain = true;
+			continue;
+		}
+		f->gen_min = f->gen_min ? min(f->gen_min, p.crc->key_gen) : p.crc->key_gen;
+		f->gen_max = max(f->gen_max, p.crc->key_gen);
 	}
-	return ret;
 }
 
 static int extent_add(struct extent_sum *sum, bool regular, struct bkey_s_c k)
@@ -233,7 +244,7 @@ static int extent_add(struct extent_sum *sum, bool regular, struct bkey_s_c k)
 		sum->sectors += k.k->size;
 		break;
 	case KEY_TYPE_extent:
-		sum->codecs |= extent_codecs(k);
+		extent_forms_add(sum->forms, k);
 		/* fallthrough */
 	case KEY_TYPE_reflink_p:
 		sum->data_end = k.k->p.offset;
@@ -274,7 +285,7 @@ static int check_extents_inode(struct btree_trans *trans, struct check_subvol *s
 			       const struct bcfs_inode_unpacked *inode)
 {
 	u32 block = s->c->fs_opts.block_bytes;
-	struct extent_sum sum = {0};
+	struct extent_sum sum = {.forms = s->arg};
 	ull inum = inode->inum;
 	bool op = false;
 	int ret = for_each_btree_key_max(trans, iter, BTREE_ID_extents,
@@ -290,7 +301,6 @@ static int check_extents_inode(struct btree_trans *trans, struct check_subvol *s
 	if (ret)
 		return ret;
 
-	*(u32 *)s->arg |= sum.codecs;
 	if (sum.sectors != inode->sectors)
 		check_report(s->chk, "inodes: %u:%llu has %llu sectors, its extents %llu", s->sv.id,
 			     inum, (ull)inode->sectors, (ull)sum.sectors);
@@ -337,17 +347,37 @@ static int check_extents_subvol(struct check_subvol *s)
 	return ret;
 }
 
+/* What the superblock says is demanded when they are read. */
+static void check_forms_keys(const struct bcfs_sb *sb, struct fs_check *chk,
+			     const struct extent_forms *f)
+{
+	if (!sb_has_encryption(sb)) {
+		if (f->gen_max)
+			check_report(chk, "extents: some are encrypted, the filesystem is not");
+		return;
+	}
+	if (f->plain)
+		check_report(chk, "extents: some are not encrypted, the filesystem is");
+	if (f->gen_max && (f->gen_max > sb_crypt_gen(sb) || f->gen_min < sb_crypt_gen_oldest(sb)))
+		check_report(chk,
+			     "extents: some are encrypted by keys of generations %u to %u, there "
+			     "are %u to %u",
+			     f->gen_min, f->gen_max, sb_crypt_gen_oldest(sb), sb_crypt_gen(sb));
+}
+
 int check_extents_vs_inodes(struct bcfs *c, struct fs_check *chk)
 {
-	u32 codecs = 0;
-	int ret = check_each_subvol(c, chk, check_extents_subvol, &codecs);
+	struct extent_forms f = {0};
+	int ret = check_each_subvol(c, chk, check_extents_subvol, &f);
 
 	for (unsigned type = 0; !ret && c->sb && type < BCFS_COMPRESSION_NR; type++)
-		if ((codecs >> type & 1) && !sb_tells_compression(c->sb, type))
+		if ((f.codecs >> type & 1) && !sb_tells_compression(c->sb, type))
 			check_report(chk,
 				     "extents: some are compressed with %s, the superblock "
 				     "does not say so",
 				     compression_type_name(type));
+	if (!ret && c->sb)
+		check_forms_keys(c->sb->sb, chk, &f);
 	return ret;
 }
 
