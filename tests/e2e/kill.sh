@@ -4,7 +4,7 @@
 # Goal: SIGKILL of the daemon at any moment loses nothing that was fsynced, and needs no fsck.
 # Method: twenty times (or ROUNDS) on one image: copy a tree, remove an older one, beside it a writer that fsyncs
 # files and notes each that returned; kill the daemon in the midst; mount again; all noted files are
-# whole; fsck is clean. With "small", compressed, in a geometry in which nodes are written all the time, every
+# whole; fsck is clean. With "small", compressed and encrypted, in a geometry in which nodes are written all the time, every
 # fourth kill comes not at a random time but from the daemon itself, right behind a node's append
 # whose newest keys no journal entry on the device has: the next mount must meet that bset and find
 # its sequence number blacklisted.
@@ -17,7 +17,9 @@ rounds=${2:-20}
 case $geometry in
 default) mkfs_opts=() mount_opts=() ;;
 small)
-	mkfs_opts=(-b 4096 --node-size 16K --journal-size 1M --compression zstd:1)
+	mkfs_opts=(-b 4096 --node-size 16K --journal-size 1M --compression zstd:1 --encrypt --kdf-passes 1
+		--kdf-memory 8K)
+	export BCFS_PASSPHRASE=killed
 	mount_opts=(-o cache=4M)
 	;;
 *) bail_out "no geometry $geometry" ;;

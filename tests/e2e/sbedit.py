@@ -3,14 +3,16 @@
 """Changes a field of every superblock copy of an image, checksums kept right.
 
 usage: sbedit.py IMAGE version|incompat|error VALUE   (error: that one was met)
+       sbedit.py IMAGE options BITS                   (of words of options: these change)
        sbedit.py IMAGE label TEXT                     (any bytes, of which 32 count)
+       sbedit.py IMAGE areas                          (prints where the copies lie: bytes, lengths)
 """
 import os
 import struct
 import sys
 
 FIELDS = {"version": (48, "<H"), "incompat": (232, "<Q"), "error": (168, "<Q"),
-          "label": (104, "32s")}
+          "label": (104, "32s"), "options": (176, "<Q")}
 
 
 def crc32c(data):
@@ -25,8 +27,19 @@ def crc32c(data):
     return crc ^ 0xFFFFFFFF
 
 
+def print_areas(path):
+    with open(path, "rb") as f:
+        f.seek(4096)
+        sb = f.read(4096)
+    for off in struct.unpack_from("<8Q", sb, 320)[:sb[312]]:
+        print(off * 512, 512 << sb[313])
+
+
 def main():
     path, field = sys.argv[1], sys.argv[2]
+    if field == "areas":
+        print_areas(path)
+        return
     new = os.fsencode(sys.argv[3]) if field == "label" else int(sys.argv[3], 0)
     where, form = FIELDS[field]
     with open(path, "r+b") as f:
@@ -46,6 +59,8 @@ def main():
             value = new
             if field == "error":
                 value = struct.unpack_from(form, sb, where)[0] & ~4 | (4 if new else 0)
+            if field == "options":
+                value ^= struct.unpack_from(form, sb, where)[0]
             struct.pack_into(form, sb, where, value)
             struct.pack_into("<I", sb, 0, crc32c(sb[32:]))
             f.seek(off * 512)

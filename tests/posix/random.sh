@@ -40,10 +40,22 @@ unmount()
 	return 1
 }
 
-for opts in "" writeback=off open=on,readers=1,threads=2 compression=zstd \
-	writeback=off,compression=lz4; do
-	name=${opts:-default options}
-	make_image "$T/img" 128M
+# All programs take it from there; derivation is made cheap.
+encrypted()
+{
+	unset BCFS_PASSPHRASE
+	made=()
+	[ "$1" = encrypted ] || return 0
+	export BCFS_PASSPHRASE=random
+	made=(--encrypt --kdf-passes 1 --kdf-memory 8K)
+}
+
+for row in "" writeback=off open=on,readers=1,threads=2 compression=zstd \
+	writeback=off,compression=lz4 encrypted; do
+	encrypted "$row"
+	opts=${row#encrypted}
+	name=${row:-default options}
+	make_image "$T/img" 128M "${made[@]}"
 	rm -f "$T/model"
 	for round in 1 2 3; do
 		ok "fsx, $name, seed $((seed + round)), mount $round" try \
@@ -54,12 +66,14 @@ for opts in "" writeback=off open=on,readers=1,threads=2 compression=zstd \
 done
 
 if [ "$(id -u)" = 0 ]; then
-	for opts in "" writeback=off compression=zstd:1; do
-		make_image "$T/img" 256M
+	for row in "" writeback=off compression=zstd:1 encrypted; do
+		encrypted "$row"
+		opts=${row#encrypted}
+		make_image "$T/img" 256M "${made[@]}"
 		for round in 1 2; do
-			ok "stress, ${opts:-default options}, seed $((seed + round))" try \
+			ok "stress, ${row:-default options}, seed $((seed + round))" try \
 				"$stress" --seed $((seed + round)) --ops "$(scaled 2000)" --procs 4 "$T/mnt"
-			ok "stress, ${opts:-default options}, seed $((seed + round)): fsck" \
+			ok "stress, ${row:-default options}, seed $((seed + round)): fsck" \
 				"$fsck" -n "$T/img"
 		done
 		rm -f "$T/img"
