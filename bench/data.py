@@ -6,7 +6,8 @@ usage: data.py BUILD [--json] [--quick] [--only PART] [--rounds N]
 
 Parts: seq (1 MiB reads and writes), fsync (4 KiB each, from one thread and from four), random (bytes the
 device reads for 4 KiB), small (space for 20,000 files of 1 KiB), appends (10,000 of 100 bytes to 100
-files), compress (zstd on source code: bytes a second of processor, and space). The peers in the kernel
+files), compress (zstd on source code: bytes a second of processor, and space), encrypt (beside gocryptfs
+over ext4: large and small writes and reads, fsync, many files). The peers in the kernel
 lie on loop devices that bypass the page cache, as bcfs does. Needs root, /dev/fuse, loop devices.
 """
 import argparse
@@ -84,12 +85,7 @@ class Pass(Kernel):
 
 class Bcfs(fuse.Bcfs):
     def __init__(self, top, build, mkfs=(), opts=()):
-        self.mkfs = mkfs
-        super().__init__(top, build, opts)
-        if mkfs:
-            self.umount()
-            sh(build + "/mkfs/mkfs.bcfs", "-q", "-f", "--size", "4G", *mkfs, self.image)
-            self.mount()
+        super().__init__(top, build, opts, mkfs)
 
     def used(self):
         os.sync()
@@ -330,8 +326,90 @@ def part_compress(out, build, top, args):
             fs.remove()
 
 
+# ---- encryption ----
+
+
+class Gocryptfs:
+    """Over ext4, as the pass-through; as it is made by default."""
+    name = "gocryptfs"
+
+    def __init__(self, top):
+        self.under = ext4(top, "under")
+        self.cipher, self.dir = self.under.dir + "/cipher", os.path.join(top, "gocryptfs")
+        self.pass_file = os.path.join(top, "pass")
+        with open(self.pass_file, "w", encoding="ascii") as f:
+            f.write("a passphrase of nobody\n")
+        os.mkdir(self.cipher)
+        os.mkdir(self.dir)
+        sh("gocryptfs", "-q", "-init", "-passfile", self.pass_file, self.cipher)
+        sh("gocryptfs", "-q", "-passfile", self.pass_file, self.cipher, self.dir)
+
+    def remove(self):
+        sh("umount", self.dir)
+        self.under.remove()
+
+
+def write_small_files(fs, nr):
+    where = fs.dir + "/many"
+    if os.path.exists(where):
+        shutil.rmtree(where)
+        os.sync()
+    rng = random.Random(3)
+    start = time.monotonic()
+    os.mkdir(where)
+    for i in range(nr):
+        with open("%s/f%d" % (where, i), "wb") as f:
+            f.write(rng.randbytes(4000))
+    os.sync()
+    return nr / (time.monotonic() - start)
+
+
+def read_small_files(fs, nr):
+    drop_caches()
+    start = time.monotonic()
+    for i in range(nr):
+        with open("%s/many/f%d" % (fs.dir, i), "rb") as f:
+            f.read()
+    return nr / (time.monotonic() - start)
+
+
+def read_random(fs, mib, reads):
+    drop_caches()
+    rng, fd = random.Random(5), os.open(fs.dir + "/seq", os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    start = time.monotonic()
+    for _ in range(reads):
+        os.pread(fd, 4096, rng.randrange(mib * 256) * 4096)
+    os.close(fd)
+    return reads / (time.monotonic() - start)
+
+
+def part_encrypt(out, build, top, args):
+    if not shutil.which("gocryptfs"):
+        print("no gocryptfs to compare with", file=sys.stderr)
+        return
+    mib, files, reads = (64, 500, 1000) if args.quick else (512, 5000, 10000)
+    key = os.path.join(top, "key")
+    with open(key, "wb") as f:
+        f.write(os.urandom(32))
+    all_fs = [Bcfs(top, build, ("--encrypt", "--key-file", key), ("-o", "key-file=" + key)), Gocryptfs(top)]
+    try:
+        for row, unit, fn in (
+                ("1 MiB at a time, write and fsync", "MiB/s", lambda fs: write_seq(fs, mib)),
+                ("1 MiB at a time, read, cold", "MiB/s", lambda fs: read_seq(fs, mib)),
+                ("4 KiB at random, read, cold", "/s", lambda fs: read_random(fs, mib, reads)),
+                ("4 KiB, each with fsync", "/s", lambda fs: write_fsync(fs, 1, 0.5 if args.quick else 3)),
+                ("files of 4000 bytes, write and sync", "/s", lambda fs: write_small_files(fs, files)),
+                ("files of 4000 bytes, read, cold", "/s", lambda fs: read_small_files(fs, files))):
+            best = in_turn(all_fs, args.rounds, fn)
+            out.row("encrypted", row, best["bcfs"], unit, "gocryptfs", best["gocryptfs"], 1.0)
+    finally:
+        for fs in all_fs:
+            fs.remove()
+
+
 PARTS = {"seq": part_seq, "fsync": part_fsync, "random": part_random, "small": part_small,
-         "appends": part_appends, "compress": part_compress}
+         "appends": part_appends, "compress": part_compress, "encrypt": part_encrypt}
 
 
 def main():

@@ -79,11 +79,11 @@ class Pass:
 class Bcfs:
     name = "bcfs"
 
-    def __init__(self, top, build, opts=()):
+    def __init__(self, top, build, opts=(), mkfs=()):
         self.build, self.opts = build, opts
         self.image, self.dir = os.path.join(top, "bcfs.img"), os.path.join(top, "bcfs")
         os.makedirs(self.dir, exist_ok=True)
-        sh(build + "/mkfs/mkfs.bcfs", "-q", "-f", "--size", "4G", self.image)
+        sh(build + "/mkfs/mkfs.bcfs", "-q", "-f", "--size", "4G", *mkfs, self.image)
         self.mount()
 
     def mount(self):
