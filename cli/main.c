@@ -12,7 +12,7 @@ static const struct command *const commands[] = {
 	&cmd_dump_buckets,    &cmd_counters,	 &cmd_errors,	  &cmd_probe,
 	&cmd_umount,	      &cmd_collapse,	 &cmd_insert,	  &cmd_shutdown,
 	&cmd_set_option,      &cmd_get_option,	 &cmd_key_list,	  &cmd_key_add,
-	&cmd_key_remove,      &cmd_key_change,	 &cmd_key_rotate,
+	&cmd_key_remove,      &cmd_key_change,	 &cmd_key_rotate, &cmd_dump_image,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -689,6 +689,15 @@ int bcfs_dump_btree(const char *path, const struct bcfs_dump_opts *opts, bcfs_ou
 		    char *msg, size_t msg_size);
 int bcfs_dump_buckets(const char *path, const struct bcfs_dump_opts *opts, bcfs_out_fn out,
 		      void *arg, char *msg, size_t msg_size);
+/* A piece of an image of the device; not 0: it cannot be written. */
+typedef int (*bcfs_image_fn)(void *arg, uint64_t offset, const void *buf, size_t len);
+/*
+ * All but the data of files: superblocks, journal, btree nodes, as they are on the device (so, of
+ * an encrypted filesystem, encrypted) and where they are. It has to be closed cleanly. *ret_size:
+ * of the device, bytes.
+ */
+int bcfs_dump_image(const char *path, const struct bcfs_dump_opts *opts, bcfs_image_fn fn,
+		    void *arg, uint64_t *ret_size, char *msg, size_t msg_size);
 /* Names of the btrees, by number; NULL behind the last. */
 const char *bcfs_btree_name(unsigned int nr);
 

@@ -166,6 +166,7 @@ void bcfs_counters(struct bcfs *fs, void (*fn)(void *arg, const char *name, uint
 	fn(arg, "rekey.nodes", to_core(fs)->rekey_nodes);
 	fn(arg, "rekey.sectors", to_core(fs)->rekey_sectors);
 	fn(arg, "rekey.left_sectors", to_core(fs)->rekey_left);
+	fn(arg, "rekey.generations", bcfs_key_generations(fs));
 #define x(name, nr, doc) fn(arg, "usage." #name, u.counters[BCFS_ACCOUNTING_##name]);
 	BCFS_ACCOUNTING(x)
 #undef x

@@ -316,7 +316,9 @@
 	x(dump_bad_pos, 1120, EINVAL, "a position is inode[:offset[:snapshot]]")                   \
 	x(dump_bad_btree, 1121, EINVAL, "no such btree")                                           \
 	x(check_cancelled, 1122, ECANCELED, "the check was cancelled")                             \
-	x(check_changed, 1123, EBUSY, "it was mounted since the check")
+	x(check_changed, 1123, EBUSY, "it was mounted since the check")                            \
+	x(dump_image_unclean, 1124, EINVAL, "it was not closed cleanly: mount and unmount it first") \
+	x(dump_image_write, 1125, EIO, "the image cannot be written")
 
 /* clang-format on */
 

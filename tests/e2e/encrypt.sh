@@ -187,6 +187,11 @@ ok "unmount" "$bcfs" umount "$mnt"
 ok "fsck, by descriptor" by_fd "$right" "$fsck" --passphrase-fd 7 "$img"
 ok "keys are dumped" grep -q "$marker" <(by_env "$right" "$bcfs" dump keys "$img")
 
+ok "an image of the metadata" by_env "$right" "$bcfs" dump image "$img" "$T/meta"
+ok "is checked as the device is" by_env "$right" "$fsck" "$T/meta"
+no "opens with the same passphrase only" by_env wrong "$fsck" "$T/meta"
+no "is not written over anything" by_env "$right" "$bcfs" dump image "$img" "$T/meta"
+
 # ---- what is on the device ----
 
 hidden()
@@ -196,6 +201,8 @@ hidden()
 	[ "$n" = 0 ] || { echo "$n lines have it"; return 1; }
 }
 ok "nothing plain is on the device" hidden "$img"
+ok "nor in that image" hidden "$T/meta"
+rm "$T/meta"
 BCFS_PASSPHRASE=$right "$fuse" -o journal_flush_delay=10 "$img" "$mnt" || bail_out "mounting failed"
 printf %s "$marker" >"$mnt/late-$marker"
 sync -f "$mnt"
@@ -298,6 +305,43 @@ gives_up()
 	! mountpoint -q "$mnt"
 }
 ok "a mount gives up after three" gives_up
+
+# ---- another master key ----
+
+rotated()
+{
+	local i
+	for i in $(seq 100); do
+		[ "$("$bcfs" counters "$mnt" | awk '$1 == "rekey.generations" { print $2 }')" = 1 ] && return
+		sleep 0.1
+	done
+	"$bcfs" counters "$mnt" | grep -i "key\|crypt"
+	return 1
+}
+if [ "$(id -u)" = 0 ]; then
+	BCFS_PASSPHRASE=new "$bcfs" key add --new-key-file "$T/key" "$img" >"$T/.out" || bail_out "key add"
+	mount_image -o key-file="$T/key" "$img" "$mnt"
+	head -c 3M /dev/urandom >"$mnt/random"
+	make_tree "$mnt/dir-$marker"
+	manifest "$mnt" >"$T/manifest"
+	ok "a slot would be lost" fails_with "a slot would be lost" "$bcfs" key rotate --key-file "$T/key" "$mnt"
+	ok "a wrong one" fails_with "opens no slot" "$bcfs" key rotate --key-file "$T/key2" "$mnt"
+	ok "replaced, both slots stay" by_fd new "$bcfs" key rotate --key-file "$T/key" --passphrase-fd 7 "$mnt"
+	ok "everything is encrypted anew" rotated
+	ok "all is there" same
+	ok "replaced, one slot stays" "$bcfs" key rotate --key-file "$T/key" --drop-others "$mnt"
+	ok "unmounted meanwhile" "$bcfs" umount "$mnt"
+	ok "one slot is left" slots_are "slot 1: key file;"
+	ok "fsck is clean" "$fsck" --key-file "$T/key" "$img"
+	mount_image -o key-file="$T/key" "$img" "$mnt"
+	ok "it goes on at the next mount" rotated
+	ok "all is there again" same
+	ok "unmounted again" "$bcfs" umount "$mnt"
+	ok "fsck is clean again" "$fsck" --key-file "$T/key" "$img"
+	ok "a passphrase in its place again" by_fd new "$bcfs" key change --key-file "$T/key" \
+		--new-passphrase-fd 7 "${cheap[@]}" "$img"
+	ok "nothing plain is on the device" hidden "$img"
+fi
 
 # ---- damaged, tampered with ----
 
