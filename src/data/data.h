@@ -148,6 +148,18 @@ typedef int (*data_shift_fn)(struct btree_trans *trans, void *arg, u64 pos);
  */
 int data_shift(struct data_fs *d, const struct data_file *f, u64 start, u64 end, s64 delta,
 	       data_shift_fn moved, void *arg);
+/*
+ * Share [offset, offset + len) of @src with @dst at @dst_offset (reflink.c): extents through the
+ * reflink btree, holes and reservations as holes. Both offsets are multiples of the block size; of
+ * a block that @len ends in all is shared. The ranges do not overlap. In bounded commits,
+ * ascending; @commit is the destination's, *ret_done bytes are shared, also when an error ends it
+ * early. Both inodes are locked. Takes space for metadata only.
+ */
+int data_share(struct data_fs *d, const struct data_file *src, u64 offset,
+	       const struct data_file *dst, u64 dst_offset, u64 len, data_commit_fn commit,
+	       void *arg, u64 *ret_done);
+/* All counts of the reflink btree against the keys that refer to it; nothing changes meanwhile. */
+int data_check_reflink(struct data_fs *d, void (*report)(void *arg, const char *text), void *arg);
 /* Where the last extent ends (bytes), which may be behind the end of the file; 0: there is none. */
 int data_end(struct data_fs *d, const struct data_file *f, u64 *ret_end);
 /* SEEK_DATA / SEEK_HOLE within [offset, size): the position, or size / -BCFS_ERR_data_no_data. */
@@ -165,6 +177,6 @@ static inline u32 data_key_sectors(const struct bkey *k)
 
 /* Key behaviour for the table core/ builds. */
 extern const struct bkey_ops bkey_ops_extent, bkey_ops_reservation, bkey_ops_error_key,
-	bkey_ops_inline_data;
+	bkey_ops_inline_data, bkey_ops_reflink_p, bkey_ops_reflink_v;
 
 #endif

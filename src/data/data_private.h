@@ -167,6 +167,23 @@ static inline void data_read_submit(struct data_fs *d, struct bdev_io *io, u64 s
 		bdev_submit(d->bdev, io);
 }
 
+/* reflink.c */
+
+/*
+ * What @k, a reflink_p, has at @sector, which lies in it, as a key of type extent in its place:
+ * up to its end, or to that of the reflink_v. *ret_alone: nobody else has it.
+ */
+int reflink_resolve(struct btree_trans *trans, struct bkey_s_c k, u64 sector, union data_key *ret,
+		    bool *ret_alone);
+/* The reflink_v of what an extent's key @k says, at the same place; in transaction memory. */
+struct bkey_i *reflink_v_of(struct btree_trans *trans, struct bkey_s_c k, u64 count);
+/* Shared data at @sector that nobody else has become the file's own, if there is room for that. */
+void reflink_own(struct data_fs *d, const struct data_file *f, u64 sector);
+
+/* extent_key.c */
+
+void extent_key_cut_front(struct bkey_i *k, u32 sectors);
+
 /* punch.c */
 
 /* Sectors that the inode has in [start, end), walked with @iter (which is moved). */

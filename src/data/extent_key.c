@@ -49,7 +49,7 @@ static void extent_key_to_text(struct printbuf *out, struct bkey_s_c k)
 	extent_entries_to_text(out, bkey_ptrs(k));
 }
 
-static void extent_key_cut_front(struct bkey_i *k, u32 sectors)
+void extent_key_cut_front(struct bkey_i *k, u32 sectors)
 {
 	bool encoded = false;
 

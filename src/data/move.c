@@ -74,7 +74,7 @@ static bool movable(struct bkey_s_c k, struct extent_ptr_decoded *ret)
 	struct extent_ptr_decoded p;
 	unsigned nr = 0;
 
-	if (k.k->type != KEY_TYPE_extent)
+	if (k.k->type != KEY_TYPE_extent && k.k->type != KEY_TYPE_reflink_v)
 		return false;
 	for_each_extent_ptr(k, 0, it, p)
 	{
@@ -82,6 +82,12 @@ static bool movable(struct bkey_s_c k, struct extent_ptr_decoded *ret)
 		nr++;
 	}
 	return nr == 1 && !ret->ptr.unwritten && !ret->ptr.dev && !extent_readable(ret->crc);
+}
+
+/* Where a key that can be moved is. */
+static enum btree_id move_btree(const struct bkey *k)
+{
+	return k->type == KEY_TYPE_reflink_v ? BTREE_ID_reflink : BTREE_ID_extents;
 }
 
 /* The key behind a backpointer into m->e[m->nr]. 0, a restart, an error; positive: nothing there.
@@ -95,11 +101,11 @@ static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bp
 	struct bpos pos;
 	int ret;
 
-	if (bp->btree_id != BTREE_ID_extents || bp->level) {
+	if ((bp->btree_id != BTREE_ID_extents && bp->btree_id != BTREE_ID_reflink) || bp->level) {
 		m->stuck = true;
 		return 1;
 	}
-	btree_iter_init(trans, &iter, BTREE_ID_extents, bp->pos,
+	btree_iter_init(trans, &iter, bp->btree_id, bp->pos,
 			BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
 	struct bkey_s_c k = btree_iter_peek_slot(&iter);
 	ret = bkey_err(k);
@@ -117,7 +123,7 @@ static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bp
 	}
 	if (e->p.ptr.offset < m->first || e->p.ptr.offset > m->last)
 		return 1;
-	alloc_backpointer_of_key(k, BTREE_ID_extents, &e->p, &pos, &found);
+	alloc_backpointer_of_key(k, move_btree(k.k), &e->p, &pos, &found);
 	return bpos_eq(pos, bp_pos) && found.bucket_gen == bp->bucket_gen ? 0 : 1;
 }
 
@@ -198,7 +204,7 @@ static int still_there(struct btree_trans *trans, struct btree_iter *iter,
 
 	if (bkey_err(k))
 		return bkey_err(k);
-	if (k.k->p.snapshot != was->p.snapshot || !movable(k, &p) ||
+	if (k.k->p.snapshot != was->p.snapshot || k.k->type != was->type || !movable(k, &p) ||
 	    bkey_start_offset(k.k) > start || k.k->p.offset < end)
 		return 1;
 	return p.ptr.gen == e->p.ptr.gen && extent_base(&p, k.k) == extent_base(&e->p, was) ? 0 : 1;
@@ -210,7 +216,7 @@ static int look_again(struct btree_trans *trans, const struct move_extent *e)
 	struct btree_iter iter;
 	int ret;
 
-	btree_iter_init(trans, &iter, BTREE_ID_extents,
+	btree_iter_init(trans, &iter, move_btree(k),
 			SPOS(k->p.inode, bkey_start_offset(k), k->p.snapshot), 0);
 	ret = still_there(trans, &iter, e, bkey_start_offset(k), k->p.offset);
 	btree_iter_exit(&iter);
@@ -265,19 +271,37 @@ static int move_read_finish(struct data_move *m, struct btree_trans *trans, stru
 
 /* ---- writing ---- */
 
+/* What replaces shared data has the count that they have now. */
+static int move_keep_count(struct btree_trans *trans, struct btree_iter *iter, struct bkey_i **k)
+{
+	struct bkey_s_c old = btree_iter_peek_slot(iter);
+
+	if (bkey_err(old))
+		return bkey_err(old);
+	*k = reflink_v_of(
+		trans, bkey_i_to_s_c(*k),
+		planted(share_moved_alone) ? 1 : ((const struct bcfs_reflink_v *)old.v)->refcount);
+	return 0;
+}
+
 static int move_commit_step(struct btree_trans *trans, const struct move_extent *e,
 			    const union data_key *new)
 {
 	const struct bkey *n = &new->k.k;
 	struct btree_iter iter;
+	struct bkey_i *k;
 	int ret;
 
-	btree_iter_init(trans, &iter, BTREE_ID_extents,
+	btree_iter_init(trans, &iter, move_btree(&e->key.k.k),
 			SPOS(n->p.inode, bkey_start_offset(n), n->p.snapshot), BTREE_ITER_INTENT);
 	ret = still_there(trans, &iter, e, bkey_start_offset(n), n->p.offset);
+	if (!ret) {
+		k = btree_trans_copy_key(trans, bkey_i_to_s_c(&new->k), 0);
+		if (e->key.k.k.type == KEY_TYPE_reflink_v)
+			ret = move_keep_count(trans, &iter, &k);
+	}
 	if (!ret)
-		ret = btree_trans_update(trans, &iter,
-					 btree_trans_copy_key(trans, bkey_i_to_s_c(&new->k), 0), 0);
+		ret = btree_trans_update(trans, &iter, k, 0);
 	btree_iter_exit(&iter);
 	return ret;
 }

@@ -85,17 +85,18 @@ struct bcfs_reservation {
 	uint8_t pad[3];
 };
 
-/* KEY_TYPE_reflink_p: [idx, idx + size) of the reflink btree (inode 0). */
+/* KEY_TYPE_reflink_p: [idx, idx + size) of the reflink btree (inode 0), of one key or of several.
+ */
 struct bcfs_reflink_p {
 	uint64_t idx;	    /* sectors */
-	uint32_t front_pad; /* sectors this key holds a reference to before idx ... */
-	uint32_t back_pad;  /* ... and behind idx + size */
+	uint32_t front_pad; /* 0 */
+	uint32_t back_pad;  /* 0 */
 };
 
 /* KEY_TYPE_reflink_v: then entries as in bcfs_extent. */
 struct bcfs_reflink_v {
-	uint64_t refcount;
-	uint64_t start[]; /* entries */
+	uint64_t refcount; /* of each of its sectors: the reflink_p keys that cover it */
+	uint64_t start[];  /* entries */
 };
 
 struct bcfs_indirect_inline_data {
