@@ -208,6 +208,11 @@ static int pass_alloc(struct check *k)
 	return alloc_check(k->c->fs.alloc, NULL, &errors, report_error, k);
 }
 
+static int pass_reflink(struct check *k)
+{
+	return data_check_reflink(k->c->fs.data, report_error, k);
+}
+
 static int fs_pass(struct check *k, int (*fn)(struct bcfs *c, struct fs_check *chk))
 {
 	struct fs_check chk = {.report = report_error, .arg = k};
@@ -289,6 +294,7 @@ static const struct check_pass {
 	{"btree nodes", pass_btrees},
 	{"snapshots", pass_snapshots},
 	{"allocation", pass_alloc},
+	{"shared data", pass_reflink},
 	{"inodes", pass_inodes},
 	{"dirents", pass_dirents},
 	{"xattrs", pass_xattrs},

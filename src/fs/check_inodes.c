@@ -205,8 +205,10 @@ struct extent_sum {
 	u64 sectors;
 	u64 data_end;	  /* sectors; of the last that is no reservation */
 	u64 inline_bytes; /* contiguous from 0 */
-	u32 codecs;	  /* bits: how they are compressed */
+	u32 codecs;	  /* bits: how they are compressed; REFLINK_BIT: some are shared */
 };
+
+#define REFLINK_BIT (1U << 31)
 
 static u32 extent_codecs(struct bkey_s_c k)
 {
@@ -233,9 +235,8 @@ static int extent_add(struct extent_sum *sum, bool regular, struct bkey_s_c k)
 		sum->sectors += k.k->size;
 		break;
 	case KEY_TYPE_extent:
-		sum->codecs |= extent_codecs(k);
-		/* fallthrough */
 	case KEY_TYPE_reflink_p:
+		sum->codecs |= k.k->type == KEY_TYPE_extent ? extent_codecs(k) : REFLINK_BIT;
 		sum->data_end = k.k->p.offset;
 		sum->sectors += k.k->size;
 		break;
@@ -348,6 +349,8 @@ int check_extents_vs_inodes(struct bcfs *c, struct fs_check *chk)
 				     "extents: some are compressed with %s, the superblock "
 				     "does not say so",
 				     compression_type_name(type));
+	if (!ret && c->sb && codecs & REFLINK_BIT && !sb_tells_reflink(c->sb))
+		check_report(chk, "extents: some are shared, the superblock does not say so");
 	return ret;
 }
 

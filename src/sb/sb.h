@@ -317,5 +317,8 @@ void sb_compression_set(struct bcfs_sb *sb, u16 compression);
 int sb_use_compression(struct sb_handle *h, unsigned type);
 /* Is the bit set, if there is one for @type? Takes the lock. */
 bool sb_tells_compression(struct sb_handle *h, unsigned type);
+/* The same for shared data. */
+int sb_use_reflink(struct sb_handle *h);
+bool sb_tells_reflink(struct sb_handle *h);
 
 #endif

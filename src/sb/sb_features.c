@@ -85,6 +85,7 @@ static bool feature_supported(enum sb_feature_set set, unsigned bit)
 	case BCFS_FEATURE_lz4:
 		return !compression_type_check(BCFS_COMPRESSION_lz4, NULL);
 	case BCFS_FEATURE_encryption:
+	case BCFS_FEATURE_reflink:
 		return true;
 	default:
 		return false;
@@ -158,14 +159,11 @@ void sb_compression_set(struct bcfs_sb *sb, u16 compression)
 		feature_words(sb, SB_FEATURE_incompat)[bit / 64] |= 1ULL << bit % 64;
 }
 
-int sb_use_compression(struct sb_handle *h, unsigned type)
+static int use_feature(struct sb_handle *h, unsigned bit)
 {
-	unsigned bit;
-	u64 *w;
 	int ret = 0;
+	u64 *w;
 
-	if (!feature_of_codec(type, &bit) || planted(codec_not_told))
-		return 0;
 	sb_lock(h);
 	w = &feature_words(h->sb, SB_FEATURE_incompat)[bit / 64];
 	if (!(*w >> bit % 64 & 1)) {
@@ -179,15 +177,40 @@ int sb_use_compression(struct sb_handle *h, unsigned type)
 	return ret;
 }
 
-bool sb_tells_compression(struct sb_handle *h, unsigned type)
+static bool tells_feature(struct sb_handle *h, unsigned bit)
 {
-	unsigned bit;
 	bool ret;
 
-	if (!feature_of_codec(type, &bit))
-		return true;
 	sb_lock(h);
 	ret = feature_words(h->sb, SB_FEATURE_incompat)[bit / 64] >> bit % 64 & 1;
 	sb_unlock(h);
 	return ret;
+}
+
+int sb_use_compression(struct sb_handle *h, unsigned type)
+{
+	unsigned bit;
+
+	if (!feature_of_codec(type, &bit) || planted(codec_not_told))
+		return 0;
+	return use_feature(h, bit);
+}
+
+bool sb_tells_compression(struct sb_handle *h, unsigned type)
+{
+	unsigned bit;
+
+	return !feature_of_codec(type, &bit) || tells_feature(h, bit);
+}
+
+/* ---- reflink ---- */
+
+int sb_use_reflink(struct sb_handle *h)
+{
+	return use_feature(h, BCFS_FEATURE_reflink);
+}
+
+bool sb_tells_reflink(struct sb_handle *h)
+{
+	return tells_feature(h, BCFS_FEATURE_reflink);
 }

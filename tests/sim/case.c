@@ -111,7 +111,7 @@ static bool load_op(struct sim_case *c, const char *line)
 	end = len;
 	while (op.type < MOP_NR && strcmp(mop_type_name(op.type), name))
 		op.type++;
-	if (op.type == MOP_WRITE || op.type == MOP_FALLOCATE)
+	if (op.type == MOP_WRITE || op.type == MOP_FALLOCATE || op.type == MOP_COPY)
 		end += offset;
 	if (op.type == MOP_NR || op.ino < -1 || op.ino >= M_INOS || op.dir < 0 ||
 	    op.dir >= M_INOS || op.dir2 < 0 || op.dir2 >= M_INOS || op.name >= M_NAMES ||

@@ -40,6 +40,7 @@ enum mop_type {
 	MOP_CHMOD,
 	MOP_MKNOD,
 	MOP_TMPFILE,
+	MOP_COPY,   /* copy_file_range: flags is the source, fill the offset there */
 	MOP_FORGET, /* from here on nothing changes */
 	MOP_FSYNC,
 	MOP_SYNC,
