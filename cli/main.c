@@ -11,7 +11,7 @@ static const struct command *const commands[] = {
 	&cmd_dump_superblock, &cmd_dump_journal, &cmd_dump_keys, &cmd_dump_nodes,
 	&cmd_dump_buckets,    &cmd_counters,	 &cmd_errors,	 &cmd_probe,
 	&cmd_umount,	      &cmd_collapse,	 &cmd_insert,	 &cmd_shutdown,
-	&cmd_set_option,      &cmd_get_option,	 &cmd_reflink,
+	&cmd_set_option,      &cmd_get_option,	 &cmd_reflink,	 &cmd_dedupe,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -3,7 +3,6 @@
  * reflink: what `cp --reflink` does on other filesystems; the kernel's FUSE does not pass FICLONE
  * on, but copy_file_range(2), which shares what it can.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>

@@ -383,6 +383,14 @@ int64_t bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_offse
 			struct bcfs_ino dst, uint64_t dst_offset, uint64_t len, uint32_t flags);
 
 /*
+ * Where the two ranges have the same bytes, let them share the space. Offsets are multiples of the
+ * block size (EINVAL). How many bytes are shared, from the beginning on: as many whole blocks as
+ * are the same, and the last of both files. Nothing but st_blocks tells afterwards.
+ */
+int64_t bcfs_dedupe_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_offset,
+			  struct bcfs_ino dst, uint64_t dst_offset, uint64_t len);
+
+/*
  * All that was done to the file before (names included) is on the device when it returns; and all
  * that was done to any other.
  */

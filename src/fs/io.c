@@ -204,9 +204,10 @@ static u64 share_len(const struct bcfs *c, const struct bcfs_inode_unpacked *src
 	return round_down(len, block);
 }
 
+/* @same: nobody is to see that anything was done. */
 static int64_t share_locked(struct bcfs *c, struct bcfs_ino src,
 			    const struct bcfs_inode_unpacked *src_inode, u64 src_offset,
-			    struct bcfs_ino dst, u64 dst_offset, u64 len, u32 flags)
+			    struct bcfs_ino dst, u64 dst_offset, u64 len, u32 flags, bool same)
 {
 	struct bcfs_inode_unpacked inode;
 	struct data_file from, to;
@@ -217,6 +218,8 @@ static int64_t share_locked(struct bcfs *c, struct bcfs_ino src,
 
 	if (ret)
 		return ret;
+	u.times &= !same;
+	u.kill_priv &= !same;
 	from = io_file(c, src, src_inode);
 	to = io_file(c, dst, &inode);
 	ret = data_share(c->data, &from, src_offset, &to, dst_offset, len, io_commit, &u, &done);
@@ -235,7 +238,8 @@ static int64_t copy_piece(struct bcfs *c, struct bcfs_ino src, u64 src_offset, s
 	ret = inode_get(c, src, &inode) ?: io_check_file(&inode) ?: inode_get(c, dst, &to);
 	shared = ret ? 0 : share_len(c, &inode, src_offset, &to, dst_offset, min(len, SHARE_BYTES));
 	if (!ret && shared) {
-		ret = share_locked(c, src, &inode, src_offset, dst, dst_offset, shared, flags);
+		ret = share_locked(c, src, &inode, src_offset, dst, dst_offset, shared, flags,
+				   false);
 	} else if (!ret) {
 		len = min_t(u64, len, COPY_BYTES);
 		if (src_offset % block && src_offset % block == dst_offset % block)
@@ -274,6 +278,79 @@ int64_t bcfs_copy_range(struct bcfs *c, struct bcfs_ino src, uint64_t src_offset
 		if (ret <= 0)
 			break;
 		done += ret;
+	}
+	env_free(c->env, buf);
+	return done ? (int64_t)done : ret;
+}
+
+/* ---- dedupe ---- */
+
+/* How much of the two is the same: whole blocks, or all of it if @whole. */
+static u64 same_len(const struct bcfs *c, const u8 *a, const u8 *b, u64 len, bool whole)
+{
+	u64 block = c->fs_opts.block_bytes, same = 0;
+
+	while (same + block <= len && !memcmp(a + same, b + same, block))
+		same += block;
+	if (whole && len - same < block && !memcmp(a + same, b + same, len - same))
+		same = len;
+	return same;
+}
+
+/* A piece of it: fewer bytes than asked for where they differ, or end. */
+static int64_t dedupe_piece(struct bcfs *c, struct bcfs_ino src, u64 src_offset,
+			    struct bcfs_ino dst, u64 dst_offset, u8 *buf, u64 len)
+{
+	struct bcfs_inode_unpacked from, to;
+	u64 same = 0;
+	bool whole;
+	int64_t ret;
+
+	inode_lock2(c, src, dst);
+	ret = read_locked(c, src, src_offset, buf, len, &from);
+	if (ret > 0)
+		ret = read_locked(c, dst, dst_offset, buf + COPY_BYTES, (size_t)ret, &to);
+	if (ret > 0) {
+		whole = src_offset + (u64)ret == from.size && dst_offset + (u64)ret == to.size;
+		same = same_len(c, buf, buf + COPY_BYTES, (u64)ret, whole);
+		ret = 0;
+	}
+	if (same)
+		ret = share_locked(c, src, &from, src_offset, dst, dst_offset, same, 0, true);
+	inode_unlock2(c, src, dst);
+	return ret;
+}
+
+int64_t bcfs_dedupe_range(struct bcfs *c, struct bcfs_ino src, uint64_t src_offset,
+			  struct bcfs_ino dst, uint64_t dst_offset, uint64_t len)
+{
+	int64_t ret = fs_may_write(c);
+	unsigned tries = 0;
+	u64 done = 0;
+	u8 *buf;
+
+	if (ret)
+		return ret;
+	if ((src_offset | dst_offset) % c->fs_opts.block_bytes || src_offset > FILE_SIZE_MAX ||
+	    dst_offset > FILE_SIZE_MAX)
+		return -BCFS_ERR_range_unaligned;
+	len = min_t(u64, len, FILE_SIZE_MAX - max(src_offset, dst_offset));
+	if (src.subvol == dst.subvol && src.inum == dst.inum && src_offset < dst_offset + len &&
+	    dst_offset < src_offset + len)
+		return -BCFS_ERR_offset_invalid;
+	buf = env_malloc(c->env, 2 * (size_t)COPY_BYTES);
+	if (!buf)
+		return -BCFS_ERR_nomem;
+	while (done < len) {
+		u64 piece = min_t(u64, len - done, COPY_BYTES);
+
+		ret = dedupe_piece(c, src, src_offset + done, dst, dst_offset + done, buf, piece);
+		if (io_make_room(c, ret, &tries))
+			continue;
+		if (ret > 0)
+			done += (u64)ret;
+		if (ret < (int64_t)piece)
+			break;
 	}
 	env_free(c->env, buf);
 	return done ? (int64_t)done : ret;

@@ -51,6 +51,35 @@ ok "the second has all" cmp "$T/b" "$mnt/b"
 rm "$mnt/b"
 ok "all is free" is_used 0
 
+# The same bytes in two files; then but for one.
+head -c 3000001 "$T/a" >"$mnt/d1"
+cp "$mnt/d1" "$T/d"
+cat "$T/d" >"$mnt/d2"
+ok "two copies" is_used $((2 * 733 * 8))
+shares()
+{
+	local n=$1 out
+	shift
+	out=$("$bcfs" dedupe "$@") && [ "$out" = "$n bytes are shared" ] || { echo "$out"; return 1; }
+}
+ok "some blocks" shares 40960 "$mnt/d1" 8K "$mnt/d2" 8K 40K
+ok "less space" is_used $(((2 * 733 - 10) * 8))
+ok "not other blocks" shares 0 "$mnt/d1" 8K "$mnt/d2" 12K 40K
+no "not in parts of blocks" "$bcfs" dedupe "$mnt/d1" 100 "$mnt/d2" 100 40K
+no "not over itself" "$bcfs" dedupe "$mnt/d1" 0 "$mnt/d1" 4K 40K
+mtime=$(stat -c %y "$mnt/d2")
+ok "all" shares 3000001 "$mnt/d1" 0 "$mnt/d2" 0 1G
+ok "half the space" is_used $((733 * 8))
+[ "$mtime" = "$(stat -c %y "$mnt/d2")" ]
+result $? "its mtime stays"
+printf x | dd of="$mnt/d2" bs=1 seek=2000000 conv=notrunc status=none
+ok "up to a difference" shares 1998848 "$mnt/d1" 0 "$mnt/d2" 0 1G
+ok "the first is the same" cmp "$T/d" "$mnt/d1"
+printf x | dd of="$T/d" bs=1 seek=2000000 conv=notrunc status=none
+ok "the second has its own" cmp "$T/d" "$mnt/d2"
+rm "$mnt/d1" "$mnt/d2"
+ok "all is free again" is_used 0
+
 ok_python "ranges against a model" "$mnt" <<-'END'
 	import os, random, sys
 	os.chdir(sys.argv[1])

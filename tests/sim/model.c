@@ -204,12 +204,13 @@ static bool gen_data(struct model *m, struct mop *op)
 	return true;
 }
 
-/* The source is there, reaches that far, and is not copied over itself. */
+/* The source is there, what is in it is known, it reaches that far, and is not copied over itself.
+ */
 static bool copy_fits(struct model *m, const struct mop *op)
 {
 	const struct mino *src = op->flags < M_INOS ? &m->n[op->flags] : NULL;
 
-	if (!src || !src->used || !S_ISREG(src->mode) || op->fill >= src->size)
+	if (!src || !src->used || src->doubtful || !S_ISREG(src->mode) || op->fill >= src->size)
 		return false;
 	return (int)op->flags != op->ino || op->fill + op->len <= op->offset ||
 	       op->offset + op->len <= op->fill;
