@@ -15,7 +15,6 @@
 #include "dfs.h"
 
 #include <criterion/criterion.h>
-#include <stdio.h>
 #include <string.h>
 
 #define FILE_BLOCKS 96U
@@ -771,100 +770,6 @@ Test(data_model, shared_tiny)
 Test(data_model, shared_restarts)
 {
 	dfs_run(trand_seed(0xda14), &dfs_small, run_shared_restarts);
-}
-
-/* What the check says of keys that were put there past the triggers. */
-struct texts {
-	unsigned nr;
-	char last[256];
-};
-
-static void keep_text(void *arg, const char *text)
-{
-	struct texts *t = arg;
-
-	t->nr++;
-	snprintf(t->last, sizeof(t->last), "%s", text);
-}
-
-static int put_raw(struct btree_trans *trans, enum btree_id id, struct bkey_i *k)
-{
-	return btree_trans_insert(trans, id, k, BTREE_UPDATE_NOTRIGGERS | BTREE_UPDATE_NO_EXTENT);
-}
-
-static int change_count(struct btree_trans *trans, s64 delta)
-{
-	struct btree_iter iter;
-	struct bkey_i *n;
-	struct bkey_s_c k;
-	int ret;
-
-	btree_iter_init(trans, &iter, BTREE_ID_reflink, POS(0, 0), 0);
-	k = btree_iter_peek_slot(&iter);
-	ret = bkey_err(k);
-	if (!ret) {
-		n = btree_trans_copy_key(trans, k, 0);
-		n->v[0] += delta;
-		ret = put_raw(trans, BTREE_ID_reflink, n);
-	}
-	btree_iter_exit(&iter);
-	return ret;
-}
-
-static int refer(struct btree_trans *trans, u64 inum, u64 idx, bool there)
-{
-	struct bkey_i *k = btree_trans_alloc_key(
-		trans, there ? KEY_TYPE_reflink_p : KEY_TYPE_deleted, SPOS(inum, 8, UINT32_MAX),
-		there ? sizeof(struct bcfs_reflink_p) : 0);
-
-	if (there) {
-		k->k.size = 8;
-		((struct bcfs_reflink_p *)k->v)->idx = idx;
-	}
-	return put_raw(trans, BTREE_ID_extents, k);
-}
-
-static void says(struct tfs *f, const char *want)
-{
-	struct texts t = {0};
-
-	DFS_OK(f, data_check_reflink(f->data, keep_text, &t));
-	DFS_ASSERT(f, want ? t.nr == 1 && !strcmp(t.last, want) : !t.nr, "%u: \"%s\"", t.nr,
-		   t.last);
-}
-
-static void run_check(struct tfs *f)
-{
-	struct btree_trans *trans = btree_trans_get(f->btree);
-	struct file x[NR_FILES];
-	u64 block, done;
-
-	files_init(x, f);
-	block = x->block;
-	DFS_OK(f, op_write(&x[0], 0, block));
-	DFS_OK(f, op_share(&x[1], &x[0], 0, 0, block));
-	says(f, NULL);
-	DFS_OK(f, commit_do(trans, NULL, 0, change_count(trans, 1)));
-	says(f, "reflink: sectors 0 to 8 count 3 owners and have 2");
-	DFS_OK(f, commit_do(trans, NULL, 0, change_count(trans, -1)));
-	DFS_OK(f, commit_do(trans, NULL, 0, refer(trans, 77, 0, true)));
-	says(f, "reflink: sectors 0 to 8 count 2 owners and have 3");
-	DFS_OK(f, commit_do(trans, NULL, 0, refer(trans, 77, 100, true)));
-	says(f, "reflink: sectors 100 to 108 are referred to by 1 keys, and are not there");
-	/* Which is an error to who reads it. */
-	x[2].id.inum = 77;
-	DFS_ASSERT(f,
-		   data_read(f->data, &x[2].id, 0, x->buf, block, &done) == -BCFS_ERR_data_key_type,
-		   "read");
-	DFS_OK(f, commit_do(trans, NULL, 0, refer(trans, 77, 100, false)));
-	says(f, NULL);
-	btree_trans_put(trans);
-	files_end(x, f);
-}
-
-Test(data_model, shared_check)
-{
-	dfs_run(trand_seed(0xda16), &dfs_small, run_check);
 }
 
 /* Owners of the same data, each in a fiber of its own. */
