@@ -169,12 +169,20 @@ static inline void data_read_submit(struct data_fs *d, struct bdev_io *io, u64 s
 
 /* reflink.c */
 
+/* reflink_v that a commit changes that takes several keys away. */
+u32 reflink_keys_per_commit(const struct data_fs *d);
+
 /*
  * What @k, a reflink_p, has at @sector, which lies in it, as a key of type extent in its place:
  * up to its end, or to that of the reflink_v. *ret_alone: nobody else has it.
  */
 int reflink_resolve(struct btree_trans *trans, struct bkey_s_c k, u64 sector, union data_key *ret,
 		    bool *ret_alone);
+/*
+ * How much of [@from, *@to) of @k, a reflink_p, a commit may change that changes at most *@budget
+ * reflink_v, of which these are taken. @k is not to be used after this.
+ */
+int reflink_limit(struct btree_trans *trans, struct bkey_s_c k, u64 from, u64 *to, u32 *budget);
 /* The reflink_v of what an extent's key @k says, at the same place; in transaction memory. */
 struct bkey_i *reflink_v_of(struct btree_trans *trans, struct bkey_s_c k, u64 count);
 /* Shared data at @sector that nobody else has become the file's own, if there is room for that. */

@@ -44,6 +44,7 @@ struct punch {
 	const struct data_file *f;
 	u64 pos, end; /* sectors; deleted up to pos */
 	u64 end_bytes;
+	u32 shared_max; /* reflink_v that one commit changes */
 	data_commit_fn commit;
 	void *arg;
 	u64 seq;
@@ -53,13 +54,15 @@ static int punch_step(struct btree_trans *trans, struct punch *p, u64 *ret_pos)
 {
 	struct btree_iter iter;
 	u64 pos = p->pos, sectors = 0;
+	u32 budget = p->shared_max;
 	int ret = 0;
 
 	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(p->f, pos), BTREE_ITER_INTENT);
-	for (unsigned nr = 0; nr < PUNCH_KEYS_PER_COMMIT && pos < p->end; nr++) {
+	for (unsigned nr = 0; nr < PUNCH_KEYS_PER_COMMIT && budget && pos < p->end; nr++) {
 		struct bkey_s_c k;
 		struct bkey_i *d;
 		u64 from, to;
+		bool counts;
 
 		btree_iter_set_pos(&iter, data_pos(p->f, pos));
 		k = btree_iter_peek_max(&iter, data_pos(p->f, p->end));
@@ -72,7 +75,12 @@ static int punch_step(struct btree_trans *trans, struct punch *p, u64 *ret_pos)
 		}
 		from = max(bkey_start_offset(k.k), pos);
 		to = min(k.k->p.offset, p->end);
-		if (data_key_sectors(k.k))
+		counts = data_key_sectors(k.k);
+		if (k.k->type == KEY_TYPE_reflink_p)
+			ret = reflink_limit(trans, k, from, &to, &budget);
+		if (ret)
+			break;
+		if (counts)
 			sectors += to - from;
 		d = btree_trans_alloc_key(trans, KEY_TYPE_deleted, data_pos(p->f, to), 0);
 		d->k.size = to - from;
@@ -100,6 +108,7 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 			  .pos = start,
 			  .end = end,
 			  .end_bytes = end_bytes,
+			  .shared_max = reflink_keys_per_commit(d),
 			  .commit = commit,
 			  .arg = arg};
 	struct btree_trans *trans = btree_trans_get(d->btree);

@@ -8,7 +8,7 @@
  * 2. A reflink_v whose count is 0 behind all these triggers is deleted by its own, which comes
  *    later: btrees' triggers run in the order of their ids.
  * 3. A reflink_p leads to one reflink_v at first, of at most SHARE_BLOCKS blocks; so it never leads
- *    to more than that many.
+ *    to more than that many. Commits that take several keys away count what these lead to.
  */
 #include "data/data_private.h"
 #include "util/planted.h"
@@ -237,6 +237,32 @@ int reflink_resolve(struct btree_trans *trans, struct bkey_s_c k, u64 sector, un
 	return err;
 }
 
+u32 reflink_keys_per_commit(const struct data_fs *d)
+{
+	/* With its backpointer, and now and then an alloc key. */
+	return min(max(btree_commit_u64s_max(d->btree) / 64, 1U), 32U);
+}
+
+int reflink_limit(struct btree_trans *trans, struct bkey_s_c k, u64 from, u64 *to, u32 *budget)
+{
+	u64 idx = p_val(k)->idx + (from - bkey_start_offset(k.k)), end = idx + (*to - from);
+	struct btree_iter iter;
+	u64 pos = idx;
+	int ret = 0;
+
+	btree_iter_init(trans, &iter, BTREE_ID_reflink, POS(0, idx), 0);
+	for (; !ret && pos < end && *budget; --*budget) {
+		btree_iter_set_pos(&iter, POS(0, pos));
+		k = btree_iter_peek_slot(&iter);
+		ret = bkey_err(k);
+		if (!ret)
+			pos = min(k.k->p.offset, end);
+	}
+	btree_iter_exit(&iter);
+	*to = from + (pos - idx);
+	return ret;
+}
+
 /* ---- one owner left ---- */
 
 static int own_step(struct btree_trans *trans, const struct data_file *f, u64 sector)
@@ -328,13 +354,16 @@ static int make_shared(struct btree_trans *trans, const struct share *s, struct 
 static int hole_limit(struct btree_iter *iter, const struct share *s, u64 start, u64 *end,
 		      bool *ret_any)
 {
+	u32 budget = reflink_keys_per_commit(s->d);
 	u64 pos = start;
+	int ret = 0;
 
 	*ret_any = false;
-	for (unsigned nr = 0; pos < *end; nr++) {
+	for (unsigned nr = 0; !ret && pos < *end; nr++) {
 		struct bkey_s_c k;
+		u64 from;
 
-		if (nr == SHARE_HOLE_KEYS) {
+		if (nr == SHARE_HOLE_KEYS || !budget) {
 			*end = pos;
 			break;
 		}
@@ -345,9 +374,12 @@ static int hole_limit(struct btree_iter *iter, const struct share *s, u64 start,
 		if (!k.k)
 			break;
 		*ret_any = true;
-		pos = k.k->p.offset;
+		from = max(bkey_start_offset(k.k), pos);
+		pos = min(k.k->p.offset, *end);
+		if (k.k->type == KEY_TYPE_reflink_p)
+			ret = reflink_limit(iter->trans, k, from, &pos, &budget);
 	}
-	return 0;
+	return ret;
 }
 
 /* The destination's key for [start, *end) of the source, *end moved down if it is to be less. */

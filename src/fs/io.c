@@ -236,6 +236,9 @@ static int64_t copy_piece(struct bcfs *c, struct bcfs_ino src, u64 src_offset, s
 
 	inode_lock2(c, src, dst);
 	ret = inode_get(c, src, &inode) ?: io_check_file(&inode) ?: inode_get(c, dst, &to);
+	/* As copy_file_range(2), which wants a file that is not opened for appending. */
+	if (!ret && to.flags & BCFS_INODE_append)
+		ret = -BCFS_ERR_append_only;
 	shared = ret ? 0 : share_len(c, &inode, src_offset, &to, dst_offset, min(len, SHARE_BYTES));
 	if (!ret && shared) {
 		ret = share_locked(c, src, &inode, src_offset, dst, dst_offset, shared, flags,

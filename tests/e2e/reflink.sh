@@ -80,6 +80,34 @@ ok "the second has its own" cmp "$T/d" "$mnt/d2"
 rm "$mnt/d1" "$mnt/d2"
 ok "all is free again" is_used 0
 
+# Not to be changed, or only at the end: no target.
+refused()
+{
+	local flag=$1 out
+	echo some >"$mnt/f1"
+	echo other >"$mnt/f2"
+	chattr "+$flag" "$mnt/f2" || return
+	out=$(python3 - "$mnt/f1" "$mnt/f2" 2>&1 <<-'END'
+		import os, sys
+		src, dst = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_RDWR)
+		try:
+		    os.copy_file_range(src, dst, 4)
+		except PermissionError:
+		    sys.exit(0)
+		sys.exit("copied")
+		END
+	)
+	local status=$?
+	chattr "-$flag" "$mnt/f2" || return
+	echo "$out"
+	[ "$status" = 0 ] && [ "$(cat "$mnt/f2")" = other ]
+}
+if [ "$(id -u)" = 0 ]; then
+	ok "not to an append-only file" refused a
+	ok "not to an immutable file" refused i
+fi
+rm -f "$mnt/f1" "$mnt/f2"
+
 ok_python "ranges against a model" "$mnt" <<-'END'
 	import os, random, sys
 	os.chdir(sys.argv[1])

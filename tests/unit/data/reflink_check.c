@@ -2,7 +2,7 @@
 /*
  * What the check of shared data says, and when data become a file's own again.
  * Goal: a count that is too high or too low, and a reference to nothing, are each named once.
- * Method: keys put there past the triggers.
+ * Method: keys put there past the triggers. Then the most keys that shared data can lead to.
  */
 #include "../test_rand.h"
 #include "dfs.h"
@@ -123,4 +123,49 @@ static void run_check(struct tfs *f)
 Test(data_reflink_check, says_what_is_wrong)
 {
 	dfs_run(trand_seed(0xda16), &dfs_small, run_check);
+}
+
+/*
+ * Every second block of shared data belongs to one owner alone: as many keys as there can be. What
+ * takes them away in one go is not to be more than a journal entry holds.
+ */
+static void run_shared_splinters(struct tfs *f)
+{
+	enum { BLOCKS = 1024 };
+	const struct data_file whole = {.inum = 1, .snapshot = UINT32_MAX},
+			       other = {.inum = 2, .snapshot = UINT32_MAX},
+			       empty = {.inum = 3, .snapshot = UINT32_MAX};
+	u64 block = f->g.block_sectors * 512ULL, len = BLOCKS * block, done, seq;
+	u8 *bytes = calloc(3, len), *got = bytes + len, *mine = got + len;
+	u64 r = f->seed;
+
+	for (u64 i = 0; i < len; i++) {
+		bytes[i] = (u8)trand_u64(&r);
+		mine[i] = i / block % 2 ? (u8)trand_u64(&r) : bytes[i];
+	}
+	for (unsigned hole = 0; hole < 2; hole++) {
+		DFS_OK(f, data_write(f->data, &whole, 0, bytes, len, 0, NULL, NULL, &done, &seq));
+		DFS_OK(f, data_share(f->data, &whole, 0, &other, 0, len, NULL, NULL, &done));
+		for (u64 o = block; o < len; o += 2 * block)
+			DFS_OK(f, data_write(f->data, &other, o, mine + o, block, len, NULL, NULL,
+					     &done, &seq));
+		if (hole)
+			DFS_OK(f,
+			       data_share(f->data, &empty, 0, &whole, 0, len, NULL, NULL, &done));
+		else
+			DFS_OK(f, data_truncate(f->data, &whole, 0, NULL, NULL, &seq));
+		DFS_OK(f, data_read(f->data, &other, 0, got, len, &done));
+		DFS_ASSERT(f, !memcmp(got, mine, len), "other data");
+		tfs_check(f, "splinters");
+	}
+	DFS_OK(f, data_truncate(f->data, &other, 0, NULL, NULL, &seq));
+	free(bytes);
+}
+
+Test(data_reflink_check, splinters)
+{
+	struct tfs_geometry g = dfs_tiny;
+
+	g.extent_sectors = 128;
+	dfs_run(trand_seed(0xda16), &g, run_shared_splinters);
 }
