@@ -146,6 +146,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 		}
 	}
 	c.inline_max = sim_inline(&c, seed);
+	c.copies = sim_copies(seed);
 	return c;
 }
 

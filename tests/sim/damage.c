@@ -281,6 +281,7 @@ static struct sim_cfg make_cfg(u64 seed)
 			    .extent_max = 8192,
 			    .compression = sim_compression(seed),
 			    .gather = sim_gather(seed),
+			    .copies = sim_copies(seed),
 			    .cache_bytes = 1,
 			    .dev_bytes = 12ULL << 20,
 			    .flush_delay_ms = 100,

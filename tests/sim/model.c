@@ -233,6 +233,10 @@ static bool gen_copy(struct model *m, struct mop *op)
 		op->offset = round_down(op->offset, block);
 	}
 	op->len = 1 + (rnd(m, 3) ? rnd(m, 24 << 10) : rnd(m, 3000));
+	if (m->copies == MODEL_COPIES_MANY && rnd(m, 2)) {
+		op->fill = op->offset = 0; /* all of it */
+		op->len = m->n[src].size;
+	}
 	op->len = min(op->len, m->n[src].size - op->fill);
 	op->len = min_t(u64, op->len, M_FILE_MAX - op->offset);
 	return copy_fits(m, op);
@@ -263,23 +267,30 @@ static bool gen_xattr(struct model *m, struct mop *op)
 	return op->type == MOP_SETXATTR || m->n[op->ino].xattr_len[op->name] >= 0;
 }
 
-bool model_gen(struct model *m, struct mop *op)
+/* How often an operation comes, compared with the others. */
+static u32 weight(const struct model *m, unsigned type)
 {
 	static const u8 weights[MOP_NR] = {
 		[MOP_CREATE] = 14,  [MOP_MKDIR] = 5,	 [MOP_SYMLINK] = 4,  [MOP_LINK] = 5,
 		[MOP_RENAME] = 12,  [MOP_UNLINK] = 12,	 [MOP_RMDIR] = 6,    [MOP_WRITE] = 22,
 		[MOP_TRUNCATE] = 8, [MOP_FALLOCATE] = 8, [MOP_SETXATTR] = 6, [MOP_REMOVEXATTR] = 2,
 		[MOP_CHMOD] = 3,    [MOP_MKNOD] = 1,	 [MOP_TMPFILE] = 2,  [MOP_FORGET] = 5,
-		[MOP_FSYNC] = 5,    [MOP_SYNC] = 3,	 [MOP_COPY] = 8,
+		[MOP_FSYNC] = 5,    [MOP_SYNC] = 3,
 	};
+
+	return type == MOP_COPY ? m->copies : weights[type];
+}
+
+bool model_gen(struct model *m, struct mop *op)
+{
 	u32 total = 0, at;
 
 	for (unsigned i = 0; i < MOP_NR; i++)
-		total += weights[i];
+		total += weight(m, i);
 	at = (u32)rnd(m, total);
 	*op = (struct mop){.type = 0, .ino = -1};
-	while (at >= weights[op->type])
-		at -= weights[op->type++];
+	while (at >= weight(m, op->type))
+		at -= weight(m, op->type++);
 
 	switch (op->type) {
 	case MOP_CREATE:
@@ -398,6 +409,11 @@ bool mop_is_new(const struct mop *op)
 {
 	return op->type == MOP_CREATE || op->type == MOP_MKDIR || op->type == MOP_SYMLINK ||
 	       op->type == MOP_MKNOD || op->type == MOP_TMPFILE;
+}
+
+bool mop_is_shift(const struct mop *op)
+{
+	return op->type == MOP_FALLOCATE && op->flags & SHIFTS;
 }
 
 bool mop_has_steps(const struct mop *op)
@@ -522,7 +538,7 @@ static void apply_data(struct model *m, struct mino *x, const struct mop *op, u6
 	u64 len = min(op->len, cut), end = op->offset + len;
 
 	x->data_hash = 0;
-	if (op->type == MOP_FALLOCATE && op->flags & SHIFTS) {
+	if (mop_is_shift(op)) {
 		apply_shift(x, op);
 		return;
 	}

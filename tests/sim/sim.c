@@ -37,14 +37,15 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 	fprintf(f,
 		TEST_SEED_FMT
 		": blocks %u, nodes %u, buckets %u, journal %u, extents %u %s, cache %llu, device "
-		"%llu, gather %u, inline %u, preempt %u, at locks %u, eager %u, restarts %u ppm, "
+		"%llu, gather %u, inline %u, copies %u, preempt %u, at locks %u, eager %u, "
+		"restarts %u ppm, "
 		"stalls %u "
 		"ppm %u ms, "
 		"latency %u us, "
 		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
 		c->extent_max, sim_compressions[c->compression], (unsigned long long)c->cache_bytes,
-		(unsigned long long)c->dev_bytes, c->gather, c->inline_max, c->preempt,
+		(unsigned long long)c->dev_bytes, c->gather, c->inline_max, c->copies, c->preempt,
 		c->preempt_locks, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms,
 		c->latency_us, c->flush_latency_us, c->flush_delay_ms, c->discard, c->bulk,
 		c->prefill, c->ops, (int)c->fault, (unsigned long long)c->fault_at);
@@ -271,6 +272,22 @@ static void restat(struct sim_run *r, const struct mop *op)
 }
 
 /*
+ * Collapse and insert that the end of all writing ends show what has moved so far, until the next
+ * mount ends them, or begins with none of it. So nothing more can be said of this mount.
+ */
+static void ends_halfway(struct sim_run *r, const struct mop *op, u64 begin)
+{
+	char *text;
+
+	state_add(r, r->state[r->nr_states - 1].hash, 0, NULL, begin);
+	model_apply(&r->m, op, UINT64_MAX, r->nr_states);
+	text = model_text(&r->m);
+	state_add(r, text_hash(text), 0, NULL, begin);
+	free(text);
+	r->halfway = true;
+}
+
+/*
  * An operation that failed happened not at all, or whole, or (with steps) in part: what the
  * filesystem shows is what the model takes over.
  */
@@ -296,6 +313,10 @@ void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int r
 		state_add(r, h, 0, NULL, begin);
 		restat(r, op);
 		sim_run_add_state(r, begin);
+		return;
+	}
+	if (mop_is_shift(op) && atomic_load(&r->core->fs.error)) {
+		ends_halfway(r, op, begin);
 		return;
 	}
 	if (mop_has_steps(op)) {
@@ -551,6 +572,8 @@ static bool next_drawn(struct sim_run *r, struct mop *op)
 
 static bool next_op(struct sim_run *r, struct mop *op)
 {
+	if (r->halfway)
+		return false;
 	return r->cfg.next ? r->cfg.next(r->cfg.next_arg, r, op) : next_drawn(r, op);
 }
 
@@ -796,6 +819,13 @@ u32 sim_inline(const struct sim_cfg *c, u64 seed)
 	return min(data_inline_limit(c->block, c->node), most[trand_below(&rng, ARRAY_SIZE(most))]);
 }
 
+u32 sim_copies(u64 seed)
+{
+	u64 rng = seed ^ 0x5a4ed;
+
+	return trand_below(&rng, 5) ? 8 : MODEL_COPIES_MANY;
+}
+
 struct core_opts sim_core_opts(const struct sim_cfg *cfg)
 {
 	struct core_opts ret = {.noatime = true,
@@ -855,7 +885,8 @@ static void run_main(void *arg)
 		env_inject_hits(r->env, "trans_restart", &r->restarts[0]);
 		env_inject_hits(r->env, "trans_restart_commit", &r->restarts[1]);
 	}
-	check_live(r);
+	if (!r->halfway)
+		check_live(r);
 	core_abort(r->core);
 }
 
@@ -901,6 +932,7 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 	}
 	model_init(&r->m, cfg->seed, cfg->block, cfg->node);
 	r->m.inline_max = cfg->inline_max;
+	r->m.copies = cfg->copies;
 	r->env = env_sim_create(cfg->seed);
 	r->stacks = env_sim_stacks_create();
 	ret = sim_bdev_create(r->env, "sim", &o, &r->bdev);

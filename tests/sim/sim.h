@@ -29,6 +29,7 @@ struct sim_cfg {
 	u32 compression;    /* of new data: sim_compressions[] */
 	bool gather;	    /* small writes do */
 	u32 inline_max;	    /* bytes; 0: nothing is kept in keys */
+	u32 copies;	    /* the weight of copy_file_range among the operations */
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
 	bool preempt_trans;		  /* others may run in the middle of a transaction */
@@ -72,6 +73,8 @@ u32 sim_compression(u64 seed);
 bool sim_gather(u64 seed);
 /* With the blocks and nodes of @c. */
 u32 sim_inline(const struct sim_cfg *c, u64 seed);
+/* Some; of one seed in five as many as of all that writes, so that most data are shared. */
+u32 sim_copies(u64 seed);
 
 /* The tree after an operation, or after a part of one. */
 struct sim_state {
@@ -167,6 +170,7 @@ struct sim_run {
 	struct sim_handles handles; /* of all files that were ever made in the tree */
 	struct sim_window *window;  /* the whole run, if none was marked */
 	unsigned nr_windows, max_windows;
+	bool halfway; /* nothing more is asked: see ends_halfway() */
 	u64 slept_ns; /* between operations */
 	u64 op_since; /* ns since 1970, when the operation under way began; 0: not known */
 	u64 *bulk;    /* inode numbers */
