@@ -40,18 +40,35 @@ unmount()
 	return 1
 }
 
-for opts in "" writeback=off open=on,readers=1,threads=2 compression=zstd \
-	writeback=off,compression=lz4; do
-	name=${opts:-default options}
-	make_image "$T/img" 128M
+# Three mounts of one filesystem. usage: fsx_rounds NAME [OPTION-OF-FSX]...
+fsx_rounds()
+{
+	local name=$1 round
+	shift
 	rm -f "$T/model"
 	for round in 1 2 3; do
-		ok "fsx, $name, seed $((seed + round)), mount $round" try \
-			"$fsx" --seed $((seed + round)) --ops "$(scaled 1500)" --model "$T/model" "$T/mnt"
+		ok "fsx, $name, seed $((seed + round)), mount $round" try "$fsx" "$@" \
+			--seed $((seed + round)) --ops "$(scaled 1500)" --model "$T/model" "$T/mnt"
 	done
 	ok "fsx, $name: fsck" "$fsck" -n "$T/img"
 	rm -f "$T/img"
+}
+
+for opts in "" writeback=off open=on,readers=1,threads=2 compression=zstd \
+	writeback=off,compression=lz4; do
+	make_image "$T/img" 128M
+	fsx_rounds "${opts:-default options}"
 done
+opts=
+make_image "$T/img" 128M --inline-max 0
+fsx_rounds "nothing inline"
+for opts in "" compression=zstd; do
+	make_image "$T/img" 128M
+	fsx_rounds "most data are shared${opts:+, $opts}" --copies 40
+done
+opts=
+make_image "$T/img" 128M --block-size 512 --inline-max 0
+fsx_rounds "most data are shared, blocks of 512, nothing inline" --copies 40
 
 if [ "$(id -u)" = 0 ]; then
 	for opts in "" writeback=off compression=zstd:1; do
