@@ -44,3 +44,6 @@ fi
 if wanted compressed "$@"; then
 	one compressed compress --size 16M --compression zstd
 fi
+if wanted shared "$@"; then
+	one shared share --size 16M
+fi
