@@ -51,6 +51,7 @@ static const struct opt_row rows[] = {
 	{"cache", OPT_SIZE, AT(open.cache_bytes), .doc = "memory for btree nodes (default: a share of the memory)"},
 	{"journal_flush_delay", OPT_UINT32, AT(open.journal_flush_delay_ms), 1, 600000, .doc = "milliseconds until changes are on the device (default: 1000)"},
 	{"compression", OPT_TEXT, AT(open.compression), .values = "TYPE[:LEVEL]", .doc = "of new data: none, zstd, lz4 (default: as made)"},
+	{"background-compression", OPT_TEXT, AT(open.background_compression), .values = "TYPE[:LEVEL]", .doc = "what it becomes later, in the background (default: as made)"},
 	{"discard", OPT_SET, AT(open.discard), BCFS_ON, .doc = "tell the device of freed space"},
 	{"nodiscard", OPT_SET, AT(open.discard), BCFS_OFF, .doc = "do not"},
 	{"wait", OPT_UINT32, AT(open.wait_lock_ms), 0, 3600, .doc = "seconds to wait for a device whose last mount is still closing (default: 30)"},
@@ -503,4 +504,5 @@ void opts_free(struct mount_opts *o)
 	free((char *)o->open.inject);
 	free((char *)o->open.write_log);
 	free((char *)o->open.compression);
+	free((char *)o->open.background_compression);
 }

@@ -130,6 +130,8 @@ struct bcfs_open_opts {
 	uint8_t strictatime, nodiratime;
 	/* Of new data where no file says otherwise: "none", "TYPE", "TYPE:LEVEL"; NULL: as made. */
 	const char *compression;
+	/* What they become in the background, ditto. */
+	const char *background_compression;
 };
 
 /*
@@ -462,6 +464,20 @@ void bcfs_counters(struct bcfs *fs, void (*fn)(void *arg, const char *name, uint
  */
 void bcfs_errors_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg);
 
+/*
+ * Rebalance: data are rewritten in the background as they are to be (option
+ * background_compression). What it does and what there is to do, for people: it reads btrees.
+ */
+void bcfs_rebalance_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg);
+/* Until it is resumed, or the filesystem is opened again. */
+int bcfs_rebalance_pause(struct bcfs *fs, int pause);
+/*
+ * What a file has already is to become as its options say, too; what was to become something else
+ * is not any more. *ret (may be NULL): bytes of the file that are to be rewritten now and were not
+ * before. Begun again after an error or a crash, it goes on where it was.
+ */
+int bcfs_rebalance_scan(struct bcfs *fs, struct bcfs_ino ino, uint64_t *ret);
+
 struct bcfs_info {
 	uint8_t uuid[16];
 	char label[33];
@@ -515,6 +531,7 @@ struct bcfs_mkfs_opts {
 	uint8_t dry_run; /* all checks, nothing written (no image created) */
 	bcfs_log_fn log;
 	void *log_arg;
+	const char *background_compression; /* as compression */
 };
 
 /*

@@ -77,7 +77,13 @@ int data_gather_flush(struct data_fs *d, u64 seq);
 	x(gather_sectors, "sectors of these")                                                      \
 	x(gather_reads, "reads answered from a buffer")                                            \
 	x(gather_moved, "buffers whose write failed and that went elsewhere")                      \
-	x(inline_writes, "writes that were put into a key")
+	x(inline_writes, "writes that were put into a key")                                        \
+	x(rebalanced, "sectors of files that were rewritten in the background")                    \
+	x(rebalanced_from, "sectors these took")                                                   \
+	x(rebalanced_to, "and take now")                                                           \
+	x(rebalance_in_vain, "sectors of files that do not become less")                           \
+	x(rebalance_gone, "sectors of files rewritten in vain: they changed meanwhile")            \
+	x(rebalance_waits, "times that it waited for space")
 /* clang-format on */
 struct data_counters {
 #define x(name, doc) u64 name;
@@ -91,7 +97,40 @@ struct data_file {
 	u32 snapshot;
 	u64 inum;
 	u16 compression; /* of what is written: compression_opt(); 0: none */
+	u16 background;	 /* what that is to become in the background, ditto */
 };
+
+/*
+ * Rebalance (rebalance.c): extents are rewritten in the background, as they were to be. From start
+ * to stop, which comes before copygc's.
+ */
+int data_rebalance_start(struct data_fs *d);
+void data_rebalance_stop(struct data_fs *d);
+/* Until it is resumed, or the next start. */
+void data_rebalance_pause(struct data_fs *d, bool pause);
+enum data_rebalance_state {
+	DATA_REBALANCE_IDLE,
+	DATA_REBALANCE_WORKING,
+	DATA_REBALANCE_PAUSED,
+	DATA_REBALANCE_SPACE, /* waits until there is more of it */
+	DATA_REBALANCE_ERROR, /* tries again in a while */
+	DATA_REBALANCE_OFF,   /* read-only, or after an error of the filesystem */
+};
+struct data_rebalance_status {
+	enum data_rebalance_state state;
+	int err;	 /* of the last round */
+	u64 todo;	 /* sectors of files */
+	struct bpos pos; /* of the key that is next; inode 0: shared data */
+};
+void data_rebalance_status(struct data_fs *d, struct data_rebalance_status *ret);
+/*
+ * What a file has already becomes work, as @f->background says; or is none any more. In bounded
+ * commits: begun anew after an error, it goes on. *ret_sectors: of the file, that became work.
+ */
+int data_rebalance_scan(struct data_fs *d, const struct data_file *f, u64 *ret_sectors);
+/* What extents say against rebalance_work. Each difference is told; it may be at work meanwhile. */
+int data_rebalance_check(struct btree_fs *btree, void (*report)(void *arg, const char *text),
+			 void *arg);
 
 /*
  * Called inside the transaction of each step with the intent to be committed with it: @new_end is

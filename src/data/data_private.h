@@ -32,7 +32,10 @@ struct data_fs {
 	struct env_mutex scratch_lock;
 	struct data_scratch *scratch; /* protected by scratch_lock, as is the next */
 	u32 nr_scratch;
-	u64 nr_inline_writes; /* atomic */
+	u64 nr_inline_writes;		  /* atomic */
+	struct data_rebalance *rebalance; /* NULL: does not run */
+	u64 nr_requests;  /* atomic: reads and writes, counted while rebalance works */
+	bool rebalancing; /* atomic */
 };
 
 /* A key with room for any value. */
@@ -69,10 +72,11 @@ size_t data_compress_mem(const struct data_fs *d, u16 compression);
 
 /* How a part of a file is stored. */
 struct extent_form {
-	const u8 *data;	    /* as it goes to the device */
-	u32 stored_sectors; /* of it */
-	u32 sectors;	    /* of the file */
-	u8 compression;	    /* enum bcfs_compression_type */
+	const u8 *data;				/* as it goes to the device */
+	u32 stored_sectors;			/* of it */
+	u32 sectors;				/* of the file */
+	u8 compression;				/* enum bcfs_compression_type */
+	struct bcfs_extent_rebalance rebalance; /* type 0: none */
 };
 
 /* The sectors that @src takes in @dst (as large) when compressed; 0: it is not worth it. */
@@ -144,6 +148,47 @@ int data_move_bucket(struct data_fs *d, const struct alloc_gc_victim *v, u64 *re
 
 /* What is live of sectors whose write failed, until nothing is: no more is written there. */
 int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 sectors);
+
+/*
+ * Extents that have work, rewritten as it says, if they are still there; what is in vain is marked
+ * as tried. At most DATA_REWRITE_MAX, their keys as they were read. -BCFS_ERR_nospc: not now.
+ */
+#define DATA_REWRITE_MAX 16U
+struct data_rewritten {
+	u64 sectors, from, to; /* of files; what they took and take, as accounted */
+	u64 in_vain, gone;     /* sectors of files */
+};
+/* Can it, or is there no way? The key has work. */
+bool data_rewritable(const struct data_fs *d, struct bkey_s_c k);
+int data_rewrite(struct data_fs *d, const union data_key *keys, unsigned nr,
+		 struct data_rewritten *ret);
+
+/* rebalance.c */
+
+/* Writes of rebalance go to one stream of space; no file's. */
+#define REBALANCE_STREAM 1
+/*
+ * Does an extent of @sectors of @f want rewriting, and how? The one place that decides it.
+ * @stored: enum bcfs_compression_type; @by: the option that chose it, -1: not known.
+ */
+bool rebalance_wants(const struct data_fs *d, const struct data_file *f, u32 sectors, u8 stored,
+		     int by, struct bcfs_extent_rebalance *ret);
+/* What a key says about it, type 0: nothing; and that it was tried: false, if it said nothing. */
+struct bcfs_extent_rebalance rebalance_entry(const struct bkey_i *k);
+bool rebalance_set_tried(struct bkey_i *k);
+/* Memory for compressing so any extent there may be. */
+size_t rebalance_compress_mem(u16 compression);
+/* Of a key with pointers: keeps rebalance_work. */
+int rebalance_trigger(struct btree_trans *trans, struct bkey_s_c old, struct bkey_s_c new);
+/* Something became work. No locks. */
+void rebalance_kick(struct data_fs *d);
+void rebalance_counters(struct data_fs *d, struct data_counters *ret);
+/* Somebody reads or writes. */
+static inline void rebalance_yield(struct data_fs *d)
+{
+	if (unlikely(__atomic_load_n(&d->rebalancing, __ATOMIC_RELAXED)))
+		__atomic_fetch_add(&d->nr_requests, 1, __ATOMIC_RELAXED);
+}
 
 /* gather.c */
 

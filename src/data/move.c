@@ -31,16 +31,19 @@ struct move_extent {
 	u32 stored_start, stored_sectors; /* what is read */
 	u32 skip;			  /* sectors of it in front of the live ones */
 	bool whole;			  /* compressed, and all of it is live */
+	bool rewrite;			  /* compressed as it wants to be, not as it is */
 	u8 *plain, *packed; /* compressed, and not: expanded, and room for being compressed again */
 };
 
 /* A part of an extent, on its way to where it will lie. */
 struct move_piece {
 	const struct move_extent *e;
+	struct data_fs *d;
 	struct alloc_sectors space;
 	struct bdev_io io;
 	u64 start;   /* sectors of the file */
 	u32 sectors; /* ditto */
+	u32 from;    /* sectors that this part of it takes now */
 	union data_key key;
 };
 
@@ -53,6 +56,7 @@ struct data_move {
 	bool stuck;
 	u64 found; /* extents */
 	u64 moved; /* sectors */
+	struct data_rewritten rewritten;
 	struct data_scratch *scratch;
 	unsigned nr;
 	struct move_extent e[MOVE_BATCH];
@@ -185,7 +189,7 @@ static int move_read_start(struct data_fs *d, struct move_extent *e)
 	e->stored_sectors = end - start;
 	e->skip = e->p.live_offset - start;
 	e->plain = e->packed = NULL;
-	e->whole = extent_whole(&e->p, &e->key.k.k);
+	e->whole = !e->rewrite && extent_whole(&e->p, &e->key.k.k);
 	e->buf =
 		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->stored_sectors * SECTOR_BYTES);
 	if (!e->buf)
@@ -223,6 +227,51 @@ static int look_again(struct btree_trans *trans, const struct move_extent *e)
 	return ret;
 }
 
+static int move_room_packed(struct data_move *m, struct move_extent *e)
+{
+	e->packed = env_malloc_aligned(m->d->env, DATA_IO_ALIGN,
+				       (size_t)e->key.k.k.size * SECTOR_BYTES);
+	return e->packed ? 0 : -BCFS_ERR_nomem;
+}
+
+/* What it says was tried, for [@start, @end): positive: it is gone. */
+static int tried_step(struct btree_trans *trans, const struct move_extent *e, u64 start, u64 end)
+{
+	const struct bkey *was = &e->key.k.k;
+	struct btree_iter iter;
+	struct bkey_s_c k;
+	struct bkey_i *n;
+	int ret;
+
+	btree_iter_init(trans, &iter, move_btree(was), SPOS(was->p.inode, start, was->p.snapshot),
+			BTREE_ITER_INTENT);
+	ret = still_there(trans, &iter, e, start, end);
+	if (!ret) {
+		k = btree_iter_peek_slot(&iter);
+		ret = bkey_err(k);
+	}
+	if (!ret) {
+		n = btree_trans_copy_key(trans, k, 0);
+		ret = rebalance_set_tried(n) ? btree_trans_update(trans, &iter, n, 0) : 1;
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+/* It does not become less, or cannot be read: once is enough. */
+static int move_tried(struct data_move *m, struct btree_trans *trans, const struct move_extent *e,
+		      u64 start, u64 end)
+{
+	int ret = commit_do(trans, NULL, BTREE_COMMIT_KEEPS, tried_step(trans, e, start, end));
+
+	btree_trans_unlock(trans);
+	if (!ret)
+		m->rewritten.in_vain += end - start;
+	else if (ret > 0)
+		m->rewritten.gone += end - start;
+	return min(ret, 0);
+}
+
 /* A compressed extent that is not moved as it is. */
 static int move_expand(struct data_move *m, struct move_extent *e)
 {
@@ -237,9 +286,7 @@ static int move_expand(struct data_move *m, struct move_extent *e)
 	m->scratch = data_scratch_get(d, max(compress_mem, decompress_bytes(crc->compression)), 0);
 	e->plain = env_malloc_aligned(d->env, DATA_IO_ALIGN,
 				      (size_t)crc->uncompressed_sectors * SECTOR_BYTES);
-	e->packed =
-		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->key.k.k.size * SECTOR_BYTES);
-	if (!m->scratch || !e->plain || !e->packed)
+	if (!m->scratch || !e->plain || move_room_packed(m, e))
 		return -BCFS_ERR_nomem;
 	return extent_expand(crc, m->scratch, e->buf, e->plain);
 }
@@ -257,6 +304,8 @@ static int move_read_finish(struct data_move *m, struct btree_trans *trans, stru
 
 	if (!ret && extent_compressed(e->p.crc) && !e->whole)
 		ret = move_expand(m, e);
+	else if (!ret && e->rewrite)
+		ret = move_room_packed(m, e);
 	if (!ret || ret == -BCFS_ERR_nomem)
 		return ret;
 	int gone = lockrestart_do(trans, look_again(trans, e));
@@ -266,7 +315,9 @@ static int move_read_finish(struct data_move *m, struct btree_trans *trans, stru
 	data_error(d, &f, ret, bkey_start_offset(k) << SECTOR_SHIFT, (u64)k->size << SECTOR_SHIFT,
 		   "read of file data to be moved");
 	m->stuck = true;
-	return 1;
+	if (e->rewrite)
+		ret = move_tried(m, trans, e, bkey_start_offset(k), k->p.offset);
+	return ret < 0 && e->rewrite ? ret : 1;
 }
 
 /* ---- writing ---- */
@@ -295,6 +346,8 @@ static int move_commit_step(struct btree_trans *trans, const struct move_extent 
 	btree_iter_init(trans, &iter, move_btree(&e->key.k.k),
 			SPOS(n->p.inode, bkey_start_offset(n), n->p.snapshot), BTREE_ITER_INTENT);
 	ret = still_there(trans, &iter, e, bkey_start_offset(n), n->p.offset);
+	if (ret > 0 && e->rewrite && planted(rebalance_unconditional))
+		ret = 0;
 	if (!ret) {
 		k = btree_trans_copy_key(trans, bkey_i_to_s_c(&new->k), 0);
 		if (e->key.k.k.type == KEY_TYPE_reflink_v)
@@ -325,6 +378,45 @@ static int gc_space_whole(struct data_move *m, u32 sectors, struct alloc_sectors
 	return err;
 }
 
+/* Less than it takes now, or not at all: positive. */
+static int rewrite_space(void *arg, u32 sectors, struct alloc_sectors *ret)
+{
+	const struct move_piece *p = arg;
+
+	return sectors < p->from ? alloc_sectors_get(p->d->alloc, REBALANCE_STREAM, sectors, ret)
+				 : 1;
+}
+
+/* [@start, @end), or the first part of it, as is wanted. Positive: it does not become less. */
+static int rewrite_place(struct data_move *m, struct move_piece *p, u64 start, u64 end,
+			 struct extent_form *form)
+{
+	const struct move_extent *e = p->e;
+	u16 want = extent_rebalance(bkey_i_to_s_c(&e->key.k))->compression;
+	u32 size = e->key.k.k.size, n = (u32)(end - start);
+	size_t at = (size_t)(start - bkey_start_offset(&e->key.k.k)) * SECTOR_BYTES;
+	const u8 *src = e->plain ? e->plain + (size_t)e->p.live_offset * SECTOR_BYTES
+				 : e->buf + (size_t)e->skip * SECTOR_BYTES;
+	int ret = 0;
+
+	p->d = m->d;
+	p->from = (u32)DIV_ROUND_UP((u64)e->p.held_sectors * n, size);
+	/* What another piece was compressed with may be less. */
+	data_scratch_put(m->d, m->scratch);
+	m->scratch = data_scratch_get(m->d, rebalance_compress_mem(want), 0);
+	if (!m->scratch)
+		return -BCFS_ERR_nomem;
+	for (unsigned tries = 0; !ret && tries < MOVE_TRIES; tries++) {
+		ret = extent_place(m->d, rewrite_space, p, m->scratch, want, src + at, n,
+				   e->packed + at, &p->space, form);
+		if (ret || form->compression)
+			return ret;
+		/* The end of a bucket, where it does not fit: no use for it. */
+		alloc_sectors_done(m->d->alloc, &p->space);
+	}
+	return -BCFS_ERR_nospc;
+}
+
 static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64 end,
 		       struct extent_form *form)
 {
@@ -333,6 +425,8 @@ static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64
 	u32 live = planted(compressed_front_moved) ? 0 : e->p.live_offset;
 	const struct bcfs_extent_crc *crc = e->p.crc;
 
+	if (e->rewrite)
+		return rewrite_place(m, p, start, end, form);
 	if (e->whole) {
 		*form = (struct extent_form){e->buf, crc->stored_sectors, (u32)(end - start),
 					     crc->compression};
@@ -363,6 +457,8 @@ static int piece_submit(struct data_move *m, struct move_piece *p, const struct 
 		return ret;
 	p->start = start;
 	p->sectors = form.sectors;
+	if (!e->rewrite || planted(rebalance_entry_kept))
+		form.rebalance = rebalance_entry(&e->key.k);
 	ret = extent_encode(d, SPOS(k->p.inode, start + form.sectors, k->p.snapshot), &p->space.ptr,
 			    &form, &p->key);
 	if (ret) {
@@ -378,12 +474,22 @@ static int piece_submit(struct data_move *m, struct move_piece *p, const struct 
 /* 0: it lies there now; positive: what it is a copy of is gone; or an error. */
 static int piece_commit(struct data_move *m, struct btree_trans *trans, const struct move_piece *p)
 {
-	int ret = commit_do(trans, NULL, BTREE_COMMIT_RESERVE,
+	int ret = commit_do(trans, NULL, p->e->rewrite ? BTREE_COMMIT_KEEPS : BTREE_COMMIT_RESERVE,
 			    move_commit_step(trans, p->e, &p->key));
 
 	btree_trans_unlock(trans);
 	if (!ret)
 		m->moved += p->space.sectors;
+	if (!p->e->rewrite)
+		return ret;
+	if (!ret) {
+		m->rewritten.sectors += p->sectors;
+		m->rewritten.from +=
+			DIV_ROUND_UP((u64)p->e->p.held_sectors * p->sectors, p->e->key.k.k.size);
+		m->rewritten.to += p->space.sectors;
+	} else if (ret > 0) {
+		m->rewritten.gone += p->sectors;
+	}
 	return ret;
 }
 
@@ -400,7 +506,7 @@ static int piece_again(struct data_move *m, struct btree_trans *trans, struct mo
 
 		if (ret) {
 			p->space.sectors = 0;
-			return ret;
+			return min(ret, 0);
 		}
 		ret = bdev_wait(m->d->bdev, &p->io);
 		if (ret == -BCFS_ERR_dev_write && ++tries < MOVE_TRIES)
@@ -446,7 +552,7 @@ static int move_write(struct data_move *m, struct btree_trans *trans, const stru
 		if (!ret)
 			start += m->pieces[m->nr_pieces++].sectors;
 	}
-	return ret;
+	return ret > 0 ? move_tried(m, trans, e, start, k->p.offset) : ret;
 }
 
 /* ---- a bucket ---- */
@@ -579,4 +685,41 @@ int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 s
 		ret = -BCFS_ERR_dev_write;
 	env_free(d->env, m);
 	return ret;
+}
+
+/* ---- rewriting ---- */
+
+bool data_rewritable(const struct data_fs *d, struct bkey_s_c k)
+{
+	struct extent_ptr_decoded p;
+	u16 want = extent_rebalance(k)->compression;
+
+	return movable(k, &p) && compression_opt_type(want) && k.k->size > d->block_sectors &&
+	       !compression_level_check(compression_opt_type(want), compression_opt_level(want),
+					NULL);
+}
+
+int data_rewrite(struct data_fs *d, const union data_key *keys, unsigned nr,
+		 struct data_rewritten *ret)
+{
+	struct btree_trans *trans = btree_trans_get(d->btree);
+	struct data_move *m = move_new(d, NULL);
+	int err = -BCFS_ERR_nomem;
+
+	*ret = (struct data_rewritten){0};
+	if (m) {
+		for (; m->nr < min(nr, MOVE_BATCH); m->nr++) {
+			struct move_extent *e = &m->e[m->nr];
+
+			memcpy(&e->key, &keys[m->nr], keys[m->nr].k.k.u64s * sizeof(u64));
+			e->rewrite = true;
+			movable(bkey_i_to_s_c(&e->key.k), &e->p);
+		}
+		err = move_batch(m, trans);
+		data_scratch_put(d, m->scratch);
+		*ret = m->rewritten;
+	}
+	btree_trans_put(trans);
+	env_free(d->env, m);
+	return err;
 }

@@ -485,6 +485,7 @@ int data_read(struct data_fs *d, const struct data_file *f, u64 offset, void *bu
 	*ret_done = 0;
 	if (!len)
 		return 0;
+	rebalance_yield(d);
 	rd.nr_slots = min(READ_PIECES_MAX, 1 + DIV_ROUND_UP(len, d->opts.block_bytes));
 	rd.ring = env_malloc(d->env, rd.nr_slots * sizeof(*rd.ring));
 	if (!rd.ring)

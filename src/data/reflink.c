@@ -169,7 +169,8 @@ static void reflink_v_to_text(struct printbuf *out, struct bkey_s_c k)
 static int reflink_v_trigger(struct btree_trans *trans, enum btree_id btree, unsigned level,
 			     struct bkey_s_c old, struct bkey_s_c new, unsigned flags)
 {
-	int ret = alloc_trigger_pointers(trans, btree, level, old, new, flags);
+	int ret = alloc_trigger_pointers(trans, btree, level, old, new, flags)
+			  ?: rebalance_trigger(trans, old, new);
 
 	if (ret || new.k->type != KEY_TYPE_reflink_v ||
 	    ((const struct bcfs_reflink_v *)new.v)->refcount)

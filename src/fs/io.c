@@ -18,7 +18,10 @@ struct data_file io_file(const struct bcfs *c, struct bcfs_ino ino,
 	return (struct data_file){.snapshot = inode->snapshot,
 				  .inum = ino.inum,
 				  .compression = inode->opt_compression ? inode->opt_compression - 1
-									: c->fs_opts.compression};
+									: c->fs_opts.compression,
+				  .background = inode->opt_background_compression
+							? inode->opt_background_compression - 1
+							: c->fs_opts.background_compression};
 }
 
 int io_check_file(const struct bcfs_inode_unpacked *inode)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Feature bits by name, and the defaults of options in flags[0].
+ * Feature bits by name, and the defaults of options in flags[].
  */
 #include "codec/codec.h"
 #include "sb/sb_private.h"
@@ -124,15 +124,18 @@ static const struct {
 
 u64 sb_opt_get(const struct bcfs_sb *sb, enum sb_opt opt)
 {
-	return sb->flags[0] >> opt_rows[opt].shift & ((1ULL << opt_rows[opt].bits) - 1);
+	u8 shift = opt_rows[opt].shift;
+
+	return sb->flags[shift / 64] >> shift % 64 & ((1ULL << opt_rows[opt].bits) - 1);
 }
 
 void sb_opt_set(struct bcfs_sb *sb, enum sb_opt opt, u64 v)
 {
-	u64 mask = (1ULL << opt_rows[opt].bits) - 1;
+	u64 mask = (1ULL << opt_rows[opt].bits) - 1, *w = &sb->flags[opt_rows[opt].shift / 64];
+	u8 shift = opt_rows[opt].shift % 64;
 
 	assert(v <= mask);
-	sb->flags[0] = (sb->flags[0] & ~(mask << opt_rows[opt].shift)) | v << opt_rows[opt].shift;
+	*w = (*w & ~(mask << shift)) | v << shift;
 }
 
 /* ---- compression ---- */
@@ -149,14 +152,32 @@ u16 sb_compression(const struct bcfs_sb *sb)
 			       (s8)sb_opt_get(sb, SB_OPT_compression_level));
 }
 
-void sb_compression_set(struct bcfs_sb *sb, u16 compression)
+static void set_codec_feature(struct bcfs_sb *sb, u16 compression)
 {
 	unsigned bit;
 
-	sb_opt_set(sb, SB_OPT_compression, compression_opt_type(compression));
-	sb_opt_set(sb, SB_OPT_compression_level, (u8)compression_opt_level(compression));
 	if (feature_of_codec(compression_opt_type(compression), &bit))
 		feature_words(sb, SB_FEATURE_incompat)[bit / 64] |= 1ULL << bit % 64;
+}
+
+void sb_compression_set(struct bcfs_sb *sb, u16 compression)
+{
+	sb_opt_set(sb, SB_OPT_compression, compression_opt_type(compression));
+	sb_opt_set(sb, SB_OPT_compression_level, (u8)compression_opt_level(compression));
+	set_codec_feature(sb, compression);
+}
+
+u16 sb_background_compression(const struct bcfs_sb *sb)
+{
+	return compression_opt((unsigned)sb_opt_get(sb, SB_OPT_background_compression),
+			       (s8)sb_opt_get(sb, SB_OPT_background_compression_level));
+}
+
+void sb_background_compression_set(struct bcfs_sb *sb, u16 compression)
+{
+	sb_opt_set(sb, SB_OPT_background_compression, compression_opt_type(compression));
+	sb_opt_set(sb, SB_OPT_background_compression_level, (u8)compression_opt_level(compression));
+	set_codec_feature(sb, compression);
 }
 
 static int use_feature(struct sb_handle *h, unsigned bit)

@@ -62,7 +62,7 @@ def options(text):
 def of_fuse(text):
     """Mount options too."""
     text, _, mount = text.partition("mount options:\n")
-    return options(text) | set(re.findall(r"^  ([a-z_0-9]+)", mount, re.M))
+    return options(text) | set(re.findall(r"^  ([a-z_0-9-]+)", mount, re.M))
 
 
 def of_bcfs(program, text):

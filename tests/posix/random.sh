@@ -55,14 +55,14 @@ fsx_rounds()
 }
 
 for opts in "" writeback=off open=on,readers=1,threads=2 compression=zstd \
-	writeback=off,compression=lz4; do
+	writeback=off,compression=lz4 writeback=off,background-compression=zstd:1; do
 	make_image "$T/img" 128M
 	fsx_rounds "${opts:-default options}"
 done
 opts=
 make_image "$T/img" 128M --inline-max 0
 fsx_rounds "nothing inline"
-for opts in "" compression=zstd; do
+for opts in "" compression=zstd background-compression=lz4; do
 	make_image "$T/img" 128M
 	fsx_rounds "most data are shared${opts:+, $opts}" --copies 40
 done
@@ -71,7 +71,7 @@ make_image "$T/img" 128M --block-size 512 --inline-max 0
 fsx_rounds "most data are shared, blocks of 512, nothing inline" --copies 40
 
 if [ "$(id -u)" = 0 ]; then
-	for opts in "" writeback=off compression=zstd:1; do
+	for opts in "" writeback=off compression=zstd:1 background-compression=lz4; do
 		make_image "$T/img" 256M
 		for round in 1 2; do
 			ok "stress, ${opts:-default options}, seed $((seed + round))" try \

@@ -67,7 +67,7 @@ void sim_case_free(struct sim_case *c)
 /* What of a cfg is in a case: one table for both ways. */
 #define CFG_FIELDS(x)                                                                              \
 	x(seed) x(dev_bytes) x(cache_bytes) x(block) x(node) x(bucket) x(journal) x(extent_max)    \
-		x(compression) x(gather) x(inline_max) x(copies) x(preempt) x(eager)               \
+		x(compression) x(background) x(gather) x(inline_max) x(copies) x(preempt) x(eager) \
 			x(restart_ppm) x(stall_ppm) x(stall_ms) x(latency_us) x(flush_latency_us)  \
 				x(flush_delay_ms) x(tail_ms) x(discard) x(prefill) x(bulk)         \
 					x(touches) x(ballast) x(stir) x(fault) x(fault_at)

@@ -280,6 +280,7 @@ static struct sim_cfg make_cfg(u64 seed)
 			    .bucket = 16384,
 			    .extent_max = 8192,
 			    .compression = sim_compression(seed),
+			    .background = sim_background(seed),
 			    .gather = sim_gather(seed),
 			    .copies = sim_copies(seed),
 			    .cache_bytes = 1,

@@ -36,7 +36,8 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 {
 	fprintf(f,
 		TEST_SEED_FMT
-		": blocks %u, nodes %u, buckets %u, journal %u, extents %u %s, cache %llu, device "
+		": blocks %u, nodes %u, buckets %u, journal %u, extents %u %s, later %s, cache "
+		"%llu, device "
 		"%llu, gather %u, inline %u, copies %u, preempt %u, at locks %u, eager %u, "
 		"restarts %u ppm, "
 		"stalls %u "
@@ -44,11 +45,12 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 		"latency %u us, "
 		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
-		c->extent_max, sim_compressions[c->compression], (unsigned long long)c->cache_bytes,
-		(unsigned long long)c->dev_bytes, c->gather, c->inline_max, c->copies, c->preempt,
-		c->preempt_locks, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms,
-		c->latency_us, c->flush_latency_us, c->flush_delay_ms, c->discard, c->bulk,
-		c->prefill, c->ops, (int)c->fault, (unsigned long long)c->fault_at);
+		c->extent_max, sim_compressions[c->compression], sim_compressions[c->background],
+		(unsigned long long)c->cache_bytes, (unsigned long long)c->dev_bytes, c->gather,
+		c->inline_max, c->copies, c->preempt, c->preempt_locks, c->eager, c->restart_ppm,
+		c->stall_ppm, c->stall_ms, c->latency_us, c->flush_latency_us, c->flush_delay_ms,
+		c->discard, c->bulk, c->prefill, c->ops, (int)c->fault,
+		(unsigned long long)c->fault_at);
 }
 
 /* To stderr, or to the report, if there is one. */
@@ -796,12 +798,19 @@ u32 sim_compression(u64 seed)
 	return (u32)trand_below(&rng, SIM_COMPRESSIONS);
 }
 
+u32 sim_background(u64 seed)
+{
+	u64 rng = seed ^ 0xbac49;
+
+	return (u32)trand_below(&rng, SIM_COMPRESSIONS);
+}
+
 /* By the option of the mount, or the superblock's. */
 static bool compression_of_mount(const struct sim_cfg *cfg)
 {
 	u64 rng = cfg->seed ^ 0x0917;
 
-	return cfg->compression && trand_below(&rng, 2);
+	return (cfg->compression || cfg->background) && trand_below(&rng, 2);
 }
 
 bool sim_gather(u64 seed)
@@ -835,25 +844,31 @@ struct core_opts sim_core_opts(const struct sim_cfg *cfg)
 				.discard = cfg->discard ? BCFS_ON : BCFS_OFF,
 				.journal_flush_delay_ms = cfg->flush_delay_ms};
 
-	if (ret.compression_given)
+	ret.background_compression_given = ret.compression_given;
+	if (ret.compression_given) {
 		compression_opt_parse(sim_compressions[cfg->compression], &ret.compression, NULL);
+		compression_opt_parse(sim_compressions[cfg->background],
+				      &ret.background_compression, NULL);
+	}
 	return ret;
 }
 
 struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)
 {
-	return (struct bcfs_mkfs_opts){.struct_size = sizeof(struct bcfs_mkfs_opts),
-				       .block_bytes = cfg->block,
-				       .node_bytes = cfg->node,
-				       .bucket_bytes = cfg->bucket,
-				       .journal_bytes = cfg->journal,
-				       .extent_max_bytes = cfg->extent_max,
-				       .inline_max_bytes = cfg->inline_max ?: BCFS_INLINE_NONE,
-				       .compression = compression_of_mount(cfg)
-							      ? NULL
-							      : sim_compressions[cfg->compression],
-				       .log = sim_log_line,
-				       .log_arg = (void *)cfg};
+	return (struct bcfs_mkfs_opts){
+		.struct_size = sizeof(struct bcfs_mkfs_opts),
+		.block_bytes = cfg->block,
+		.node_bytes = cfg->node,
+		.bucket_bytes = cfg->bucket,
+		.journal_bytes = cfg->journal,
+		.extent_max_bytes = cfg->extent_max,
+		.inline_max_bytes = cfg->inline_max ?: BCFS_INLINE_NONE,
+		.compression =
+			compression_of_mount(cfg) ? NULL : sim_compressions[cfg->compression],
+		.background_compression =
+			compression_of_mount(cfg) ? NULL : sim_compressions[cfg->background],
+		.log = sim_log_line,
+		.log_arg = (void *)cfg};
 }
 
 static void run_main(void *arg)

@@ -27,6 +27,7 @@ struct sim_cfg {
 	u64 seed, dev_bytes, cache_bytes;
 	u32 block, node, bucket, journal, extent_max;
 	u32 compression;    /* of new data: sim_compressions[] */
+	u32 background;	    /* and what that becomes in the background */
 	bool gather;	    /* small writes do */
 	u32 inline_max;	    /* bytes; 0: nothing is kept in keys */
 	u32 copies;	    /* the weight of copy_file_range among the operations */
@@ -70,6 +71,7 @@ int sim_mkfs(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *o,
 extern const char *const sim_compressions[SIM_COMPRESSIONS];
 /* By a number of its own, so that all else stays as it is. */
 u32 sim_compression(u64 seed);
+u32 sim_background(u64 seed);
 bool sim_gather(u64 seed);
 /* With the blocks and nodes of @c. */
 u32 sim_inline(const struct sim_cfg *c, u64 seed);

@@ -464,6 +464,7 @@ static struct sim_cfg make_cfg(const struct scenario *sc, u64 seed)
 	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192U << trand_below(&rng, 2);
 	c.compression = sim_compression(rng);
+	c.background = sim_background(rng);
 	c.gather = sim_gather(rng);
 	c.cache_bytes = 1;
 	c.dev_bytes = 6ULL << 20;

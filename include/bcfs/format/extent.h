@@ -70,8 +70,15 @@ struct bcfs_extent_stripe_ptr {
 	uint64_t type : 3, block : 8, redundancy : 4, idx : 49;
 };
 
+/*
+ * What a key's data are to become in the background. As long as that was not tried, the key has one
+ * at the same position in the rebalance_work btree (KEY_TYPE_set; inode 0: in the reflink btree).
+ */
 struct bcfs_extent_rebalance {
-	uint64_t type : 3, compression : 8, target : 16, replicas : 4, pad : 33;
+	uint64_t type : 3,	  /* BCFS_EXTENT_ENTRY_rebalance */
+		compression : 12, /* type in the low 4 bits, level; type none: as it is */
+		target : 16, replicas : 4, tried : 1, /* in vain: it does not become less */
+		pad : 28;
 };
 
 struct bcfs_extent {

@@ -79,12 +79,14 @@ static void make(struct tfs *f)
 static void start(struct tfs *f)
 {
 	DFS_OK(f, data_gc_start(f->data));
+	DFS_OK(f, data_rebalance_start(f->data));
 	if (f->seed % 2)
 		DFS_OK(f, data_gather_start(f->data));
 }
 
 static void stop(struct tfs *f)
 {
+	data_rebalance_stop(f->data);
 	data_gc_stop(f->data);
 	journal_flush(f->journal);
 }
@@ -112,6 +114,7 @@ static u64 check(struct tfs *f)
 	u64 errors = 0;
 
 	DFS_OK(f, data_check_reflink(f->data, count_text, &errors));
+	DFS_OK(f, data_rebalance_check(f->btree, count_text, &errors));
 	return errors;
 }
 
