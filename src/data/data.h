@@ -167,6 +167,11 @@ int data_punch(struct data_fs *d, const struct data_file *f, u64 offset, u64 len
 int data_truncate(struct data_fs *d, const struct data_file *f, u64 offset, data_commit_fn commit,
 		  void *arg, u64 *ret_seq);
 /*
+ * Inside the transaction that removes the inode: all extents of a file, if they are few. *ret_all:
+ * they were.
+ */
+int data_delete_step(struct btree_trans *trans, const struct data_file *f, bool *ret_all);
+/*
  * Zero the rest of the block that holds @offset, from @offset on: when the file grows over an
  * unaligned end. No-op if aligned or a hole.
  */

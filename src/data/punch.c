@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define PUNCH_KEYS_PER_COMMIT	   16U
+#define DELETE_KEYS		   4U	      /* with their inode */
 #define FALLOCATE_SECTORS_PER_STEP (1U << 21) /* 1 GiB */
 
 int data_count_sectors(struct btree_iter *iter, const struct data_file *f, u64 start, u64 end,
@@ -50,7 +51,7 @@ struct punch {
 	u64 seq;
 };
 
-static int punch_step(struct btree_trans *trans, struct punch *p, u64 *ret_pos)
+static int punch_step(struct btree_trans *trans, struct punch *p, unsigned max, u64 *ret_pos)
 {
 	struct btree_iter iter;
 	u64 pos = p->pos, sectors = 0;
@@ -58,7 +59,7 @@ static int punch_step(struct btree_trans *trans, struct punch *p, u64 *ret_pos)
 	int ret = 0;
 
 	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(p->f, pos), BTREE_ITER_INTENT);
-	for (unsigned nr = 0; nr < PUNCH_KEYS_PER_COMMIT && budget && pos < p->end; nr++) {
+	for (unsigned nr = 0; nr < max && budget && pos < p->end; nr++) {
 		struct bkey_s_c k;
 		struct bkey_i *d;
 		u64 from, to;
@@ -117,7 +118,8 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 	while (!ret && p.pos < p.end) {
 		u64 seq = 0, pos = 0;
 
-		ret = commit_do(trans, &seq, BTREE_COMMIT_REMOVES, punch_step(trans, &p, &pos));
+		ret = commit_do(trans, &seq, BTREE_COMMIT_REMOVES,
+				punch_step(trans, &p, PUNCH_KEYS_PER_COMMIT, &pos));
 		if (!ret) {
 			p.pos = pos;
 			p.seq = max(p.seq, seq);
@@ -126,6 +128,16 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 	btree_trans_put(trans);
 	if (ret_seq)
 		*ret_seq = max(*ret_seq, p.seq);
+	return ret;
+}
+
+int data_delete_step(struct btree_trans *trans, const struct data_file *f, bool *ret_all)
+{
+	struct punch p = {.f = f, .end = UINT64_MAX};
+	u64 pos;
+	int ret = punch_step(trans, &p, DELETE_KEYS + 1, &pos);
+
+	*ret_all = !ret && pos == p.end;
 	return ret;
 }
 

@@ -247,6 +247,15 @@ int data_truncate(struct data_fs *d, const struct data_file *f, u64 offset, data
 				     UINT64_MAX, commit, arg, ret_seq);
 }
 
+int data_delete_step(struct btree_trans *trans, const struct data_file *f, bool *ret_all)
+{
+	u64 end;
+	int ret = last_block(trans, f, &end);
+
+	*ret_all = !ret && !end;
+	return ret;
+}
+
 int data_zero_tail(struct data_fs *d, const struct data_file *f, u64 offset, data_commit_fn commit,
 		   void *arg, u64 *ret_seq)
 {
