@@ -133,7 +133,10 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 
 int data_delete_step(struct btree_trans *trans, const struct data_file *f, bool *ret_all)
 {
-	struct punch p = {.f = f, .end = UINT64_MAX};
+	/* Half of what a commit may hold, as the inode's keys are in it, too. */
+	u32 shared = btree_commit_u64s_max(btree_trans_fs(trans)) / 128;
+	struct punch p = {
+		.f = f, .end = UINT64_MAX, .shared_max = max(min(shared, DELETE_KEYS), 1U)};
 	u64 pos;
 	int ret = punch_step(trans, &p, DELETE_KEYS + 1, &pos);
 
