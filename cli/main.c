@@ -8,11 +8,13 @@
 #include "tool.h"
 
 static const struct command *const commands[] = {
-	&cmd_dump_superblock, &cmd_dump_journal, &cmd_dump_keys,  &cmd_dump_nodes,
-	&cmd_dump_buckets,    &cmd_counters,	 &cmd_errors,	  &cmd_probe,
-	&cmd_umount,	      &cmd_collapse,	 &cmd_insert,	  &cmd_shutdown,
-	&cmd_set_option,      &cmd_get_option,	 &cmd_key_list,	  &cmd_key_add,
-	&cmd_key_remove,      &cmd_key_change,	 &cmd_key_rotate, &cmd_dump_image,
+	&cmd_dump_superblock, &cmd_dump_journal,     &cmd_dump_keys,	   &cmd_dump_nodes,
+	&cmd_dump_buckets,    &cmd_dump_image,	     &cmd_counters,	   &cmd_errors,
+	&cmd_probe,	      &cmd_umount,	     &cmd_collapse,	   &cmd_insert,
+	&cmd_shutdown,	      &cmd_set_option,	     &cmd_get_option,	   &cmd_reflink,
+	&cmd_dedupe,	      &cmd_rebalance_status, &cmd_rebalance_pause, &cmd_rebalance_resume,
+	&cmd_rebalance_scan,  &cmd_key_list,	     &cmd_key_add,	   &cmd_key_remove,
+	&cmd_key_change,      &cmd_key_rotate,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

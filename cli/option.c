@@ -11,9 +11,20 @@
 #include "command.h"
 #include "tool.h"
 
-static const char *const names[] = {"compression"};
+static const char *const names[] = {"compression", "background_compression"};
 
 #define NR_NAMES (sizeof(names) / sizeof(names[0]))
+
+/* mkfs and mount have it with '-'. */
+static bool same_name(const char *name, const char *text, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len && name[i]; i++)
+		if (name[i] != text[i] && !(name[i] == '_' && text[i] == '-'))
+			return false;
+	return i == len && !name[i];
+}
 
 /* The attribute of the option that `text` begins with, up to its '='; false: there is none. */
 static bool attribute(const char *text, char *ret, size_t size)
@@ -21,12 +32,14 @@ static bool attribute(const char *text, char *ret, size_t size)
 	size_t len = strcspn(text, "="), i;
 
 	for (i = 0; i < NR_NAMES; i++) {
-		if (strlen(names[i]) != len || memcmp(names[i], text, len))
+		if (!same_name(names[i], text, len))
 			continue;
 		snprintf(ret, size, "bcfs.%s", names[i]);
 		return true;
 	}
-	tool_error("unknown option \"%.*s\": there is compression", (int)len, text);
+	tool_error("unknown option \"%.*s\": there is compression, "
+		   "background_compression",
+		   (int)len, text);
 	return false;
 }
 
@@ -89,8 +102,11 @@ const struct command cmd_set_option = {
 	.name = "set-option",
 	.args = "NAME=VALUE PATH...",
 	.short_doc = "Choose how data of files is stored from now on",
-	.help = "  compression=TYPE[:LEVEL]  none, zstd (-50 to 19), lz4 (1 to 12)\n"
-		"  NAME=                     as the filesystem has it\n",
+	.help = "  compression=TYPE[:LEVEL]             none, zstd (-50 to 19), lz4 (1 to 12)\n"
+		"  background_compression=TYPE[:LEVEL]  the same, of what becomes of it later\n"
+		"  NAME=                                as the filesystem has it\n"
+		"\n"
+		"  What is there already stays as it is; see rebalance scan.\n",
 	.run = run_set,
 };
 

@@ -203,6 +203,7 @@ static const struct enum_row key_types[] = {
 	 : (f) == BTREE_IS_EXTENTS			 ? "extents"                               \
 	 : (f) == BTREE_HAS_SNAPSHOTS			 ? "snapshots"                             \
 	 : (f) == BTREE_IS_ALLOC_INFO			 ? "space"                                 \
+	 : (f) == BTREE_HAS_IDS				 ? "ids"                                   \
 							 : "")
 
 static const struct enum_row btrees[] = {

@@ -168,6 +168,9 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 		 int flags);
 /* Options of files (bcfs.*) are for root and the owner; the kernel has checked all else. */
 bool may_set_xattr(struct daemon *d, uint32_t uid, fuse_ino_t node, const char *name);
+/* As bcfs_setxattr(), and what is said to the daemon that way. */
+int set_xattr(struct daemon *d, fuse_ino_t node, const char *name, const char *value, size_t size,
+	      uint32_t how);
 void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 
 void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,

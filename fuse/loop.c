@@ -20,6 +20,10 @@
 #define WRITE_HEAD (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 /* A WRITE of at least this much gives its place as a reader away. */
 #define LONG_WRITE (64U << 10)
+/* A READ of at least this much is answered from one large page: device and kernel both look up
+ * every page that they are given. */
+#define LONG_READ  (256U << 10)
+#define HUGE_BYTES (2U << 20)
 
 struct loops {
 	struct daemon *d;
@@ -37,8 +41,9 @@ struct loops {
 
 struct worker {
 	struct loops *l;
-	char *in;  /* BUF_BYTES, page-aligned; requests start so that WRITE's data is aligned */
-	char *out; /* MAX_DATA + PAGE */
+	char *in;   /* BUF_BYTES, page-aligned; requests start so that WRITE's data is aligned */
+	char *out;  /* MAX_DATA + PAGE */
+	char *huge; /* HUGE_BYTES, aligned to as much; NULL: not needed yet, or no memory */
 	struct request req;
 };
 
@@ -49,16 +54,36 @@ const struct request *request_current(void)
 	return &current->req;
 }
 
-void *request_buffer(size_t size)
-{
-	return size <= MAX_DATA + PAGE ? current->out : NULL;
-}
-
 static void *map_buffer(size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
+}
+
+static char *map_huge(void)
+{
+	char *p = map_buffer(2 * HUGE_BYTES);
+	size_t front = -(uintptr_t)p % HUGE_BYTES;
+
+	if (!p)
+		return NULL;
+	if (front)
+		munmap(p, front);
+	munmap(p + front + HUGE_BYTES, HUGE_BYTES - front);
+	madvise(p + front, HUGE_BYTES, MADV_HUGEPAGE);
+	return p + front;
+}
+
+void *request_buffer(size_t size)
+{
+	struct worker *w = current;
+
+	if (size > MAX_DATA + PAGE)
+		return NULL;
+	if (size >= LONG_READ && !w->huge)
+		w->huge = map_huge();
+	return size >= LONG_READ && w->huge ? w->huge : w->out;
 }
 
 /* ---- readers and their places ---- */
@@ -284,6 +309,8 @@ static void *worker_main(void *arg)
 		munmap(w.in, BUF_BYTES);
 	if (w.out)
 		munmap(w.out, MAX_DATA + PAGE);
+	if (w.huge)
+		munmap(w.huge, HUGE_BYTES);
 	stop_all(arg);
 	return NULL;
 }

@@ -179,6 +179,47 @@ static void shift(fuse_req_t req, fuse_ino_t node, const struct bcfs_ioc_shift *
 		task_start(&t);
 }
 
+static struct bcfs_ino dedupe_src(const struct daemon *d, const struct bcfs_ioc_dedupe *in)
+{
+	struct bcfs_ino ino = bcfs_ino_unpack(in->src);
+
+	ino.subvol ^= d->root.subvol;
+	return ino;
+}
+
+static void run_dedupe(struct task *t)
+{
+	struct daemon *d = req_daemon(t->req);
+	struct bcfs_ioc_dedupe *i = &t->dedupe;
+	int64_t ret = bcfs_dedupe_range(d->fs, dedupe_src(d, i), i->src_offset, ino_of(d, t->node),
+					i->offset, i->len);
+
+	if (ret < 0) {
+		reply_code(t->req, (int)ret);
+		return;
+	}
+	i->len = (uint64_t)ret;
+	fuse_reply_ioctl(t->req, 0, i, sizeof(*i));
+}
+
+static void dedupe(fuse_req_t req, fuse_ino_t node, const struct bcfs_ioc_dedupe *in)
+{
+	struct task t = {.req = req, .node = node, .fn = run_dedupe, .dedupe = *in};
+	struct daemon *d = req_daemon(req);
+	uint32_t uid = fuse_req_ctx(req)->uid;
+	struct bcfs_stat src, dst;
+	int ret = bcfs_getattr(d->fs, ino_of(d, node), &dst);
+
+	if (!ret)
+		ret = bcfs_getattr(d->fs, dedupe_src(d, in), &src);
+	if (ret)
+		reply_code(req, ret);
+	else if (uid && (uid != src.uid || uid != dst.uid))
+		fuse_reply_err(req, EPERM);
+	else
+		task_start(&t);
+}
+
 static void run_trim(struct task *t)
 {
 	struct daemon *d = req_daemon(t->req);
@@ -350,6 +391,9 @@ void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 		break;
 	case BCFS_IOC_SHIFT:
 		shift(req, node, in);
+		break;
+	case BCFS_IOC_DEDUPE:
+		dedupe(req, node, in);
 		break;
 	case FITRIM:
 	case BCFS_IOC_GOINGDOWN:

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Extended attributes. Four on the root are not stored, and are there for the
+ * Extended attributes. Five on the root are not stored, and are there for the
  * program `bcfs`: bcfs.counters reads as the counters of the running
  * filesystem, bcfs.errors as what went wrong with its data, bcfs.device as the path of its device,
- * bcfs.writes as 1 if this mount may have written to it.
+ * bcfs.writes as 1 if this mount may have written to it, bcfs.rebalance as what is rewritten in the
+ * background, which is told "pause" or "resume" by setting it; and on any file "scan".
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +13,8 @@
 
 #include "fuse_bcfs.h"
 #include "loop.h"
+
+static const char rebalance[] = "bcfs.rebalance";
 
 static void out_to_file(void *arg, const char *text)
 {
@@ -28,14 +31,22 @@ static void reply_value(fuse_req_t req, const char *value, size_t len, size_t si
 		fuse_reply_buf(req, value, len);
 }
 
-static void get_text(fuse_req_t req, struct daemon *d, bool errors, size_t size)
+enum text {
+	TEXT_COUNTERS,
+	TEXT_ERRORS,
+	TEXT_REBALANCE,
+};
+
+static void get_text(fuse_req_t req, struct daemon *d, enum text what, size_t size)
 {
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
 
-	if (f && errors) {
+	if (f && what == TEXT_ERRORS) {
 		bcfs_errors_to_text(d->fs, out_to_file, f);
+	} else if (f && what == TEXT_REBALANCE) {
+		bcfs_rebalance_to_text(d->fs, out_to_file, f);
 	} else if (f) {
 		bcfs_counters_to_text(d->fs, out_to_file, f);
 		requests_to_text(d, f);
@@ -53,9 +64,11 @@ static bool get_virtual(fuse_req_t req, struct daemon *d, const char *name, size
 	const char *device = d->opts->device_abs;
 
 	if (!strcmp(name, "bcfs.counters"))
-		get_text(req, d, false, size);
+		get_text(req, d, TEXT_COUNTERS, size);
 	else if (!strcmp(name, "bcfs.errors"))
-		get_text(req, d, true, size);
+		get_text(req, d, TEXT_ERRORS, size);
+	else if (!strcmp(name, rebalance))
+		get_text(req, d, TEXT_REBALANCE, size);
 	else if (!strcmp(name, "bcfs.device"))
 		reply_value(req, device, strlen(device), size);
 	else if (!strcmp(name, "bcfs.writes"))
@@ -147,6 +160,25 @@ bool may_set_xattr(struct daemon *d, uint32_t uid, fuse_ino_t node, const char *
 	       bcfs_getattr(d->fs, ino_of(d, node), &st) || st.uid == uid;
 }
 
+static bool is_text(const char *value, size_t size, const char *text)
+{
+	return size == strlen(text) && !memcmp(value, text, size);
+}
+
+int set_xattr(struct daemon *d, fuse_ino_t node, const char *name, const char *value, size_t size,
+	      uint32_t how)
+{
+	if (!strcmp(name, rebalance)) {
+		if (node == FUSE_ROOT_ID && is_text(value, size, "pause"))
+			return bcfs_rebalance_pause(d->fs, 1);
+		if (node == FUSE_ROOT_ID && is_text(value, size, "resume"))
+			return bcfs_rebalance_pause(d->fs, 0);
+		if (is_text(value, size, "scan"))
+			return bcfs_rebalance_scan(d->fs, ino_of(d, node), NULL);
+	}
+	return bcfs_setxattr(d->fs, ino_of(d, node), name, value, size, how);
+}
+
 void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value, size_t size,
 		 int flags)
 {
@@ -166,7 +198,7 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 		how |= BCFS_XATTR_CREATE;
 	if (flags & replace)
 		how |= BCFS_XATTR_REPLACE;
-	reply_code(req, bcfs_setxattr(d->fs, ino_of(d, node), name, value, size, how));
+	reply_code(req, set_xattr(d, node, name, value, size, how));
 }
 
 void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)

@@ -54,6 +54,7 @@ static const struct opt_row rows[] = {
 	{"compression", OPT_TEXT, AT(open.compression), .values = "TYPE[:LEVEL]", .doc = "of new data: none, zstd, lz4 (default: as made)"},
 	{"key-file", OPT_SECRET, AT(key_file), .values = "PATH", .doc = "of an encrypted filesystem: its key file"},
 	{"passphrase-fd", OPT_SECRET, AT(passphrase_fd), .values = "N", .doc = "or a passphrase: the line read from descriptor N"},
+	{"background-compression", OPT_TEXT, AT(open.background_compression), .values = "TYPE[:LEVEL]", .doc = "what it becomes later, in the background (default: as made)"},
 	{"discard", OPT_SET, AT(open.discard), BCFS_ON, .doc = "tell the device of freed space"},
 	{"nodiscard", OPT_SET, AT(open.discard), BCFS_OFF, .doc = "do not"},
 	{"wait", OPT_UINT32, AT(open.wait_lock_ms), 0, 3600, .doc = "seconds to wait for a device whose last mount is still closing (default: 30)"},
@@ -68,7 +69,7 @@ static const struct opt_row rows[] = {
 	{"attr_timeout", OPT_SECONDS, AT(attr_timeout), .doc = "seconds the kernel keeps attributes (default: off, for ever)"},
 	{"entry_timeout", OPT_SECONDS, AT(entry_timeout), .doc = "seconds it keeps names"},
 	{"negative_timeout", OPT_SECONDS, AT(negative_timeout), .doc = "seconds it keeps that a name does not exist"},
-	{"read_ahead", OPT_SIZE, AT(read_ahead_bytes), .doc = "read-ahead of the mount; root only (default: 1M)"},
+	{"read_ahead", OPT_SIZE, AT(read_ahead_bytes), .doc = "read-ahead of the mount; root only (default: 2M)"},
 	{"inject", OPT_TEXT, AT(open.inject)}, /* for tests: a fault point, see doc/hacking.md */
 	{"write-log", OPT_TEXT, AT(open.write_log)}, /* likewise: a file for all writes */
 	{"inode32", OPT_SET, AT(open.inodes_32bit), 1, .doc = "new inodes get numbers below 2^32"},
@@ -345,7 +346,7 @@ static void set_defaults(struct mount_opts *o)
 		.negative_timeout = NO_TIMEOUT,
 		.max_threads = 16,
 		.readers = 2,
-		.read_ahead_bytes = 1 << 20,
+		.read_ahead_bytes = 2 << 20,
 		.fuseblk = true,
 		.helper = !strncmp(program_invocation_short_name, "mount.", 6),
 	};
@@ -516,4 +517,5 @@ void opts_free(struct mount_opts *o)
 	free((char *)o->open.inject);
 	free((char *)o->open.write_log);
 	free((char *)o->open.compression);
+	free((char *)o->open.background_compression);
 }

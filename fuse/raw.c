@@ -222,7 +222,7 @@ static void raw_setxattr(struct daemon *d, const struct fuse_in_header *in,
 		how |= BCFS_XATTR_REPLACE;
 	if (arg->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
 		how |= BCFS_XATTR_KILL_SGID;
-	ret = bcfs_setxattr(d->fs, ino_of(d, in->nodeid), name, value, arg->size, how);
+	ret = set_xattr(d, in->nodeid, name, value, arg->size, how);
 	if (ret)
 		note_code(d, ret);
 	send_reply(d, in->unique, bcfs_errno(ret), NULL, 0);

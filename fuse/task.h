@@ -17,6 +17,7 @@ struct task {
 	void (*fn)(struct task *t); /* replies to req */
 	union {
 		struct bcfs_ioc_shift shift;
+		struct bcfs_ioc_dedupe dedupe;
 		struct fstrim_range trim;
 		enum bcfs_shutdown_mode shutdown;
 		struct tool_secret rotate; /* struct bcfs_ioc_key_rotate */

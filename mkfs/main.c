@@ -25,6 +25,7 @@ enum {
 	OPT_METADATA_CHECKSUM,
 	OPT_DATA_CHECKSUM,
 	OPT_COMPRESSION,
+	OPT_BACKGROUND_COMPRESSION,
 	OPT_CHECKSUM_CHUNK,
 	OPT_EXTENT_MAX,
 	OPT_INLINE_MAX,
@@ -55,6 +56,7 @@ static const struct option long_opts[] = {
 	{"metadata-checksum", required_argument, NULL, OPT_METADATA_CHECKSUM},
 	{"data-checksum", required_argument, NULL, OPT_DATA_CHECKSUM},
 	{"compression", required_argument, NULL, OPT_COMPRESSION},
+	{"background-compression", required_argument, NULL, OPT_BACKGROUND_COMPRESSION},
 	{"checksum-chunk", required_argument, NULL, OPT_CHECKSUM_CHUNK},
 	{"extent-max", required_argument, NULL, OPT_EXTENT_MAX},
 	{"inline-max", required_argument, NULL, OPT_INLINE_MAX},
@@ -93,6 +95,9 @@ static const char help[] =
 	"      --compression TYPE[:LEVEL]\n"
 	"                           of file data: none, zstd (-50 to 19), lz4 (1 to 12)\n"
 	"                           (default: none)\n"
+	"      --background-compression TYPE[:LEVEL]\n"
+	"                           what it becomes later, in the background (default: none:\n"
+	"                           it stays as it was written)\n"
 	"      --checksum-chunk SIZE\n"
 	"                           data under one checksum, 4K to 64K (default: 16K)\n"
 	"      --extent-max SIZE    longest extent (default: 128K)\n"
@@ -258,6 +263,9 @@ static bool one_opt(struct args *a, int c, char **argv)
 		return true;
 	case OPT_COMPRESSION:
 		a->mkfs.compression = optarg;
+		return true;
+	case OPT_BACKGROUND_COMPRESSION:
+		a->mkfs.background_compression = optarg;
 		return true;
 	case OPT_ERRORS:
 		return errors_arg(optarg, &a->mkfs.on_error);

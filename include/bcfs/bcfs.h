@@ -150,6 +150,8 @@ struct bcfs_open_opts {
 	 * is not encrypted: somebody may have put it there. bcfs_reopen() needs none.
 	 */
 	const struct bcfs_secret *secret;
+	/* What they become in the background, ditto. */
+	const char *background_compression;
 };
 
 /*
@@ -404,6 +406,14 @@ int64_t bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_offse
 			struct bcfs_ino dst, uint64_t dst_offset, uint64_t len, uint32_t flags);
 
 /*
+ * Where the two ranges have the same bytes, let them share the space. Offsets are multiples of the
+ * block size (EINVAL). How many bytes are shared, from the beginning on: as many whole blocks as
+ * are the same, and the last of both files. Nothing but st_blocks tells afterwards.
+ */
+int64_t bcfs_dedupe_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_offset,
+			  struct bcfs_ino dst, uint64_t dst_offset, uint64_t len);
+
+/*
  * All that was done to the file before (names included) is on the device when it returns; and all
  * that was done to any other.
  */
@@ -475,6 +485,20 @@ void bcfs_counters(struct bcfs *fs, void (*fn)(void *arg, const char *name, uint
  */
 void bcfs_errors_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg);
 
+/*
+ * Rebalance: data are rewritten in the background as they are to be (option
+ * background_compression). What it does and what there is to do, for people: it reads btrees.
+ */
+void bcfs_rebalance_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg);
+/* Until it is resumed, or the filesystem is opened again. */
+int bcfs_rebalance_pause(struct bcfs *fs, int pause);
+/*
+ * What a file has already is to become as its options say, too; what was to become something else
+ * is not any more. *ret (may be NULL): bytes of the file that are to be rewritten now and were not
+ * before. Begun again after an error or a crash, it goes on where it was.
+ */
+int bcfs_rebalance_scan(struct bcfs *fs, struct bcfs_ino ino, uint64_t *ret);
+
 struct bcfs_info {
 	uint8_t uuid[16];
 	char label[33];
@@ -536,6 +560,7 @@ struct bcfs_mkfs_opts {
 	const struct bcfs_secret *secret;
 	uint32_t kdf_passes;
 	uint64_t kdf_bytes;
+	const char *background_compression; /* as compression */
 };
 
 /*

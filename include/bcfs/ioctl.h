@@ -60,7 +60,21 @@ struct bcfs_ioc_key_rotate {
 	uint8_t data[BCFS_IOC_KEY_BYTES];
 };
 
-#define BCFS_IOC_KEY_ROTATE _IOW(0xbc, 4, struct bcfs_ioc_key_rotate)
+#define BCFS_IOC_KEY_ROTATE _IOW(0xbc, 5, struct bcfs_ioc_key_rotate)
+
+/*
+ * What FIDEDUPERANGE does elsewhere, with one destination: the file that it is called on, which
+ * shares len bytes at offset with those of another file where they are the same. For root and the
+ * owner of both. Offsets (bytes) are multiples of the block size.
+ */
+struct bcfs_ioc_dedupe {
+	uint64_t src; /* st_ino of the other */
+	uint64_t src_offset;
+	uint64_t offset;
+	uint64_t len; /* out: so many bytes are shared */
+};
+
+#define BCFS_IOC_DEDUPE _IOWR(0xbc, 4, struct bcfs_ioc_dedupe)
 
 /* What test suites use; its argument does not reach a FUSE filesystem, only its address does. */
 #define BCFS_IOC_GOINGDOWN _IOR('X', 125, uint32_t)

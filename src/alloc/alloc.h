@@ -136,6 +136,11 @@ void alloc_gc_start(struct alloc_fs *a); /* from now on promises count on it */
 void alloc_gc_stop(struct alloc_fs *a);	 /* it ends by itself; any context */
 bool alloc_gc_stopping(struct alloc_fs *a);
 bool alloc_gc_wait(struct alloc_fs *a, bool *ret_urgent);
+/*
+ * Is there space for what nobody waits for, which leaves dead sectors behind? Not while somebody
+ * waits, where copygc would begin by itself, or while a check is under way.
+ */
+bool alloc_may_rewrite(struct alloc_fs *a);
 void alloc_gc_kick(struct alloc_fs *a); /* a round now, as if somebody needed space */
 /* Buckets with the least live sectors, which together fit where copygc may write. */
 int alloc_gc_pick(struct alloc_fs *a, bool urgent, alloc_gc_skip_fn skip, void *arg,

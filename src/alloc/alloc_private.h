@@ -134,6 +134,8 @@ struct alloc_fs {
 	u64 rest_user;	  /* sectors_free of OPEN user rows but copygc's; read without */
 	struct bcfs_extent_ptr nodes[ALLOC_NODES_READY]; /* places for nodes, each with a ref */
 	u32 nr_nodes;
+	/* At what the bucket that nodes fill was opened; who may not dig so deep takes nothing. */
+	enum alloc_watermark nodes_opened;
 	u64 unused_cursor;	  /* invariant 2; read without */
 	u64 rounds, rounds_freed; /* rounds of discards; buckets they freed */
 	u32 nr_waiting;		  /* allocations that wait for a round; read without */
@@ -302,6 +304,11 @@ enum alloc_take alloc_wp_take(struct alloc_fs *a, struct write_point *wp, u32 se
 /* Give up the current buckets of all write points that hold @bucket only for themselves. */
 void alloc_wp_close_idle(struct alloc_fs *a, u64 bucket);
 void alloc_wp_close_all(struct alloc_fs *a);
+
+/* ---- btree_space.c ---- */
+
+/* Places for nodes that are left in the bucket which they fill, or were given back. No locks. */
+u32 alloc_nodes_at_hand(struct alloc_fs *a);
 
 /* ---- gc.c ---- */
 

@@ -7,12 +7,24 @@
 #include "alloc/alloc_private.h"
 #include "util/planted.h"
 
-static bool node_take(struct alloc_fs *a, struct write_point *wp, struct bcfs_extent_ptr *ret)
+/*
+ * What discards and compaction opened out of their share is theirs to the last place: a bucket
+ * holds many, and with the others gone they would have to open the next one. lock is held.
+ */
+static bool may_take(struct alloc_fs *a, enum alloc_watermark watermark)
+{
+	return watermark >= a->nodes_opened || alloc_free_buckets(a) > (s64)a->watermark[watermark];
+}
+
+static bool node_take(struct alloc_fs *a, struct write_point *wp, enum alloc_watermark watermark,
+		      struct bcfs_extent_ptr *ret)
 {
 	bool ok = false;
 
 	env_mutex_lock(&a->lock);
-	if (a->nr_nodes) {
+	if (!may_take(a, watermark)) {
+		/* Opening another one is what it may not do, either. */
+	} else if (a->nr_nodes) {
 		*ret = a->nodes[--a->nr_nodes];
 		ok = true;
 	} else if (wp->ob) {
@@ -27,6 +39,34 @@ static bool node_take(struct alloc_fs *a, struct write_point *wp, struct bcfs_ex
 	return ok;
 }
 
+static enum alloc_take nodes_open(struct alloc_fs *a, struct write_point *wp,
+				  enum alloc_watermark watermark)
+{
+	enum alloc_take t =
+		wp->ob ? ALLOC_TAKE_SHORT : alloc_wp_open(a, wp, BCFS_DATA_btree, watermark);
+
+	if (!t) {
+		env_mutex_lock(&a->lock);
+		a->nodes_opened = watermark;
+		env_mutex_unlock(&a->lock);
+	}
+	return t;
+}
+
+u32 alloc_nodes_at_hand(struct alloc_fs *a)
+{
+	u32 nr;
+
+	env_mutex_lock(&a->btree_wp.lock);
+	env_mutex_lock(&a->lock);
+	nr = a->nr_nodes;
+	if (a->btree_wp.ob)
+		nr += a->ob[a->btree_wp.ob].sectors_free / a->opts.node_sectors;
+	env_mutex_unlock(&a->lock);
+	env_mutex_unlock(&a->btree_wp.lock);
+	return nr;
+}
+
 /* Up to @nr places; *n of them are had. What is missing for the others. */
 static enum alloc_take nodes_take(struct alloc_fs *a, enum alloc_watermark watermark, unsigned nr,
 				  struct bcfs_extent_ptr *ret, unsigned *n)
@@ -36,10 +76,10 @@ static enum alloc_take nodes_take(struct alloc_fs *a, enum alloc_watermark water
 
 	env_mutex_lock(&wp->lock);
 	while (*n < nr && !t) {
-		if (node_take(a, wp, &ret[*n]))
+		if (node_take(a, wp, watermark, &ret[*n]))
 			++*n;
 		else
-			t = alloc_wp_open(a, wp, BCFS_DATA_btree, watermark);
+			t = nodes_open(a, wp, watermark);
 	}
 	env_mutex_unlock(&wp->lock);
 	return t;

@@ -108,6 +108,8 @@ static int mark_key(struct alloc_checker *c, struct bkey_s_c k, enum btree_id bt
 			(s64)k.k->size * ((const struct bcfs_reservation *)k.v)->nr_replicas;
 	if (k.k->type == KEY_TYPE_inline_data)
 		c->usage[BCFS_ACCOUNTING_inline_data] += bkey_val_bytes(k.k);
+	if (extent_has_work(k))
+		c->usage[BCFS_ACCOUNTING_rebalance] += k.k->size;
 	for_each_extent_ptr(k, c->a->opts.node_sectors, it, p)
 	{
 		ret = mark_ptr(c, k, btree, level, &p);

@@ -349,6 +349,7 @@ void check_counters(struct alloc_checker *c, const s64 *usage)
 		row(cached),	    row(sb),	       row(journal),
 		row(buckets_btree), row(buckets_user), row(buckets_need_discard),
 		row(uncompressed),  row(compressed),   row(inline_data),
+		row(rebalance),
 #undef row
 	};
 

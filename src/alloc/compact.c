@@ -18,8 +18,9 @@
 
 #include <stdlib.h>
 
-#define LOOK_MAX  64U
-#define LOOK_KEYS 1024U /* of the alloc btree, a round */
+#define LOOK_MAX   64U
+#define LOOK_KEYS  1024U /* of the alloc btree, a round */
+#define NODES_KEPT 3	 /* places that an interior update takes before it begins */
 
 static s64 bucket_nodes_sectors(const struct alloc_fs *a)
 {
@@ -180,17 +181,45 @@ static int empty_bucket(struct alloc_fs *a, struct btree_trans *trans, const str
 	return ret;
 }
 
-/* As many as there is room for, half of what is free: their space comes back a little later. */
-static int empty_some(struct alloc_fs *a, struct btree_trans *trans, struct look *l, u64 *ret_moved)
+/* Sectors that may be written now, at most: half of the discards' share stays. */
+static s64 room_to_move(struct alloc_fs *a)
 {
 	s64 buckets = alloc_free_buckets(a) - (s64)a->watermark[ALLOC_WATERMARK_last] / 2;
-	s64 room = buckets > 0 ? DIV_ROUND_UP(buckets, 2) * bucket_nodes_sectors(a) : 0;
+
+	return max_t(s64, buckets, 0) * bucket_nodes_sectors(a);
+}
+
+/*
+ * That may be too little for one bucket. If nothing is becoming free, dead places are all there is
+ * to gain, and waiting gives none: then one bucket's nodes may be moved, if that leaves what an
+ * interior update takes in order to make free what was emptied.
+ */
+static bool may_move_last(struct alloc_fs *a, u32 live)
+{
+	s64 nodes = alloc_free_buckets(a) * a->nodes_per_bucket + alloc_nodes_at_hand(a);
+
+	return !alloc_discards_pending(a) && (nodes - NODES_KEPT) * a->opts.node_sectors >= live;
+}
+
+/*
+ * As many as there is room for, half of what is free at first: their space comes back a little
+ * later. Others take places meanwhile, and nothing becomes free while this goes on.
+ */
+static int empty_some(struct alloc_fs *a, struct btree_trans *trans, struct look *l, u64 *ret_moved)
+{
+	s64 half = DIV_ROUND_UP(room_to_move(a), 2 * bucket_nodes_sectors(a));
+	s64 room = half * bucket_nodes_sectors(a);
 	int ret = 0;
 
-	for (u32 i = 0; !ret && i < l->nr && room >= l->v[i].live; i++) {
+	for (u32 i = 0; !ret && i < l->nr; i++) {
+		u32 live = l->v[i].live;
 		u64 moved;
 
-		room -= l->v[i].live;
+		if (min(room, room_to_move(a)) < live && (i || !may_move_last(a, live)))
+			break;
+		if (i && alloc_short_of_space(a))
+			break; /* what was emptied is wanted */
+		room -= live;
 		ret = empty_bucket(a, trans, &l->v[i], &moved);
 		*ret_moved += moved;
 		__atomic_fetch_add(&a->counters.gc_nodes_moved, moved, __ATOMIC_RELAXED);

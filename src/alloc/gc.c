@@ -55,13 +55,31 @@ bool alloc_gc_stopping(struct alloc_fs *a)
 	return !__atomic_load_n(&a->gc_on, __ATOMIC_RELAXED);
 }
 
+/* So few free buckets are few, though nobody waits. */
+static s64 background_low(const struct alloc_fs *a)
+{
+	return (s64)(a->reserve_buckets + max(a->opts.nr_buckets / 32, 2ULL));
+}
+
 /* A good part of what is taken is dead: a 64th of the device. */
 static bool background_wanted(struct alloc_fs *a)
 {
-	s64 low = (s64)(a->reserve_buckets + max(a->opts.nr_buckets / 32, 2ULL));
+	s64 low = background_low(a);
 	s64 two = 2 * (s64)a->bucket_usable, all = (s64)(a->opts.nr_buckets * a->bucket_usable);
 
 	return alloc_free_buckets(a) <= low && alloc_dead_sectors(a) >= max(all / 64, two);
+}
+
+bool alloc_may_rewrite(struct alloc_fs *a)
+{
+	bool waited_for;
+
+	env_mutex_lock(&a->lock);
+	waited_for = a->gc_kick;
+	env_mutex_unlock(&a->lock);
+	return !waited_for && !__atomic_load_n(&a->nr_waiting, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&a->nr_checks, __ATOMIC_RELAXED) &&
+	       alloc_free_buckets(a) > background_low(a);
 }
 
 bool alloc_gc_wait(struct alloc_fs *a, bool *ret_urgent)

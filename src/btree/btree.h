@@ -149,6 +149,8 @@ struct btree_cache_stats {
 	u64 peak_bytes; /* the most there were, but for replay */
 };
 void btree_cache_stats(struct btree_fs *c, struct btree_cache_stats *ret);
+/* What the keys of one commit, triggers' included, can take in the journal. */
+u32 btree_commit_u64s_max(const struct btree_fs *c);
 void btree_fs_to_text(struct printbuf *out, struct btree_fs *c);
 
 /*

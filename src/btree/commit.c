@@ -272,6 +272,11 @@ static u32 nr_targets(const struct btree_trans *trans)
 	return nr;
 }
 
+u32 btree_commit_u64s_max(const struct btree_fs *c)
+{
+	return journal_res_max_u64s(c->j);
+}
+
 static u32 journal_u64s(struct btree_trans *trans)
 {
 	u32 u64s = 0;

@@ -204,7 +204,10 @@ void extent_entries_to_text(struct printbuf *out, struct extent_entries entries)
 				   (unsigned)e->stripe_ptr.block);
 			break;
 		default:
-			prt_printf(out, "rebalance %#llx", (unsigned long long)e->u);
+			prt_printf(out, "rebalance compress %s level %d%s",
+				   compression_name(e->rebalance.compression & 15),
+				   (s8)(e->rebalance.compression >> 4),
+				   e->rebalance.tried ? " tried" : "");
 		}
 	}
 }

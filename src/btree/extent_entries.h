@@ -130,6 +130,24 @@ static inline bool extent_compressed(const struct bcfs_extent_crc *crc)
 	       crc->compression != BCFS_COMPRESSION_incompressible;
 }
 
+/* What the key's data are to become in the background, tried or not; NULL: they stay as they are.
+ */
+static inline const struct bcfs_extent_rebalance *extent_rebalance(struct bkey_s_c k)
+{
+	for_each_extent_entry (bkey_ptrs(k), e)
+		if (extent_entry_type(e) == BCFS_EXTENT_ENTRY_rebalance)
+			return &e->rebalance;
+	return NULL;
+}
+
+/* Does the key have one in rebalance_work? */
+static inline bool extent_has_work(struct bkey_s_c k)
+{
+	const struct bcfs_extent_rebalance *r = extent_rebalance(k);
+
+	return r && !r->tried;
+}
+
 static inline struct extent_ptr_iter extent_ptr_iter_init(struct bkey_s_c k)
 {
 	struct extent_entries p = bkey_ptrs(k);

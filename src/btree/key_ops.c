@@ -52,7 +52,8 @@ int bkey_validate(const struct bkey_ops_table *t, struct bkey_s_c k, enum btree_
 			   (unsigned long long)k.k->p.offset);
 		return -BCFS_ERR_bkey_bad_size;
 	}
-	if (!level && btree < BTREE_ID_NR && !(flags & BTREE_HAS_SNAPSHOTS) && k.k->p.snapshot) {
+	if (!level && btree < BTREE_ID_NR && !(flags & (BTREE_HAS_SNAPSHOTS | BTREE_HAS_IDS)) &&
+	    k.k->p.snapshot) {
 		prt_printf(err, "snapshot id %u in btree %s", k.k->p.snapshot,
 			   btree_id_name(btree));
 		return -BCFS_ERR_bkey_bad_snapshot;

@@ -208,6 +208,16 @@ static int pass_alloc(struct check *k)
 	return alloc_check(k->c->fs.alloc, NULL, &errors, report_error, k);
 }
 
+static int pass_reflink(struct check *k)
+{
+	return data_check_reflink(k->c->fs.data, report_error, k);
+}
+
+static int pass_rebalance(struct check *k)
+{
+	return data_rebalance_check(k->c->fs.btree, report_error, k);
+}
+
 static int fs_pass(struct check *k, int (*fn)(struct bcfs *c, struct fs_check *chk))
 {
 	struct fs_check chk = {.report = report_error, .arg = k};
@@ -289,10 +299,12 @@ static const struct check_pass {
 	{"btree nodes", pass_btrees},
 	{"snapshots", pass_snapshots},
 	{"allocation", pass_alloc},
+	{"shared data", pass_reflink},
 	{"inodes", pass_inodes},
 	{"dirents", pass_dirents},
 	{"xattrs", pass_xattrs},
 	{"extents", pass_extents_vs_inodes},
+	{"rebalance", pass_rebalance},
 	{"link counts", pass_nlinks},
 	{"directory structure", pass_directory_structure},
 	{"accounting", pass_fs_accounting},

@@ -35,6 +35,8 @@ struct core_opts {
 	bool inodes_32bit;
 	bool compression_given;
 	u16 compression; /* compression_opt() */
+	bool background_compression_given;
+	u16 background_compression;
 	u64 cache_bytes;
 	u32 journal_flush_delay_ms;
 	/*

@@ -14,6 +14,8 @@ void core_fill_key_ops(struct bkey_ops_table *t)
 			[KEY_TYPE_extent] = &bkey_ops_extent,
 			[KEY_TYPE_reservation] = &bkey_ops_reservation,
 			[KEY_TYPE_inline_data] = &bkey_ops_inline_data,
+			[KEY_TYPE_reflink_p] = &bkey_ops_reflink_p,
+			[KEY_TYPE_reflink_v] = &bkey_ops_reflink_v,
 			[KEY_TYPE_inode] = &bkey_ops_inode,
 			[KEY_TYPE_inode_generation] = &bkey_ops_inode_generation,
 			[KEY_TYPE_dirent] = &bkey_ops_dirent,

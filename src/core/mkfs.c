@@ -190,6 +190,10 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 	if (o->compression &&
 	    core_compression(name, o->compression, &p->compression, msg, msg_size))
 		return -BCFS_ERR_invalid_option;
+	if (o->background_compression &&
+	    core_compression(name, o->background_compression, &p->background_compression, msg,
+			     msg_size))
+		return -BCFS_ERR_invalid_option;
 	return mkfs_csum(name, o->metadata_csum, p->meta_csum, &p->meta_csum, msg, msg_size)
 		       ?: mkfs_csum(name, o->data_csum, p->data_csum, &p->data_csum, msg, msg_size);
 }

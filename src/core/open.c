@@ -266,6 +266,9 @@ int core_alloc_layers(struct core *c)
 		.nodiratime = c->opts.nodiratime,
 		.inodes_32bit = c->opts.inodes_32bit,
 		.compression = c->opts.compression_given ? c->opts.compression : sb_compression(sb),
+		.background_compression = c->opts.background_compression_given
+						  ? c->opts.background_compression
+						  : sb_background_compression(sb),
 	};
 	u8 errors = sb_opt_get(sb, SB_OPT_errors);
 	c->on_error = c->opts.on_error;
@@ -312,7 +315,7 @@ int core_start_layers(struct core *c)
 			return ret;
 		c->threads_started = true;
 		if (!c->opts.read_only)
-			ret = data_gc_start(c->fs.data);
+			ret = data_gc_start(c->fs.data) ?: data_rebalance_start(c->fs.data);
 		if (!ret && !c->opts.read_only && !c->opts.no_gather)
 			ret = data_gather_start(c->fs.data);
 		if (ret)
@@ -342,10 +345,11 @@ void core_abort(struct core *c)
 	}
 	atomic_store(&c->fs.error, -BCFS_ERR_btree_halted);
 	core_rekey_stop(c);
-	if (c->fs.data)
+	if (c->fs.data) {
+		data_rebalance_stop(c->fs.data);
 		data_gc_stop(c->fs.data);
-	if (c->fs.data)
 		data_gather_stop(c->fs.data);
+	}
 	if (c->fs.alloc && c->threads_started)
 		alloc_fs_stop(c->fs.alloc);
 	core_free_layers(c);
@@ -490,6 +494,7 @@ int core_close(struct core *c)
 	}
 	ret = fs_stop(&c->fs);
 	core_rekey_stop(c);
+	data_rebalance_stop(c->fs.data);
 	data_gc_stop(c->fs.data);
 	/*
 	 * What gathered, while it can still go elsewhere. Without an entry of the journal: on a
@@ -639,10 +644,18 @@ int core_secret_from(const char *name, const struct bcfs_secret *s, struct crypt
 int core_compression_from(const char *name, const struct bcfs_open_opts *o, struct core_opts *ret,
 			  char *msg, size_t msg_size)
 {
-	if (!o->compression)
-		return 0;
-	ret->compression_given = true;
-	return core_compression(name, o->compression, &ret->compression, msg, msg_size);
+	int err = 0;
+
+	if (o->compression) {
+		ret->compression_given = true;
+		err = core_compression(name, o->compression, &ret->compression, msg, msg_size);
+	}
+	if (!err && o->background_compression) {
+		ret->background_compression_given = true;
+		err = core_compression(name, o->background_compression,
+				       &ret->background_compression, msg, msg_size);
+	}
+	return err;
 }
 
 int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs **ret, char *msg,

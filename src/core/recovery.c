@@ -210,7 +210,10 @@ static int mark_dirty(struct core *c)
 		ret = sb_write(sb);
 	sb_unlock(sb);
 	if (!ret && !sb->read_only)
-		ret = sb_use_compression(sb, compression_opt_type(c->fs.fs_opts.compression));
+		ret = sb_use_compression(sb, compression_opt_type(c->fs.fs_opts.compression))
+			      ?: sb_use_compression(sb,
+						    compression_opt_type(
+							    c->fs.fs_opts.background_compression));
 	return ret;
 }
 

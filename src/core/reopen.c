@@ -25,6 +25,8 @@ static bool change_in_place(struct core *c, const struct core_opts *co)
 	    want.inodes_32bit != c->opts.inodes_32bit ||
 	    want.compression_given != c->opts.compression_given ||
 	    want.compression != c->opts.compression ||
+	    want.background_compression_given != c->opts.background_compression_given ||
+	    want.background_compression != c->opts.background_compression ||
 	    want.journal_flush_delay_ms != c->opts.journal_flush_delay_ms)
 		return false;
 	c->opts.noatime = co->noatime;

@@ -98,7 +98,13 @@ int data_gather_flush(struct data_fs *d, u64 seq);
 	x(gather_sectors, "sectors of these")                                                      \
 	x(gather_reads, "reads answered from a buffer")                                            \
 	x(gather_moved, "buffers whose write failed and that went elsewhere")                      \
-	x(inline_writes, "writes that were put into a key")
+	x(inline_writes, "writes that were put into a key")                                        \
+	x(rebalanced, "sectors of files that were rewritten in the background")                    \
+	x(rebalanced_from, "sectors these took")                                                   \
+	x(rebalanced_to, "and take now")                                                           \
+	x(rebalance_in_vain, "sectors of files that do not become less")                           \
+	x(rebalance_gone, "sectors of files rewritten in vain: they changed meanwhile")            \
+	x(rebalance_waits, "times that it waited for space")
 /* clang-format on */
 struct data_counters {
 #define x(name, doc) u64 name;
@@ -112,7 +118,40 @@ struct data_file {
 	u32 snapshot;
 	u64 inum;
 	u16 compression; /* of what is written: compression_opt(); 0: none */
+	u16 background;	 /* what that is to become in the background, ditto */
 };
+
+/*
+ * Rebalance (rebalance.c): extents are rewritten in the background, as they were to be. From start
+ * to stop, which comes before copygc's.
+ */
+int data_rebalance_start(struct data_fs *d);
+void data_rebalance_stop(struct data_fs *d);
+/* Until it is resumed, or the next start. */
+void data_rebalance_pause(struct data_fs *d, bool pause);
+enum data_rebalance_state {
+	DATA_REBALANCE_IDLE,
+	DATA_REBALANCE_WORKING,
+	DATA_REBALANCE_PAUSED,
+	DATA_REBALANCE_SPACE, /* waits until there is more of it */
+	DATA_REBALANCE_ERROR, /* tries again in a while */
+	DATA_REBALANCE_OFF,   /* read-only, or after an error of the filesystem */
+};
+struct data_rebalance_status {
+	enum data_rebalance_state state;
+	int err;	 /* of the last round */
+	u64 todo;	 /* sectors of files */
+	struct bpos pos; /* of the key that is next; inode 0: shared data */
+};
+void data_rebalance_status(struct data_fs *d, struct data_rebalance_status *ret);
+/*
+ * What a file has already becomes work, as @f->background says; or is none any more. In bounded
+ * commits: begun anew after an error, it goes on. *ret_sectors: of the file, that became work.
+ */
+int data_rebalance_scan(struct data_fs *d, const struct data_file *f, u64 *ret_sectors);
+/* What extents say against rebalance_work. Each difference is told; it may be at work meanwhile. */
+int data_rebalance_check(struct btree_fs *btree, void (*report)(void *arg, const char *text),
+			 void *arg);
 
 /*
  * Called inside the transaction of each step with the intent to be committed with it: @new_end is
@@ -149,6 +188,11 @@ int data_punch(struct data_fs *d, const struct data_file *f, u64 offset, u64 len
 int data_truncate(struct data_fs *d, const struct data_file *f, u64 offset, data_commit_fn commit,
 		  void *arg, u64 *ret_seq);
 /*
+ * Inside the transaction that removes the inode: all extents of a file, if they are few. *ret_all:
+ * they were.
+ */
+int data_delete_step(struct btree_trans *trans, const struct data_file *f, bool *ret_all);
+/*
  * Zero the rest of the block that holds @offset, from @offset on: when the file grows over an
  * unaligned end. No-op if aligned or a hole.
  */
@@ -169,6 +213,18 @@ typedef int (*data_shift_fn)(struct btree_trans *trans, void *arg, u64 pos);
  */
 int data_shift(struct data_fs *d, const struct data_file *f, u64 start, u64 end, s64 delta,
 	       data_shift_fn moved, void *arg);
+/*
+ * Share [offset, offset + len) of @src with @dst at @dst_offset (reflink.c): extents through the
+ * reflink btree, holes and reservations as holes. Both offsets are multiples of the block size; of
+ * a block that @len ends in all is shared. The ranges do not overlap. In bounded commits,
+ * ascending; @commit is the destination's, *ret_done bytes are shared, also when an error ends it
+ * early. Both inodes are locked. Takes space for metadata only.
+ */
+int data_share(struct data_fs *d, const struct data_file *src, u64 offset,
+	       const struct data_file *dst, u64 dst_offset, u64 len, data_commit_fn commit,
+	       void *arg, u64 *ret_done);
+/* All counts of the reflink btree against the keys that refer to it; nothing changes meanwhile. */
+int data_check_reflink(struct data_fs *d, void (*report)(void *arg, const char *text), void *arg);
 /* Where the last extent ends (bytes), which may be behind the end of the file; 0: there is none. */
 int data_end(struct data_fs *d, const struct data_file *f, u64 *ret_end);
 /* SEEK_DATA / SEEK_HOLE within [offset, size): the position, or size / -BCFS_ERR_data_no_data. */
@@ -186,6 +242,6 @@ static inline u32 data_key_sectors(const struct bkey *k)
 
 /* Key behaviour for the table core/ builds. */
 extern const struct bkey_ops bkey_ops_extent, bkey_ops_reservation, bkey_ops_error_key,
-	bkey_ops_inline_data;
+	bkey_ops_inline_data, bkey_ops_reflink_p, bkey_ops_reflink_v;
 
 #endif

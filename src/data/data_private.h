@@ -32,7 +32,10 @@ struct data_fs {
 	struct env_mutex scratch_lock;
 	struct data_scratch *scratch; /* protected by scratch_lock, as is the next */
 	u32 nr_scratch;
-	u64 nr_inline_writes; /* atomic */
+	u64 nr_inline_writes;		  /* atomic */
+	struct data_rebalance *rebalance; /* NULL: does not run */
+	u64 nr_requests;  /* atomic: reads and writes, counted while rebalance works */
+	bool rebalancing; /* atomic */
 };
 
 /* A key with room for any value. */
@@ -76,6 +79,7 @@ struct extent_form {
 	u8 *room;	    /* of an encrypted filesystem: where it is sealed; data, perhaps */
 	/* Not NULL: data is a whole extent as it was stored, with this encoding. */
 	const struct bcfs_extent_crc *sealed;
+	struct bcfs_extent_rebalance rebalance; /* type 0: none */
 };
 
 /* The sectors that @src takes in @dst (as large) when compressed; 0: it is not worth it. */
@@ -158,6 +162,47 @@ int data_move_old(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u16 gen,
 /* What is live of sectors whose write failed, until nothing is: no more is written there. */
 int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 sectors);
 
+/*
+ * Extents that have work, rewritten as it says, if they are still there; what is in vain is marked
+ * as tried. At most DATA_REWRITE_MAX, their keys as they were read. -BCFS_ERR_nospc: not now.
+ */
+#define DATA_REWRITE_MAX 16U
+struct data_rewritten {
+	u64 sectors, from, to; /* of files; what they took and take, as accounted */
+	u64 in_vain, gone;     /* sectors of files */
+};
+/* Can it, or is there no way? The key has work. */
+bool data_rewritable(const struct data_fs *d, struct bkey_s_c k);
+int data_rewrite(struct data_fs *d, const union data_key *keys, unsigned nr,
+		 struct data_rewritten *ret);
+
+/* rebalance.c */
+
+/* Writes of rebalance go to one stream of space; no file's. */
+#define REBALANCE_STREAM 1
+/*
+ * Does an extent of @sectors of @f want rewriting, and how? The one place that decides it.
+ * @stored: enum bcfs_compression_type; @by: the option that chose it, -1: not known.
+ */
+bool rebalance_wants(const struct data_fs *d, const struct data_file *f, u32 sectors, u8 stored,
+		     int by, struct bcfs_extent_rebalance *ret);
+/* What a key says about it, type 0: nothing; and that it was tried: false, if it said nothing. */
+struct bcfs_extent_rebalance rebalance_entry(const struct bkey_i *k);
+bool rebalance_set_tried(struct bkey_i *k);
+/* Memory for compressing so any extent there may be. */
+size_t rebalance_compress_mem(u16 compression);
+/* Of a key with pointers: keeps rebalance_work. */
+int rebalance_trigger(struct btree_trans *trans, struct bkey_s_c old, struct bkey_s_c new);
+/* Something became work. No locks. */
+void rebalance_kick(struct data_fs *d);
+void rebalance_counters(struct data_fs *d, struct data_counters *ret);
+/* Somebody reads or writes. */
+static inline void rebalance_yield(struct data_fs *d)
+{
+	if (unlikely(__atomic_load_n(&d->rebalancing, __ATOMIC_RELAXED)))
+		__atomic_fetch_add(&d->nr_requests, 1, __ATOMIC_RELAXED);
+}
+
 /* gather.c */
 
 /*
@@ -179,6 +224,31 @@ static inline void data_read_submit(struct data_fs *d, struct bdev_io *io, u64 s
 	else
 		bdev_submit(d->bdev, io);
 }
+
+/* reflink.c */
+
+/* reflink_v that a commit changes that takes several keys away. */
+u32 reflink_keys_per_commit(const struct data_fs *d);
+
+/*
+ * What @k, a reflink_p, has at @sector, which lies in it, as a key of type extent in its place:
+ * up to its end, or to that of the reflink_v. *ret_alone: nobody else has it.
+ */
+int reflink_resolve(struct btree_trans *trans, struct bkey_s_c k, u64 sector, union data_key *ret,
+		    bool *ret_alone);
+/*
+ * How much of [@from, *@to) of @k, a reflink_p, a commit may change that changes at most *@budget
+ * reflink_v, of which these are taken. @k is not to be used after this.
+ */
+int reflink_limit(struct btree_trans *trans, struct bkey_s_c k, u64 from, u64 *to, u32 *budget);
+/* The reflink_v of what an extent's key @k says, at the same place; in transaction memory. */
+struct bkey_i *reflink_v_of(struct btree_trans *trans, struct bkey_s_c k, u64 count);
+/* Shared data at @sector that nobody else has become the file's own, if there is room for that. */
+void reflink_own(struct data_fs *d, const struct data_file *f, u64 sector);
+
+/* extent_key.c */
+
+void extent_key_cut_front(struct bkey_i *k, u32 sectors);
 
 /* punch.c */
 

@@ -197,7 +197,12 @@ int extent_encode(const struct data_fs *d, struct bpos end, const struct bcfs_ex
 	e = (union extent_entry *)(k->v + u64s);
 	e->ptr = *ptr;
 	e->ptr.type = BCFS_EXTENT_ENTRY_ptr;
-	set_bkey_val_u64s(&k->k, u64s + 1);
+	u64s++;
+	if (form->rebalance.type) {
+		e = (union extent_entry *)(k->v + u64s++);
+		e->rebalance = form->rebalance;
+	}
+	set_bkey_val_u64s(&k->k, u64s);
 	return 0;
 }
 

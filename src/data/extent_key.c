@@ -49,7 +49,7 @@ static void extent_key_to_text(struct printbuf *out, struct bkey_s_c k)
 	extent_entries_to_text(out, bkey_ptrs(k));
 }
 
-static void extent_key_cut_front(struct bkey_i *k, u32 sectors)
+void extent_key_cut_front(struct bkey_i *k, u32 sectors)
 {
 	bool encoded = false;
 
@@ -67,11 +67,17 @@ static void extent_key_cut_front(struct bkey_i *k, u32 sectors)
 	}
 }
 
+static int extent_key_trigger(struct btree_trans *trans, enum btree_id btree, unsigned level,
+			      struct bkey_s_c old, struct bkey_s_c new, unsigned flags)
+{
+	return alloc_trigger_pointers(trans, btree, level, old, new, flags)
+		       ?: rebalance_trigger(trans, old, new);
+}
+
 const struct bkey_ops bkey_ops_extent = {
 	.validate = extent_key_validate,
 	.to_text = extent_key_to_text,
-	/* The same function for all types with pointers: one call for each change. */
-	.trigger = alloc_trigger_pointers,
+	.trigger = extent_key_trigger,
 	.cut_front = extent_key_cut_front,
 };
 

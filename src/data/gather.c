@@ -435,4 +435,5 @@ void data_counters(struct data_fs *d, struct data_counters *ret)
 		env_mutex_unlock(&d->gather->lock);
 	}
 	ret->inline_writes = __atomic_load_n(&d->nr_inline_writes, __ATOMIC_RELAXED);
+	rebalance_counters(d, ret);
 }

@@ -35,6 +35,7 @@ struct move_extent {
 	u32 stored_start, stored_sectors; /* what is read */
 	u32 skip;			  /* sectors of it in front of the live ones */
 	bool whole;			  /* compressed or sealed, and moves as it is stored */
+	bool rewrite;			  /* compressed as it wants to be, not as it is */
 	/* If not: compressed, expanded; and room for being compressed or sealed again. */
 	u8 *plain, *packed;
 };
@@ -42,10 +43,12 @@ struct move_extent {
 /* A part of an extent, on its way to where it will lie. */
 struct move_piece {
 	struct move_extent *e;
+	struct data_fs *d;
 	struct alloc_sectors space;
 	struct bdev_io io;
 	u64 start;   /* sectors of the file */
 	u32 sectors; /* ditto */
+	u32 from;    /* sectors that this part of it takes now */
 	union data_key key;
 };
 
@@ -59,6 +62,7 @@ struct data_move {
 	bool stuck;
 	u64 found; /* extents */
 	u64 moved; /* sectors */
+	struct data_rewritten rewritten;
 	struct data_scratch *scratch;
 	unsigned nr;
 	struct move_extent e[MOVE_BATCH];
@@ -80,7 +84,7 @@ static bool movable(const struct data_fs *d, struct bkey_s_c k, struct extent_pt
 	struct extent_ptr_decoded p;
 	unsigned nr = 0;
 
-	if (k.k->type != KEY_TYPE_extent)
+	if (k.k->type != KEY_TYPE_extent && k.k->type != KEY_TYPE_reflink_v)
 		return false;
 	for_each_extent_ptr(k, 0, it, p)
 	{
@@ -88,6 +92,12 @@ static bool movable(const struct data_fs *d, struct bkey_s_c k, struct extent_pt
 		nr++;
 	}
 	return nr == 1 && !ret->ptr.unwritten && !ret->ptr.dev && !extent_readable(d, ret->crc);
+}
+
+/* Where a key that can be moved is. */
+static enum btree_id move_btree(const struct bkey *k)
+{
+	return k->type == KEY_TYPE_reflink_v ? BTREE_ID_reflink : BTREE_ID_extents;
 }
 
 /* The key behind a backpointer into m->e[m->nr]. 0, a restart, an error; positive: nothing there.
@@ -101,11 +111,11 @@ static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bp
 	struct bpos pos;
 	int ret;
 
-	if (bp->btree_id != BTREE_ID_extents || bp->level) {
+	if ((bp->btree_id != BTREE_ID_extents && bp->btree_id != BTREE_ID_reflink) || bp->level) {
 		m->stuck = true;
 		return 1;
 	}
-	btree_iter_init(trans, &iter, BTREE_ID_extents, bp->pos,
+	btree_iter_init(trans, &iter, bp->btree_id, bp->pos,
 			BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
 	struct bkey_s_c k = btree_iter_peek_slot(&iter);
 	ret = bkey_err(k);
@@ -125,7 +135,7 @@ static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bp
 		return 1;
 	if (m->old_gen && !(e->p.crc && e->p.crc->key_gen && e->p.crc->key_gen < m->old_gen))
 		return 1;
-	alloc_backpointer_of_key(k, BTREE_ID_extents, &e->p, &pos, &found);
+	alloc_backpointer_of_key(k, move_btree(k.k), &e->p, &pos, &found);
 	return bpos_eq(pos, bp_pos) && found.bucket_gen == bp->bucket_gen ? 0 : 1;
 }
 
@@ -193,7 +203,7 @@ static int move_read_start(struct data_fs *d, struct move_extent *e)
 	e->skip = e->p.live_offset - start;
 	e->d = d;
 	e->plain = e->packed = NULL;
-	e->whole = extent_whole(d, &e->p, &e->key.k.k);
+	e->whole = !e->rewrite && extent_whole(d, &e->p, &e->key.k.k);
 	e->buf =
 		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->stored_sectors * SECTOR_BYTES);
 	if (!e->buf)
@@ -212,7 +222,7 @@ static int still_there(struct btree_trans *trans, struct btree_iter *iter,
 
 	if (bkey_err(k))
 		return bkey_err(k);
-	if (k.k->p.snapshot != was->p.snapshot || !movable(e->d, k, &p) ||
+	if (k.k->p.snapshot != was->p.snapshot || k.k->type != was->type || !movable(e->d, k, &p) ||
 	    bkey_start_offset(k.k) > start || k.k->p.offset < end)
 		return 1;
 	return p.ptr.gen == e->p.ptr.gen && extent_base(&p, k.k) == extent_base(&e->p, was) ? 0 : 1;
@@ -224,11 +234,56 @@ static int look_again(struct btree_trans *trans, const struct move_extent *e)
 	struct btree_iter iter;
 	int ret;
 
-	btree_iter_init(trans, &iter, BTREE_ID_extents,
+	btree_iter_init(trans, &iter, move_btree(k),
 			SPOS(k->p.inode, bkey_start_offset(k), k->p.snapshot), 0);
 	ret = still_there(trans, &iter, e, bkey_start_offset(k), k->p.offset);
 	btree_iter_exit(&iter);
 	return ret;
+}
+
+static int move_room_packed(struct data_move *m, struct move_extent *e)
+{
+	e->packed = env_malloc_aligned(m->d->env, DATA_IO_ALIGN,
+				       (size_t)e->key.k.k.size * SECTOR_BYTES);
+	return e->packed ? 0 : -BCFS_ERR_nomem;
+}
+
+/* What it says was tried, for [@start, @end): positive: it is gone. */
+static int tried_step(struct btree_trans *trans, const struct move_extent *e, u64 start, u64 end)
+{
+	const struct bkey *was = &e->key.k.k;
+	struct btree_iter iter;
+	struct bkey_s_c k;
+	struct bkey_i *n;
+	int ret;
+
+	btree_iter_init(trans, &iter, move_btree(was), SPOS(was->p.inode, start, was->p.snapshot),
+			BTREE_ITER_INTENT);
+	ret = still_there(trans, &iter, e, start, end);
+	if (!ret) {
+		k = btree_iter_peek_slot(&iter);
+		ret = bkey_err(k);
+	}
+	if (!ret) {
+		n = btree_trans_copy_key(trans, k, 0);
+		ret = rebalance_set_tried(n) ? btree_trans_update(trans, &iter, n, 0) : 1;
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+/* It does not become less, or cannot be read: once is enough. */
+static int move_tried(struct data_move *m, struct btree_trans *trans, const struct move_extent *e,
+		      u64 start, u64 end)
+{
+	int ret = commit_do(trans, NULL, BTREE_COMMIT_KEEPS, tried_step(trans, e, start, end));
+
+	btree_trans_unlock(trans);
+	if (!ret)
+		m->rewritten.in_vain += end - start;
+	else if (ret > 0)
+		m->rewritten.gone += end - start;
+	return min(ret, 0);
 }
 
 /* A compressed extent that is not moved as it is. */
@@ -261,12 +316,8 @@ static int move_open(struct data_move *m, struct move_extent *e)
 	if (e->whole)
 		return extent_verify(d, crc, e->stored_start, e->buf, e->stored_sectors, &good,
 				     &bad);
-	if (extent_compressed(crc) || d->opts.keys) {
-		e->packed = env_malloc_aligned(d->env, DATA_IO_ALIGN,
-					       (size_t)e->key.k.k.size * SECTOR_BYTES);
-		if (!e->packed)
-			return -BCFS_ERR_nomem;
-	}
+	if ((extent_compressed(crc) || d->opts.keys || e->rewrite) && move_room_packed(m, e))
+		return -BCFS_ERR_nomem;
 	ret = extent_open(d, crc, e->stored_start, e->buf, e->stored_sectors, &good, &bad);
 	return !ret && extent_compressed(crc) ? move_expand(m, e) : ret;
 }
@@ -288,24 +339,46 @@ static int move_read_finish(struct data_move *m, struct btree_trans *trans, stru
 	data_error(d, &f, ret, bkey_start_offset(k) << SECTOR_SHIFT, (u64)k->size << SECTOR_SHIFT,
 		   "read of file data to be moved");
 	m->stuck = true;
-	return 1;
+	if (e->rewrite)
+		ret = move_tried(m, trans, e, bkey_start_offset(k), k->p.offset);
+	return ret < 0 && e->rewrite ? ret : 1;
 }
 
 /* ---- writing ---- */
+
+/* What replaces shared data has the count that they have now. */
+static int move_keep_count(struct btree_trans *trans, struct btree_iter *iter, struct bkey_i **k)
+{
+	struct bkey_s_c old = btree_iter_peek_slot(iter);
+
+	if (bkey_err(old))
+		return bkey_err(old);
+	*k = reflink_v_of(
+		trans, bkey_i_to_s_c(*k),
+		planted(share_moved_alone) ? 1 : ((const struct bcfs_reflink_v *)old.v)->refcount);
+	return 0;
+}
 
 static int move_commit_step(struct btree_trans *trans, const struct move_extent *e,
 			    const union data_key *new)
 {
 	const struct bkey *n = &new->k.k;
 	struct btree_iter iter;
+	struct bkey_i *k;
 	int ret;
 
-	btree_iter_init(trans, &iter, BTREE_ID_extents,
+	btree_iter_init(trans, &iter, move_btree(&e->key.k.k),
 			SPOS(n->p.inode, bkey_start_offset(n), n->p.snapshot), BTREE_ITER_INTENT);
 	ret = still_there(trans, &iter, e, bkey_start_offset(n), n->p.offset);
+	if (ret > 0 && e->rewrite && planted(rebalance_unconditional))
+		ret = 0;
+	if (!ret) {
+		k = btree_trans_copy_key(trans, bkey_i_to_s_c(&new->k), 0);
+		if (e->key.k.k.type == KEY_TYPE_reflink_v)
+			ret = move_keep_count(trans, &iter, &k);
+	}
 	if (!ret)
-		ret = btree_trans_update(trans, &iter,
-					 btree_trans_copy_key(trans, bkey_i_to_s_c(&new->k), 0), 0);
+		ret = btree_trans_update(trans, &iter, k, 0);
 	btree_iter_exit(&iter);
 	return ret;
 }
@@ -361,6 +434,45 @@ static int piece_place_sealed(struct data_move *m, struct move_piece *p, u32 sec
 	return 0;
 }
 
+/* Less than it takes now, or not at all: positive. */
+static int rewrite_space(void *arg, u32 sectors, struct alloc_sectors *ret)
+{
+	const struct move_piece *p = arg;
+
+	return sectors < p->from ? alloc_sectors_get(p->d->alloc, REBALANCE_STREAM, sectors, ret)
+				 : 1;
+}
+
+/* [@start, @end), or the first part of it, as is wanted. Positive: it does not become less. */
+static int rewrite_place(struct data_move *m, struct move_piece *p, u64 start, u64 end,
+			 struct extent_form *form)
+{
+	const struct move_extent *e = p->e;
+	u16 want = extent_rebalance(bkey_i_to_s_c(&e->key.k))->compression;
+	u32 size = e->key.k.k.size, n = (u32)(end - start);
+	size_t at = (size_t)(start - bkey_start_offset(&e->key.k.k)) * SECTOR_BYTES;
+	const u8 *src = e->plain ? e->plain + (size_t)e->p.live_offset * SECTOR_BYTES
+				 : e->buf + (size_t)e->skip * SECTOR_BYTES;
+	int ret = 0;
+
+	p->d = m->d;
+	p->from = (u32)DIV_ROUND_UP((u64)e->p.held_sectors * n, size);
+	/* What another piece was compressed with may be less. */
+	data_scratch_put(m->d, m->scratch);
+	m->scratch = data_scratch_get(m->d, rebalance_compress_mem(want), 0);
+	if (!m->scratch)
+		return -BCFS_ERR_nomem;
+	for (unsigned tries = 0; !ret && tries < MOVE_TRIES; tries++) {
+		ret = extent_place(m->d, rewrite_space, p, m->scratch, want, src + at, n,
+				   e->packed + at, &p->space, form);
+		if (ret || form->compression)
+			return ret;
+		/* The end of a bucket, where it does not fit: no use for it. */
+		alloc_sectors_done(m->d->alloc, &p->space);
+	}
+	return -BCFS_ERR_nospc;
+}
+
 static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64 end,
 		       struct extent_form *form)
 {
@@ -369,6 +481,8 @@ static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64
 	u32 live = planted(compressed_front_moved) ? 0 : e->p.live_offset;
 	const struct bcfs_extent_crc *crc = e->p.crc;
 
+	if (e->rewrite)
+		return rewrite_place(m, p, start, end, form);
 	if (e->whole && !extent_compressed(crc))
 		return piece_place_sealed(m, p, (u32)(end - start), form);
 	if (e->whole) {
@@ -405,6 +519,8 @@ static int piece_submit(struct data_move *m, struct move_piece *p, struct move_e
 		return ret;
 	p->start = start;
 	p->sectors = form.sectors;
+	if (!e->rewrite || planted(rebalance_entry_kept))
+		form.rebalance = rebalance_entry(&e->key.k);
 	ret = extent_encode(d, SPOS(k->p.inode, start + form.sectors, k->p.snapshot), &p->space.ptr,
 			    &form, &p->key);
 	if (ret) {
@@ -420,12 +536,22 @@ static int piece_submit(struct data_move *m, struct move_piece *p, struct move_e
 /* 0: it lies there now; positive: what it is a copy of is gone; or an error. */
 static int piece_commit(struct data_move *m, struct btree_trans *trans, const struct move_piece *p)
 {
-	int ret = commit_do(trans, NULL, BTREE_COMMIT_RESERVE,
+	int ret = commit_do(trans, NULL, p->e->rewrite ? BTREE_COMMIT_KEEPS : BTREE_COMMIT_RESERVE,
 			    move_commit_step(trans, p->e, &p->key));
 
 	btree_trans_unlock(trans);
 	if (!ret)
 		m->moved += p->space.sectors;
+	if (!p->e->rewrite)
+		return ret;
+	if (!ret) {
+		m->rewritten.sectors += p->sectors;
+		m->rewritten.from +=
+			DIV_ROUND_UP((u64)p->e->p.held_sectors * p->sectors, p->e->key.k.k.size);
+		m->rewritten.to += p->space.sectors;
+	} else if (ret > 0) {
+		m->rewritten.gone += p->sectors;
+	}
 	return ret;
 }
 
@@ -442,7 +568,7 @@ static int piece_again(struct data_move *m, struct btree_trans *trans, struct mo
 
 		if (ret) {
 			p->space.sectors = 0;
-			return ret;
+			return min(ret, 0);
 		}
 		ret = bdev_wait(m->d->bdev, &p->io);
 		if (ret == -BCFS_ERR_dev_write && ++tries < MOVE_TRIES)
@@ -488,7 +614,7 @@ static int move_write(struct data_move *m, struct btree_trans *trans, struct mov
 		if (!ret)
 			start += m->pieces[m->nr_pieces++].sectors;
 	}
-	return ret;
+	return ret > 0 ? move_tried(m, trans, e, start, k->p.offset) : ret;
 }
 
 /* ---- a bucket ---- */
@@ -639,4 +765,41 @@ int data_move_old(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u16 gen,
 	*ret_moved = m->moved;
 	env_free(d->env, m);
 	return ret;
+}
+
+/* ---- rewriting ---- */
+
+bool data_rewritable(const struct data_fs *d, struct bkey_s_c k)
+{
+	struct extent_ptr_decoded p;
+	u16 want = extent_rebalance(k)->compression;
+
+	return movable(d, k, &p) && compression_opt_type(want) && k.k->size > d->block_sectors &&
+	       !compression_level_check(compression_opt_type(want), compression_opt_level(want),
+					NULL);
+}
+
+int data_rewrite(struct data_fs *d, const union data_key *keys, unsigned nr,
+		 struct data_rewritten *ret)
+{
+	struct btree_trans *trans = btree_trans_get(d->btree);
+	struct data_move *m = move_new(d, NULL);
+	int err = -BCFS_ERR_nomem;
+
+	*ret = (struct data_rewritten){0};
+	if (m) {
+		for (; m->nr < min(nr, MOVE_BATCH); m->nr++) {
+			struct move_extent *e = &m->e[m->nr];
+
+			memcpy(&e->key, &keys[m->nr], keys[m->nr].k.k.u64s * sizeof(u64));
+			e->rewrite = true;
+			movable(d, bkey_i_to_s_c(&e->key.k), &e->p);
+		}
+		err = move_batch(m, trans);
+		data_scratch_put(d, m->scratch);
+		*ret = m->rewritten;
+	}
+	btree_trans_put(trans);
+	env_free(d->env, m);
+	return err;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define PUNCH_KEYS_PER_COMMIT	   16U
+#define DELETE_KEYS		   4U	      /* with their inode */
 #define FALLOCATE_SECTORS_PER_STEP (1U << 21) /* 1 GiB */
 
 int data_count_sectors(struct btree_iter *iter, const struct data_file *f, u64 start, u64 end,
@@ -44,22 +45,25 @@ struct punch {
 	const struct data_file *f;
 	u64 pos, end; /* sectors; deleted up to pos */
 	u64 end_bytes;
+	u32 shared_max; /* reflink_v that one commit changes */
 	data_commit_fn commit;
 	void *arg;
 	u64 seq;
 };
 
-static int punch_step(struct btree_trans *trans, struct punch *p, u64 *ret_pos)
+static int punch_step(struct btree_trans *trans, struct punch *p, unsigned max, u64 *ret_pos)
 {
 	struct btree_iter iter;
 	u64 pos = p->pos, sectors = 0;
+	u32 budget = p->shared_max;
 	int ret = 0;
 
 	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(p->f, pos), BTREE_ITER_INTENT);
-	for (unsigned nr = 0; nr < PUNCH_KEYS_PER_COMMIT && pos < p->end; nr++) {
+	for (unsigned nr = 0; nr < max && budget && pos < p->end; nr++) {
 		struct bkey_s_c k;
 		struct bkey_i *d;
 		u64 from, to;
+		bool counts;
 
 		btree_iter_set_pos(&iter, data_pos(p->f, pos));
 		k = btree_iter_peek_max(&iter, data_pos(p->f, p->end));
@@ -72,7 +76,12 @@ static int punch_step(struct btree_trans *trans, struct punch *p, u64 *ret_pos)
 		}
 		from = max(bkey_start_offset(k.k), pos);
 		to = min(k.k->p.offset, p->end);
-		if (data_key_sectors(k.k))
+		counts = data_key_sectors(k.k);
+		if (k.k->type == KEY_TYPE_reflink_p)
+			ret = reflink_limit(trans, k, from, &to, &budget);
+		if (ret)
+			break;
+		if (counts)
 			sectors += to - from;
 		d = btree_trans_alloc_key(trans, KEY_TYPE_deleted, data_pos(p->f, to), 0);
 		d->k.size = to - from;
@@ -100,6 +109,7 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 			  .pos = start,
 			  .end = end,
 			  .end_bytes = end_bytes,
+			  .shared_max = reflink_keys_per_commit(d),
 			  .commit = commit,
 			  .arg = arg};
 	struct btree_trans *trans = btree_trans_get(d->btree);
@@ -108,7 +118,8 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 	while (!ret && p.pos < p.end) {
 		u64 seq = 0, pos = 0;
 
-		ret = commit_do(trans, &seq, BTREE_COMMIT_REMOVES, punch_step(trans, &p, &pos));
+		ret = commit_do(trans, &seq, BTREE_COMMIT_REMOVES,
+				punch_step(trans, &p, PUNCH_KEYS_PER_COMMIT, &pos));
 		if (!ret) {
 			p.pos = pos;
 			p.seq = max(p.seq, seq);
@@ -117,6 +128,19 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 	btree_trans_put(trans);
 	if (ret_seq)
 		*ret_seq = max(*ret_seq, p.seq);
+	return ret;
+}
+
+int data_delete_step(struct btree_trans *trans, const struct data_file *f, bool *ret_all)
+{
+	/* Half of what a commit may hold, as the inode's keys are in it, too. */
+	u32 shared = btree_commit_u64s_max(btree_trans_fs(trans)) / 128;
+	struct punch p = {
+		.f = f, .end = UINT64_MAX, .shared_max = max(min(shared, DELETE_KEYS), 1U)};
+	u64 pos;
+	int ret = punch_step(trans, &p, DELETE_KEYS + 1, &pos);
+
+	*ret_all = !ret && pos == p.end;
 	return ret;
 }
 

@@ -31,6 +31,7 @@ struct read_piece {
 	struct bdev_io io;
 	enum piece_kind kind;
 	int err;    /* PIECE_ERROR */
+	bool alone; /* shared data that nobody else has: to be made the file's own */
 	u64 offset; /* bytes of the file: where it begins */
 	u32 len;    /* bytes */
 	u8 *dst;
@@ -119,15 +120,16 @@ static void piece_set(struct data_fs *d, struct read_piece *r, struct bkey_s_c k
 	r->dst = dst;
 	r->buf = r->bounce = NULL;
 	r->err = 0;
+	r->alone = false;
 	len = min(len, key_end - offset);
 	/* Zeroes cost nothing; what is read is bounded. */
 	if (!bkey_whiteout(k.k) && k.k->type != KEY_TYPE_reservation)
 		len = min(len, (u64)READ_PIECE_MAX * SECTOR_BYTES - offset % SECTOR_BYTES);
 	r->len = min(len, 1ULL << 30);
 	/* A hole has no value at all. */
-	if (bkey_val_u64s(k.k))
+	if (bkey_val_u64s(k.k) && k.v != (const void *)r->key.k.v)
 		bkey_reassemble(&r->key.k, k);
-	else
+	else if (!bkey_val_u64s(k.k))
 		r->key.k.k = *k.k;
 
 	switch (k.k->type) {
@@ -147,6 +149,31 @@ static void piece_set(struct data_fs *d, struct read_piece *r, struct bkey_s_c k
 		r->err =
 			k.k->type == KEY_TYPE_error ? -BCFS_ERR_data_lost : -BCFS_ERR_data_key_type;
 	}
+}
+
+/* What lies at @iter's position, which is @offset's. */
+static int piece_peek(struct btree_iter *iter, struct data_fs *d, const struct data_file *f,
+		      struct read_piece *r, u64 offset, u64 len, u8 *dst, unsigned try)
+{
+	struct bkey_s_c k = btree_iter_peek_slot(iter);
+	bool alone = false;
+	int ret = bkey_err(k);
+
+	if (!ret && k.k->type == KEY_TYPE_reflink_p) {
+		bool own = k.k->p.snapshot == f->snapshot;
+
+		ret = reflink_resolve(iter->trans, k, offset >> SECTOR_SHIFT, &r->key, &alone);
+		if (ret == -BCFS_ERR_reflink_missing) {
+			ret = 0; /* the key itself, of which nothing can be read */
+		} else {
+			k = bkey_i_to_s_c(&r->key.k);
+			alone &= own;
+		}
+	}
+	if (!ret)
+		piece_set(d, r, k, offset, len, dst, try);
+	r->alone = alone;
+	return ret;
 }
 
 /* ---- the device ---- */
@@ -271,14 +298,10 @@ static int piece_lookup(struct btree_trans *trans, struct data_fs *d, const stru
 			struct read_piece *r, u64 offset, u64 len, u8 *dst, unsigned try)
 {
 	struct btree_iter iter;
-	struct bkey_s_c k;
 	int ret;
 
 	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(f, offset >> SECTOR_SHIFT), 0);
-	k = btree_iter_peek_slot(&iter);
-	ret = bkey_err(k);
-	if (!ret)
-		piece_set(d, r, k, offset, len, dst, try);
+	ret = piece_peek(&iter, d, f, r, offset, len, dst, try);
 	btree_iter_exit(&iter);
 	return ret;
 }
@@ -378,14 +401,12 @@ static int fill_lookup(struct btree_trans *trans, struct data_read *rd, unsigned
 			flags);
 	while (nr < rd->nr_slots && next < rd->end) {
 		struct read_piece *r = ring_at(rd, nr);
-		struct bkey_s_c k;
 
 		btree_iter_set_pos(&iter, data_pos(rd->f, next >> SECTOR_SHIFT));
-		k = btree_iter_peek_slot(&iter);
-		ret = bkey_err(k);
+		ret = piece_peek(&iter, rd->d, rd->f, r, next, rd->end - next,
+				 rd->buf + (next - rd->base), 0);
 		if (ret)
 			break;
-		piece_set(rd->d, r, k, next, rd->end - next, rd->buf + (next - rd->base), 0);
 		next += r->len;
 		nr++;
 	}
@@ -435,6 +456,8 @@ static int finish_oldest(struct data_read *rd, u64 *done)
 		ret = read_again(rd->d, rd->f, r->offset + good, r->len - good, r->dst + good,
 				 &again);
 	*done += good + again;
+	if (!ret && r->alone && rd->d->gc)
+		reflink_own(rd->d, rd->f, r->offset >> SECTOR_SHIFT);
 	rd->head = (rd->head + 1) % rd->nr_slots;
 	rd->nr--;
 	return ret;
@@ -462,6 +485,7 @@ int data_read(struct data_fs *d, const struct data_file *f, u64 offset, void *bu
 	*ret_done = 0;
 	if (!len)
 		return 0;
+	rebalance_yield(d);
 	rd.nr_slots = min(READ_PIECES_MAX, 1 + DIV_ROUND_UP(len, d->opts.block_bytes));
 	rd.ring = env_malloc(d->env, rd.nr_slots * sizeof(*rd.ring));
 	if (!rd.ring)

@@ -51,6 +51,7 @@ struct data_writer {
 	struct disk_reservation res;
 	bool by_promise; /* the reservation keys of the batch are counted on */
 	bool gather;	 /* it is small */
+	bool work;	 /* something is to be rewritten in the background */
 	/*
 	 * Compressing or sealing: each extent into the part of the buffer that its data has in the
 	 * batch.
@@ -144,6 +145,8 @@ static int write_extent_submit(struct data_writer *w, struct write_extent *e, u6
 	e->start = start;
 	e->sectors = form.sectors;
 	e->data = data;
+	w->work |= rebalance_wants(d, w->f, form.sectors, form.compression, w->f->compression,
+				   &form.rebalance);
 	ret = extent_encode(d, data_pos(w->f, start + form.sectors), &e->space.ptr, &form, &e->key);
 	if (ret) {
 		alloc_sectors_done(d->alloc, &e->space);
@@ -387,6 +390,7 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 	*ret_done = 0;
 	if (!len)
 		return 0;
+	rebalance_yield(d);
 	ret = inline_write(d, f, offset, buf, len, valid_end, commit, arg, &w.seq);
 	if (ret <= 0) {
 		*ret_done = ret ? 0 : len;
@@ -423,6 +427,8 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 	}
 	data_scratch_put(d, w.scratch);
 	env_free(d->env, w.extents);
+	if (w.work)
+		rebalance_kick(d);
 	*ret_done = min(w.committed << SECTOR_SHIFT, end_bytes);
 	*ret_done = *ret_done > offset ? *ret_done - offset : 0;
 	if (ret_seq)

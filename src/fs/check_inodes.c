@@ -205,6 +205,7 @@ int check_inodes(struct bcfs *c, struct fs_check *chk)
 struct extent_forms {
 	u32 codecs; /* bits */
 	bool plain; /* some are not encrypted */
+	bool shared;
 	u16 gen_min, gen_max;
 };
 
@@ -247,6 +248,7 @@ static int extent_add(struct extent_sum *sum, bool regular, struct bkey_s_c k)
 		extent_forms_add(sum->forms, k);
 		/* fallthrough */
 	case KEY_TYPE_reflink_p:
+		sum->forms->shared |= k.k->type == KEY_TYPE_reflink_p;
 		sum->data_end = k.k->p.offset;
 		sum->sectors += k.k->size;
 		break;
@@ -365,10 +367,23 @@ static void check_forms_keys(const struct bcfs_sb *sb, struct fs_check *chk,
 			     f->gen_min, f->gen_max, sb_crypt_gen_oldest(sb), sb_crypt_gen(sb));
 }
 
+static int shared_forms(struct bcfs *c, struct extent_forms *f)
+{
+	struct btree_trans *trans = btree_trans_get(c->btree);
+	int ret = for_each_btree_key (trans, iter, BTREE_ID_reflink, POS_MIN, BTREE_ITER_PREFETCH,
+				      k, ({
+					      extent_forms_add(f, k);
+					      0;
+				      }));
+
+	btree_trans_put(trans);
+	return ret;
+}
+
 int check_extents_vs_inodes(struct bcfs *c, struct fs_check *chk)
 {
 	struct extent_forms f = {0};
-	int ret = check_each_subvol(c, chk, check_extents_subvol, &f);
+	int ret = check_each_subvol(c, chk, check_extents_subvol, &f) ?: shared_forms(c, &f);
 
 	for (unsigned type = 0; !ret && c->sb && type < BCFS_COMPRESSION_NR; type++)
 		if ((f.codecs >> type & 1) && !sb_tells_compression(c->sb, type))
@@ -378,6 +393,8 @@ int check_extents_vs_inodes(struct bcfs *c, struct fs_check *chk)
 				     compression_type_name(type));
 	if (!ret && c->sb)
 		check_forms_keys(c->sb->sb, chk, &f);
+	if (!ret && c->sb && f.shared && !sb_tells_reflink(c->sb))
+		check_report(chk, "extents: some are shared, the superblock does not say so");
 	return ret;
 }
 

@@ -3,7 +3,8 @@
  * Options of single files and directories, as extended attributes "bcfs.NAME" that are not
  * stored as such: they are fields of the inode. New files have those of their directory.
  *
- *   bcfs.compression   "none", "TYPE" or "TYPE:LEVEL": of what is written from now on
+ *   bcfs.compression              "none", "TYPE" or "TYPE:LEVEL": of what is written from now on
+ *   bcfs.background_compression   the same: what that becomes later
  *
  * Errors: xattr_name_invalid (no such option), xattr_not_found (not set here), option_value.
  * Locks: taken by these functions.

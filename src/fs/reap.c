@@ -53,23 +53,37 @@ static int reap_names_trans(struct btree_trans *trans, const struct bcfs_inode_u
 	return err ?: ret;
 }
 
-/* The rest in one commit if it is little; REAP_MORE if not: nothing was done. */
-static int reap_last_trans(struct btree_trans *trans, struct bcfs_ino ino)
+static bool has_extents(const struct bcfs_inode_unpacked *inode)
 {
-	struct bcfs_inode_unpacked inode;
+	return inode->sectors || S_ISLNK(inode->mode);
+}
+
+/* All of it in one commit if it is little; REAP_MORE if not: nothing was done. */
+static int reap_last_trans(struct btree_trans *trans, struct bcfs *c, struct bcfs_ino ino,
+			   struct bcfs_inode_unpacked *inode)
+{
 	struct btree_iter iter;
-	int ret = inode_peek(trans, &iter, ino, BTREE_ITER_INTENT, &inode);
+	bool all = true;
+	int ret = inode_peek(trans, &iter, ino, BTREE_ITER_INTENT, inode);
 
 	if (ret)
 		goto out;
-	if (!inode_is_unlinked(&inode)) {
+	if (!inode_is_unlinked(inode)) {
 		ret = deleted_inode_mark(trans, ino, false)
 			      ?: btree_trans_commit(trans, BTREE_COMMIT_REMOVES, NULL);
 		goto out;
 	}
-	ret = delete_names(trans, BTREE_ID_xattrs, ino.inum, inode.snapshot);
-	if (!ret && S_ISDIR(inode.mode))
-		ret = delete_names(trans, BTREE_ID_dirents, ino.inum, inode.snapshot);
+	if (has_extents(inode)) {
+		struct data_file f = io_file(c, ino, inode);
+
+		ret = data_delete_step(trans, &f, &all);
+	}
+	if (!ret && !all)
+		ret = REAP_MORE;
+	if (!ret)
+		ret = delete_names(trans, BTREE_ID_xattrs, ino.inum, inode->snapshot);
+	if (!ret && S_ISDIR(inode->mode))
+		ret = delete_names(trans, BTREE_ID_dirents, ino.inum, inode->snapshot);
 	ret = ret ?: btree_trans_delete_at(trans, &iter, 0)
 		  ?: deleted_inode_mark(trans, ino, false)
 		  ?: btree_trans_commit(trans, BTREE_COMMIT_REMOVES, NULL);
@@ -88,33 +102,39 @@ static int unmark(struct bcfs *c, struct bcfs_ino ino)
 	return ret;
 }
 
-static int reap_locked(struct bcfs *c, struct bcfs_ino ino)
+/* What is too much for one commit. */
+static int reap_more(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode)
 {
 	struct io_update u = {.c = c, .ino = ino};
-	struct bcfs_inode_unpacked inode;
 	struct btree_trans *trans;
-	int ret = inode_get(c, ino, &inode);
+	int ret = 0;
 
-	if (ret == -BCFS_ERR_no_such_inode || ret == -BCFS_ERR_no_such_subvolume)
-		return unmark(c, ino);
-	if (ret)
-		return ret;
-	if (inode_is_unlinked(&inode) && (inode.sectors || S_ISLNK(inode.mode))) {
-		struct data_file f = io_file(c, ino, &inode);
+	if (has_extents(inode)) {
+		struct data_file f = io_file(c, ino, inode);
 
 		ret = data_truncate(c->data, &f, 0, io_commit, &u, NULL);
-		if (ret)
-			return ret;
 	}
-
+	if (ret)
+		return ret;
 	trans = btree_trans_get(c->btree);
-	do {
-		ret = lockrestart_do(trans, reap_last_trans(trans, ino));
-		if (ret != REAP_MORE)
-			break;
-		ret = lockrestart_do(trans, reap_names_trans(trans, &inode));
-	} while (ret >= 0);
+	ret = lockrestart_do(trans, reap_names_trans(trans, inode));
 	btree_trans_put(trans);
+	return min(ret, 0);
+}
+
+static int reap_locked(struct bcfs *c, struct bcfs_ino ino)
+{
+	struct bcfs_inode_unpacked inode;
+	struct btree_trans *trans;
+	int ret;
+
+	do {
+		trans = btree_trans_get(c->btree);
+		ret = lockrestart_do(trans, reap_last_trans(trans, c, ino, &inode));
+		btree_trans_put(trans);
+		if (ret == -BCFS_ERR_no_such_inode || ret == -BCFS_ERR_no_such_subvolume)
+			return unmark(c, ino);
+	} while (ret == REAP_MORE && !(ret = reap_more(c, ino, &inode)));
 	return ret;
 }
 

@@ -126,6 +126,7 @@ struct sb_params {
 	u64 min_buckets;	       /* sb_dev_too_small if fewer are left for data */
 	unsigned meta_csum, data_csum; /* numbers of the format */
 	u16 compression;	       /* compression_opt() */
+	u16 background_compression;    /* ditto */
 	unsigned chunk_shift, errors, extent_max_sectors, inline_max_bytes;
 	bool discard;
 };
@@ -283,7 +284,7 @@ int sb_feature_test_by_name(const struct bcfs_sb *sb, const char *name, bool *re
  */
 bool sb_features_unknown(const struct bcfs_sb *sb, enum sb_feature_set set, struct printbuf *out);
 
-/* ---- defaults of options, in flags[0]: x(name, shift, bits) ---- */
+/* ---- defaults of options, in flags[]: x(name, shift, bits) ---- */
 
 /* clang-format off */
 #define SB_OPTS(x)                                                                                 \
@@ -294,7 +295,9 @@ bool sb_features_unknown(const struct bcfs_sb *sb, enum sb_feature_set set, stru
 	x(chunk_shift,       BCFS_SB_CHUNK_SHIFT_SHIFT, 4)                                         \
 	x(errors,            BCFS_SB_ERRORS_SHIFT, 2)                                              \
 	x(extent_max,        BCFS_SB_EXTENT_MAX_SHIFT, 12)                                         \
-	x(inline_max,        BCFS_SB_INLINE_MAX_SHIFT, 12)
+	x(inline_max,        BCFS_SB_INLINE_MAX_SHIFT, 12)                                         \
+	x(background_compression,       BCFS_SB_BG_COMPRESSION_SHIFT, 4)                           \
+	x(background_compression_level, BCFS_SB_BG_COMPRESSION_LEVEL_SHIFT, 8)
 /* clang-format on */
 
 enum sb_opt {
@@ -310,6 +313,9 @@ void sb_opt_set(struct bcfs_sb *sb, enum sb_opt opt, u64 v);
 /* Type and level of the default, as compression_opt(); setting it sets the codec's feature, too. */
 u16 sb_compression(const struct bcfs_sb *sb);
 void sb_compression_set(struct bcfs_sb *sb, u16 compression);
+/* The same of what data become in the background. */
+u16 sb_background_compression(const struct bcfs_sb *sb);
+void sb_background_compression_set(struct bcfs_sb *sb, u16 compression);
 /*
  * Data may be compressed with @type from now on: sets the feature bit, and writes the superblock if
  * it was not set. Takes the lock. Errors of sb_write().
@@ -317,5 +323,8 @@ void sb_compression_set(struct bcfs_sb *sb, u16 compression);
 int sb_use_compression(struct sb_handle *h, unsigned type);
 /* Is the bit set, if there is one for @type? Takes the lock. */
 bool sb_tells_compression(struct sb_handle *h, unsigned type);
+/* The same for shared data. */
+int sb_use_reflink(struct sb_handle *h);
+bool sb_tells_reflink(struct sb_handle *h);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Feature bits by name, and the defaults of options in flags[0].
+ * Feature bits by name, and the defaults of options in flags[].
  */
 #include "codec/codec.h"
 #include "sb/sb_private.h"
@@ -85,6 +85,7 @@ static bool feature_supported(enum sb_feature_set set, unsigned bit)
 	case BCFS_FEATURE_lz4:
 		return !compression_type_check(BCFS_COMPRESSION_lz4, NULL);
 	case BCFS_FEATURE_encryption:
+	case BCFS_FEATURE_reflink:
 		return true;
 	default:
 		return false;
@@ -123,15 +124,18 @@ static const struct {
 
 u64 sb_opt_get(const struct bcfs_sb *sb, enum sb_opt opt)
 {
-	return sb->flags[0] >> opt_rows[opt].shift & ((1ULL << opt_rows[opt].bits) - 1);
+	u8 shift = opt_rows[opt].shift;
+
+	return sb->flags[shift / 64] >> shift % 64 & ((1ULL << opt_rows[opt].bits) - 1);
 }
 
 void sb_opt_set(struct bcfs_sb *sb, enum sb_opt opt, u64 v)
 {
-	u64 mask = (1ULL << opt_rows[opt].bits) - 1;
+	u64 mask = (1ULL << opt_rows[opt].bits) - 1, *w = &sb->flags[opt_rows[opt].shift / 64];
+	u8 shift = opt_rows[opt].shift % 64;
 
 	assert(v <= mask);
-	sb->flags[0] = (sb->flags[0] & ~(mask << opt_rows[opt].shift)) | v << opt_rows[opt].shift;
+	*w = (*w & ~(mask << shift)) | v << shift;
 }
 
 /* ---- compression ---- */
@@ -148,24 +152,39 @@ u16 sb_compression(const struct bcfs_sb *sb)
 			       (s8)sb_opt_get(sb, SB_OPT_compression_level));
 }
 
-void sb_compression_set(struct bcfs_sb *sb, u16 compression)
+static void set_codec_feature(struct bcfs_sb *sb, u16 compression)
 {
 	unsigned bit;
 
-	sb_opt_set(sb, SB_OPT_compression, compression_opt_type(compression));
-	sb_opt_set(sb, SB_OPT_compression_level, (u8)compression_opt_level(compression));
 	if (feature_of_codec(compression_opt_type(compression), &bit))
 		feature_words(sb, SB_FEATURE_incompat)[bit / 64] |= 1ULL << bit % 64;
 }
 
-int sb_use_compression(struct sb_handle *h, unsigned type)
+void sb_compression_set(struct bcfs_sb *sb, u16 compression)
 {
-	unsigned bit;
-	u64 *w;
-	int ret = 0;
+	sb_opt_set(sb, SB_OPT_compression, compression_opt_type(compression));
+	sb_opt_set(sb, SB_OPT_compression_level, (u8)compression_opt_level(compression));
+	set_codec_feature(sb, compression);
+}
 
-	if (!feature_of_codec(type, &bit) || planted(codec_not_told))
-		return 0;
+u16 sb_background_compression(const struct bcfs_sb *sb)
+{
+	return compression_opt((unsigned)sb_opt_get(sb, SB_OPT_background_compression),
+			       (s8)sb_opt_get(sb, SB_OPT_background_compression_level));
+}
+
+void sb_background_compression_set(struct bcfs_sb *sb, u16 compression)
+{
+	sb_opt_set(sb, SB_OPT_background_compression, compression_opt_type(compression));
+	sb_opt_set(sb, SB_OPT_background_compression_level, (u8)compression_opt_level(compression));
+	set_codec_feature(sb, compression);
+}
+
+static int use_feature(struct sb_handle *h, unsigned bit)
+{
+	int ret = 0;
+	u64 *w;
+
 	sb_lock(h);
 	w = &feature_words(h->sb, SB_FEATURE_incompat)[bit / 64];
 	if (!(*w >> bit % 64 & 1)) {
@@ -179,15 +198,40 @@ int sb_use_compression(struct sb_handle *h, unsigned type)
 	return ret;
 }
 
-bool sb_tells_compression(struct sb_handle *h, unsigned type)
+static bool tells_feature(struct sb_handle *h, unsigned bit)
 {
-	unsigned bit;
 	bool ret;
 
-	if (!feature_of_codec(type, &bit))
-		return true;
 	sb_lock(h);
 	ret = feature_words(h->sb, SB_FEATURE_incompat)[bit / 64] >> bit % 64 & 1;
 	sb_unlock(h);
 	return ret;
+}
+
+int sb_use_compression(struct sb_handle *h, unsigned type)
+{
+	unsigned bit;
+
+	if (!feature_of_codec(type, &bit) || planted(codec_not_told))
+		return 0;
+	return use_feature(h, bit);
+}
+
+bool sb_tells_compression(struct sb_handle *h, unsigned type)
+{
+	unsigned bit;
+
+	return !feature_of_codec(type, &bit) || tells_feature(h, bit);
+}
+
+/* ---- reflink ---- */
+
+int sb_use_reflink(struct sb_handle *h)
+{
+	return use_feature(h, BCFS_FEATURE_reflink);
+}
+
+bool sb_tells_reflink(struct sb_handle *h)
+{
+	return tells_feature(h, BCFS_FEATURE_reflink);
 }

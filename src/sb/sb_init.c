@@ -133,7 +133,9 @@ static int check_options(const struct sb_params *p, struct printbuf *err)
 {
 	if (csum_type_check(p->meta_csum, err) || csum_type_check(p->data_csum, err) ||
 	    compression_level_check(compression_opt_type(p->compression),
-				    compression_opt_level(p->compression), err))
+				    compression_opt_level(p->compression), err) ||
+	    compression_level_check(compression_opt_type(p->background_compression),
+				    compression_opt_level(p->background_compression), err))
 		return -BCFS_ERR_sb_invalid_params;
 	if (p->chunk_shift < BCFS_CHUNK_SHIFT_MIN || p->chunk_shift > BCFS_CHUNK_SHIFT_MAX)
 		return sb_fail(err, sb_invalid_params,
@@ -204,6 +206,7 @@ static void fill_options(struct bcfs_sb *sb, const struct sb_params *p)
 	sb_opt_set(sb, SB_OPT_meta_csum, p->meta_csum);
 	sb_opt_set(sb, SB_OPT_data_csum, p->data_csum);
 	sb_compression_set(sb, p->compression);
+	sb_background_compression_set(sb, p->background_compression);
 	sb_opt_set(sb, SB_OPT_chunk_shift, p->chunk_shift);
 	sb_opt_set(sb, SB_OPT_errors, p->errors);
 	sb_opt_set(sb, SB_OPT_extent_max, p->extent_max_sectors);

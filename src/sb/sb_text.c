@@ -301,6 +301,9 @@ static void options_to_text(struct printbuf *out, const struct bcfs_sb *sb)
 	row(out, "compression");
 	compression_opt_to_text(out, sb_compression(sb));
 	prt_str(out, "\n");
+	row(out, "in the background");
+	compression_opt_to_text(out, sb_background_compression(sb));
+	prt_str(out, "\n");
 	row_sectors(out, "checksum chunk", 1ULL << sb_opt_get(sb, SB_OPT_chunk_shift));
 	row_sectors(out, "longest extent", sb_opt_get(sb, SB_OPT_extent_max));
 	row(out, "inline data");
@@ -353,9 +356,12 @@ void sb_to_text(struct printbuf *out, const struct bcfs_sb *sb)
 	row(out, "flags");
 	prt_bitflags(out, flags, ARRAY_SIZE(flags), sb->flags[0] & no_options);
 	prt_newline(out);
-	for (unsigned i = 1; i < ARRAY_SIZE(sb->flags); i++)
-		if (sb->flags[i])
-			prt_printf(out, "unknown flags %u: %#" PRIx64 "\n", i, sb->flags[i]);
+	for (unsigned i = 1; i < ARRAY_SIZE(sb->flags); i++) {
+		u64 unknown = sb->flags[i] & ~(i == 1 ? BCFS_SB_OPTIONS_1 : 0);
+
+		if (unknown)
+			prt_printf(out, "unknown flags %u: %#" PRIx64 "\n", i, unknown);
+	}
 	features_to_text(out, "compatible features", SB_FEATURE_compat, sb->features_compat);
 	features_to_text(out, "read-only features", SB_FEATURE_ro_compat, sb->features_ro_compat);
 	features_to_text(out, "incompatible features", SB_FEATURE_incompat, sb->features_incompat);

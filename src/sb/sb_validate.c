@@ -369,7 +369,8 @@ static int validate_options(const struct bcfs_sb *sb, struct printbuf *err)
 			       sb_has_encryption(sb) ? "" : "not ",
 			       csum_type_name(sb_opt_get(sb, SB_OPT_meta_csum)),
 			       csum_type_name(sb_opt_get(sb, SB_OPT_data_csum)));
-	if (sb_opt_get(sb, SB_OPT_compression) >= BCFS_COMPRESSION_incompressible)
+	if (sb_opt_get(sb, SB_OPT_compression) >= BCFS_COMPRESSION_incompressible ||
+	    sb_opt_get(sb, SB_OPT_background_compression) >= BCFS_COMPRESSION_incompressible)
 		return sb_fail(err, sb_invalid_option, "unknown compression type as a default");
 	if (sb_opt_get(sb, SB_OPT_errors) > BCFS_ERRORS_panic)
 		return sb_fail(err, sb_invalid_option, "unknown errors mode as a default");

@@ -229,7 +229,10 @@
 	x(data_key_btree, 810, EUCLEAN, "a key of file data in a btree that holds none")           \
 	x(data_key_size, 811, EUCLEAN, "a key of file data without a size, or reaching below zero") \
 	x(reservation_invalid, 812, EUCLEAN, "reservation: invalid key")                           \
-	x(inline_data_invalid, 813, EUCLEAN, "inline data: larger than its key")
+	x(inline_data_invalid, 813, EUCLEAN, "inline data: larger than its key")                   \
+	x(reflink_invalid, 814, EUCLEAN, "shared data: invalid key")                               \
+	x(reflink_missing, 815, EUCLEAN, "shared data: what a file refers to is not there")        \
+	x(reflink_count, 816, EUCLEAN, "shared data: counted less often than referred to")
 
 /* snapshot: 900.. */
 #define BCFS_ERRCODES_SNAPSHOT(x)                                                                  \

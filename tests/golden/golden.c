@@ -6,6 +6,7 @@
  *   golden crash IMAGE     the same, then more of them, synced, and no clean close
  *   golden compress IMAGE  files compressed in every way, and not; closed cleanly
  *   golden encrypt IMAGE   a few files, compressed and not, in a crashed filesystem
+ *   golden share IMAGE     files that share data in every way; closed cleanly
  *   golden list IMAGE      one line a name; opens read-only
  *   golden touch IMAGE     opens read-write (and recovers), makes and removes a file, closes
  */
@@ -276,6 +277,69 @@ static void make_all_compressed(struct bcfs *fs)
 	stamp(fs, root, 0);
 }
 
+/* ---- shared ---- */
+
+static void copy(struct bcfs *fs, struct bcfs_ino src, uint64_t from, struct bcfs_ino dst,
+		 uint64_t to, uint64_t len)
+{
+	if (ok("copy", bcfs_copy_range(fs, src, from, dst, to, len, 0)) != (int64_t)len)
+		die("copy", 0, "short");
+}
+
+static struct bcfs_ino copy_of(struct bcfs *fs, struct bcfs_ino dir, const char *name,
+			       struct bcfs_ino src, uint64_t len)
+{
+	struct bcfs_ino ino = make(fs, dir, name, S_IFREG | 0644, 0, 0);
+
+	copy(fs, src, 0, ino, 0, len);
+	return ino;
+}
+
+/* Of one owner, of two and of three; cut by writes, holes and truncation; beside inline data. */
+static void make_shared(struct bcfs *fs, struct bcfs_ino dir)
+{
+	const size_t len = 300000;
+	struct bcfs_ino src = make(fs, dir, "first", S_IFREG | 0644, 0, 0), ino, gone;
+	struct bcfs_stat st = {.size = 123456};
+	char *data = mixed(len, 2, 9), *patch = mixed(9000, 0, 1);
+
+	if (ok("write", bcfs_write(fs, src, 0, data, len, 0)) != (int64_t)len)
+		die("write", 0, "short");
+	ino = copy_of(fs, dir, "second", src, len);
+	gone = copy_of(fs, dir, "third", src, len);
+	copy(fs, src, 8192, make(fs, dir, "parts", S_IFREG | 0644, 0, 0), 131072, 100000);
+	copy(fs, ino, 0, ino, 393216, 65536);
+	for (unsigned i = 0; i < 6; i++) {
+		ok("patch", bcfs_write(fs, src, 3000 + i * 9001ULL, patch, 100 + i * 1700ULL, 0));
+		ok("patch", bcfs_write(fs, ino, 40960 + i * 24576ULL, patch, 4096, 0));
+	}
+	ok("punch",
+	   bcfs_fallocate(fs, ino, BCFS_FALLOC_PUNCH_HOLE | BCFS_FALLOC_KEEP_SIZE, 8192, 12288));
+	ok("truncate", bcfs_setattr(fs, gone, &st, BCFS_SET_SIZE, &st));
+	ok("unlink", bcfs_unlink(fs, dir, "third"));
+	bcfs_forget(fs, gone, 1);
+	ino = file(fs, dir, "small", 100);
+	copy_of(fs, dir, "small-copy", ino, 100);
+	free(patch);
+	free(data);
+}
+
+static void make_all_shared(struct bcfs *fs)
+{
+	static const char *const ways[] = {"none", "lz4", "zstd:3"};
+	struct bcfs_ino root = bcfs_root(fs), dir;
+	unsigned nr = 0;
+
+	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		dir = make(fs, root, ways[i], S_IFDIR | 0755, 0, 0);
+		ok(ways[i],
+		   bcfs_setxattr(fs, dir, "bcfs.compression", ways[i], strlen(ways[i]), 0));
+		make_shared(fs, dir);
+	}
+	stamp_all(fs, root, &nr);
+	stamp(fs, root, 0);
+}
+
 /* What a journal has to replay: changes in every btree, a truncate, an exchange. */
 static void make_more(struct bcfs *fs)
 {
@@ -450,8 +514,10 @@ int main(int argc, char **argv)
 	int ret;
 
 	if (strcmp(what, "make") && strcmp(what, "crash") && strcmp(what, "list") &&
-	    strcmp(what, "touch") && strcmp(what, "compress") && strcmp(what, "encrypt")) {
-		fprintf(stderr, "usage: golden make|crash|compress|encrypt|list|touch IMAGE\n");
+	    strcmp(what, "touch") && strcmp(what, "compress") && strcmp(what, "encrypt") &&
+	    strcmp(what, "share")) {
+		fprintf(stderr,
+			"usage: golden make|crash|compress|encrypt|share|list|touch IMAGE\n");
 		return 2;
 	}
 	is_new = !strcmp(what, "make") || !strcmp(what, "crash");
@@ -472,6 +538,8 @@ int main(int argc, char **argv)
 		make_encrypted(fs);
 	else if (!strcmp(what, "compress"))
 		make_all_compressed(fs);
+	else if (!strcmp(what, "share"))
+		make_all_shared(fs);
 	else
 		touch(fs);
 	if (!strcmp(what, "crash")) {

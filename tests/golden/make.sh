@@ -49,3 +49,6 @@ if wanted encrypted "$@"; then
 	BCFS_PASSPHRASE=golden one encrypted encrypt --size 8M -b 512 --node-size 8K --bucket-size 32K \
 		--encrypt --kdf-passes 1 --kdf-memory 8K --compression zstd
 fi
+if wanted shared "$@"; then
+	one shared share --size 16M
+fi

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * posix-fsx [--seed N] [--ops N] [--model FILE] [--verbose] DIR
+ * posix-fsx [--seed N] [--ops N] [--copies N] [--model FILE] [--verbose] DIR
  *
  * Random reads and writes of two files, in all ways there are (pread and pwrite,
  * maps, O_DIRECT, truncate, fallocate, copy_file_range), against arrays in
  * memory: each read must show what the array has, each size must be right.
+ * --copies: so many of 100 operations more copy, mostly whole pages, so that most data are shared.
  * --model keeps the arrays in a file, so that the next run, after a mount, goes
  * on with the files as they are and first looks at all of them.
  *
@@ -42,8 +43,9 @@ struct file {
 struct fsx {
 	struct file files[NR_FILES];
 	uint64_t rng, seed;
-	uint64_t nr;  /* of the operation */
-	uint8_t *buf; /* MAX_LEN + PAGE, aligned */
+	uint64_t nr;	 /* of the operation */
+	uint64_t copies; /* of 100 operations */
+	uint8_t *buf;	 /* MAX_LEN + PAGE, aligned */
 	char history[HISTORY][MAX_TITLE];
 	bool verbose;
 };
@@ -313,6 +315,11 @@ static void do_copy(struct fsx *x, struct file *src, struct file *dst)
 
 	range(x, src->size, &from, &len);
 	range(x, MAX_SIZE - MAX_LEN, &to, &want);
+	if (x->copies && rnd(x, 4)) {
+		from &= ~(PAGE - 1);
+		to &= ~(PAGE - 1);
+		len = rnd(x, 2) ? len : MAX_LEN;
+	}
 	if (src == dst && from < to + len && to < from + len)
 		return;
 	want = from >= src->size ? 0 : src->size - from < len ? src->size - from : len;
@@ -358,6 +365,8 @@ static void one_op(struct fsx *x)
 	struct file *f = &x->files[rnd(x, NR_FILES)];
 	uint64_t kind = rnd(x, 100);
 
+	if (x->copies && rnd(x, 100) < x->copies)
+		kind = 90;
 	if (kind < 16)
 		do_read(x, f, false);
 	else if (kind < 20)
@@ -424,11 +433,9 @@ static void save(struct fsx *x, const char *path)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"seed", required_argument, NULL, 's'},
-		{"ops", required_argument, NULL, 'o'},
-		{"model", required_argument, NULL, 'm'},
-		{"verbose", no_argument, NULL, 'v'},
-		{0},
+		{"seed", required_argument, NULL, 's'},	  {"ops", required_argument, NULL, 'o'},
+		{"copies", required_argument, NULL, 'c'}, {"model", required_argument, NULL, 'm'},
+		{"verbose", no_argument, NULL, 'v'},	  {0},
 	};
 	struct fsx *x = calloc(1, sizeof(*x));
 	const char *model = NULL;
@@ -441,6 +448,8 @@ int main(int argc, char **argv)
 			x->seed = strtoull(optarg, NULL, 0);
 		else if (c == 'o')
 			ops = strtoull(optarg, NULL, 0);
+		else if (c == 'c')
+			x->copies = strtoull(optarg, NULL, 0);
 		else if (c == 'm')
 			model = optarg;
 		else if (c == 'v')
@@ -449,7 +458,8 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	if (argc - optind != 1) {
-		fprintf(stderr, "usage: posix-fsx [--seed N] [--ops N] [--model FILE] DIR\n");
+		fprintf(stderr, "usage: posix-fsx [--seed N] [--ops N] [--copies N] "
+				"[--model FILE] DIR\n");
 		return 2;
 	}
 	x->rng = x->seed * 0x9e3779b97f4a7c15ULL + 1;

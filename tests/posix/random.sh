@@ -40,35 +40,52 @@ unmount()
 	return 1
 }
 
-# All programs take it from there; derivation is made cheap.
-encrypted()
+# Options of mounts and mkfs. All programs take the passphrase from there; derivation is made cheap.
+row_is()
 {
 	unset BCFS_PASSPHRASE
 	made=()
+	opts=$1
 	[ "$1" = encrypted ] || return 0
 	export BCFS_PASSPHRASE=random
 	made=(--encrypt --kdf-passes 1 --kdf-memory 8K)
+	opts=compression=zstd
 }
 
-for row in "" writeback=off open=on,readers=1,threads=2 compression=zstd \
-	writeback=off,compression=lz4 encrypted; do
-	encrypted "$row"
-	opts=${row#encrypted}
-	name=${row:-default options}
-	make_image "$T/img" 128M "${made[@]}"
+# Three mounts of one filesystem. usage: fsx_rounds NAME [OPTION-OF-FSX]...
+fsx_rounds()
+{
+	local name=$1 round
+	shift
 	rm -f "$T/model"
 	for round in 1 2 3; do
-		ok "fsx, $name, seed $((seed + round)), mount $round" try \
-			"$fsx" --seed $((seed + round)) --ops "$(scaled 1500)" --model "$T/model" "$T/mnt"
+		ok "fsx, $name, seed $((seed + round)), mount $round" try "$fsx" "$@" \
+			--seed $((seed + round)) --ops "$(scaled 1500)" --model "$T/model" "$T/mnt"
 	done
 	ok "fsx, $name: fsck" "$fsck" -n "$T/img"
 	rm -f "$T/img"
+}
+
+for row in "" writeback=off open=on,readers=1,threads=2 compression=zstd \
+	writeback=off,compression=lz4 writeback=off,background-compression=zstd:1 encrypted; do
+	row_is "$row"
+	make_image "$T/img" 128M "${made[@]}"
+	fsx_rounds "${row:-default options}"
 done
+row_is ""
+make_image "$T/img" 128M --inline-max 0
+fsx_rounds "nothing inline"
+for opts in "" compression=zstd background-compression=lz4; do
+	make_image "$T/img" 128M
+	fsx_rounds "most data are shared${opts:+, $opts}" --copies 40
+done
+opts=
+make_image "$T/img" 128M --block-size 512 --inline-max 0
+fsx_rounds "most data are shared, blocks of 512, nothing inline" --copies 40
 
 if [ "$(id -u)" = 0 ]; then
-	for row in "" writeback=off compression=zstd:1 encrypted; do
-		encrypted "$row"
-		opts=${row#encrypted}
+	for row in "" writeback=off compression=zstd:1 background-compression=lz4 encrypted; do
+		row_is "$row"
 		make_image "$T/img" 256M "${made[@]}"
 		for round in 1 2; do
 			ok "stress, ${row:-default options}, seed $((seed + round))" try \

@@ -67,10 +67,11 @@ void sim_case_free(struct sim_case *c)
 /* What of a cfg is in a case: one table for both ways. */
 #define CFG_FIELDS(x)                                                                              \
 	x(seed) x(dev_bytes) x(cache_bytes) x(block) x(node) x(bucket) x(journal) x(extent_max)    \
-		x(compression) x(gather) x(encrypt) x(inline_max) x(preempt) x(eager)              \
-			x(restart_ppm) x(stall_ppm) x(stall_ms) x(latency_us) x(flush_latency_us)  \
-				x(flush_delay_ms) x(tail_ms) x(discard) x(prefill) x(bulk)         \
-					x(touches) x(ballast) x(stir) x(fault) x(fault_at)
+		x(compression) x(background) x(gather) x(encrypt) x(inline_max) x(copies)          \
+			x(preempt) x(eager) x(restart_ppm) x(stall_ppm) x(stall_ms) x(latency_us)  \
+				x(flush_latency_us) x(flush_delay_ms) x(tail_ms) x(discard)        \
+					x(prefill) x(bulk) x(touches) x(ballast) x(stir) x(fault)  \
+						x(fault_at)
 
 void sim_case_print(const struct sim_case *c, FILE *f)
 {
@@ -111,7 +112,7 @@ static bool load_op(struct sim_case *c, const char *line)
 	end = len;
 	while (op.type < MOP_NR && strcmp(mop_type_name(op.type), name))
 		op.type++;
-	if (op.type == MOP_WRITE || op.type == MOP_FALLOCATE)
+	if (op.type == MOP_WRITE || op.type == MOP_FALLOCATE || op.type == MOP_COPY)
 		end += offset;
 	if (op.type == MOP_NR || op.ino < -1 || op.ino >= M_INOS || op.dir < 0 ||
 	    op.dir >= M_INOS || op.dir2 < 0 || op.dir2 >= M_INOS || op.name >= M_NAMES ||

@@ -737,6 +737,7 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192;
 	c.compression = sim_compression(unit);
+	c.background = sim_background(unit);
 	c.gather = sim_gather(unit);
 	c.encrypt = sim_encrypt(unit);
 	c.dev_bytes = 6ULL << 20;

@@ -24,7 +24,7 @@ static const struct sim_mode modes[] = {
 	/* Few operations, all positions. */
 	{"short", 400, 12, 0, 130, false, false, 0, false,
 	 "second journal.flush recovery.btree.replayed_keys data.gathered data.gather_reads "
-	 "data.inline_writes",
+	 "data.inline_writes data.rebalanced",
 	 .about = "few operations, all positions"},
 	/* On a tree with some history. */
 	{"long", 20, 300, 400, 250, false, false, 0, false,
@@ -77,6 +77,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192U << trand_below(&rng, 3);
 	c.compression = sim_compression(seed);
+	c.background = sim_background(seed);
 	c.gather = sim_gather(seed);
 	c.encrypt = sim_encrypt(seed);
 	c.cache_bytes = 1;
@@ -147,6 +148,7 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 		}
 	}
 	c.inline_max = sim_inline(&c, seed);
+	c.copies = sim_copies(seed);
 	return c;
 }
 

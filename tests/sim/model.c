@@ -204,6 +204,44 @@ static bool gen_data(struct model *m, struct mop *op)
 	return true;
 }
 
+/* The source is there, what is in it is known, it reaches that far, and is not copied over itself.
+ */
+static bool copy_fits(struct model *m, const struct mop *op)
+{
+	const struct mino *src = op->flags < M_INOS ? &m->n[op->flags] : NULL;
+
+	if (!src || !src->used || src->doubtful || !S_ISREG(src->mode) || op->fill >= src->size)
+		return false;
+	return (int)op->flags != op->ino || op->fill + op->len <= op->offset ||
+	       op->offset + op->len <= op->fill;
+}
+
+/* Mostly whole blocks, so that they can be shared. */
+static bool gen_copy(struct model *m, struct mop *op)
+{
+	u32 block = m->block_bytes;
+	int src = pick(m, S_IFREG);
+
+	op->ino = pick(m, S_IFREG);
+	if (src < 0 || op->ino < 0 || !m->n[src].size)
+		return false;
+	op->flags = (u32)src;
+	op->fill = rnd(m, m->n[src].size);
+	op->offset = rnd(m, M_FILE_MAX);
+	if (rnd(m, 4)) {
+		op->fill = round_down(op->fill, block);
+		op->offset = round_down(op->offset, block);
+	}
+	op->len = 1 + (rnd(m, 3) ? rnd(m, 24 << 10) : rnd(m, 3000));
+	if (m->copies == MODEL_COPIES_MANY && rnd(m, 2)) {
+		op->fill = op->offset = 0; /* all of it */
+		op->len = m->n[src].size;
+	}
+	op->len = min(op->len, m->n[src].size - op->fill);
+	op->len = min_t(u64, op->len, M_FILE_MAX - op->offset);
+	return copy_fits(m, op);
+}
+
 static bool gen_name(struct model *m, struct mop *op)
 {
 	op->dir = pick_dir(m);
@@ -229,7 +267,8 @@ static bool gen_xattr(struct model *m, struct mop *op)
 	return op->type == MOP_SETXATTR || m->n[op->ino].xattr_len[op->name] >= 0;
 }
 
-bool model_gen(struct model *m, struct mop *op)
+/* How often an operation comes, compared with the others. */
+static u32 weight(const struct model *m, unsigned type)
 {
 	static const u8 weights[MOP_NR] = {
 		[MOP_CREATE] = 14,  [MOP_MKDIR] = 5,	 [MOP_SYMLINK] = 4,  [MOP_LINK] = 5,
@@ -238,14 +277,20 @@ bool model_gen(struct model *m, struct mop *op)
 		[MOP_CHMOD] = 3,    [MOP_MKNOD] = 1,	 [MOP_TMPFILE] = 2,  [MOP_FORGET] = 5,
 		[MOP_FSYNC] = 5,    [MOP_SYNC] = 3,
 	};
+
+	return type == MOP_COPY ? m->copies : weights[type];
+}
+
+bool model_gen(struct model *m, struct mop *op)
+{
 	u32 total = 0, at;
 
 	for (unsigned i = 0; i < MOP_NR; i++)
-		total += weights[i];
+		total += weight(m, i);
 	at = (u32)rnd(m, total);
 	*op = (struct mop){.type = 0, .ino = -1};
-	while (at >= weights[op->type])
-		at -= weights[op->type++];
+	while (at >= weight(m, op->type))
+		at -= weight(m, op->type++);
 
 	switch (op->type) {
 	case MOP_CREATE:
@@ -268,6 +313,8 @@ bool model_gen(struct model *m, struct mop *op)
 	case MOP_TRUNCATE:
 	case MOP_FALLOCATE:
 		return gen_data(m, op);
+	case MOP_COPY:
+		return gen_copy(m, op);
 	case MOP_SETXATTR:
 	case MOP_REMOVEXATTR:
 		return gen_xattr(m, op);
@@ -331,6 +378,8 @@ bool model_valid(struct model *m, const struct mop *op)
 	case MOP_FALLOCATE:
 		return x->used && S_ISREG(x->mode) &&
 		       (op->type != MOP_FALLOCATE || !(op->flags & SHIFTS) || shift_fits(m, x, op));
+	case MOP_COPY:
+		return x->used && S_ISREG(x->mode) && copy_fits(m, op);
 	case MOP_SETXATTR:
 		return x->used && (op->name == 1 || S_ISREG(x->mode) || S_ISDIR(x->mode));
 	case MOP_REMOVEXATTR:
@@ -362,9 +411,14 @@ bool mop_is_new(const struct mop *op)
 	       op->type == MOP_MKNOD || op->type == MOP_TMPFILE;
 }
 
+bool mop_is_shift(const struct mop *op)
+{
+	return op->type == MOP_FALLOCATE && op->flags & SHIFTS;
+}
+
 bool mop_has_steps(const struct mop *op)
 {
-	return op->type == MOP_WRITE ||
+	return op->type == MOP_WRITE || op->type == MOP_COPY ||
 	       (op->type == MOP_FALLOCATE &&
 		op->flags & (BCFS_FALLOC_PUNCH_HOLE | BCFS_FALLOC_ZERO_RANGE));
 }
@@ -471,13 +525,25 @@ static void apply_shift(struct mino *x, const struct mop *op)
 	}
 }
 
-static void apply_data(struct mino *x, const struct mop *op, u64 cut)
+static void apply_copy(struct mino *x, const struct mino *src, const struct mop *op, u64 cut)
+{
+	u64 len = min(min(op->len, cut), src->size - op->fill);
+
+	memmove(x->data + op->offset, src->data + op->fill, len);
+	x->size = max(x->size, op->offset + len);
+}
+
+static void apply_data(struct model *m, struct mino *x, const struct mop *op, u64 cut)
 {
 	u64 len = min(op->len, cut), end = op->offset + len;
 
 	x->data_hash = 0;
-	if (op->type == MOP_FALLOCATE && op->flags & SHIFTS) {
+	if (mop_is_shift(op)) {
 		apply_shift(x, op);
+		return;
+	}
+	if (op->type == MOP_COPY) {
+		apply_copy(x, &m->n[op->flags], op, cut);
 		return;
 	}
 	if (op->type == MOP_TRUNCATE) {
@@ -533,7 +599,8 @@ void model_apply(struct model *m, const struct mop *op, u64 cut, u32 state)
 	case MOP_WRITE:
 	case MOP_TRUNCATE:
 	case MOP_FALLOCATE:
-		apply_data(x, op, cut);
+	case MOP_COPY:
+		apply_data(m, x, op, cut);
 		break;
 	case MOP_SETXATTR:
 		x->xattr_len[op->name] = (int)op->len;
@@ -575,7 +642,7 @@ u64 model_hash_cut(struct model *m, const struct mop *op, u64 cut)
 
 	saved.data = malloc(M_FILE_MAX);
 	memcpy(saved.data, x->data, M_FILE_MAX);
-	apply_data(x, op, cut);
+	apply_data(m, x, op, cut);
 	text = model_text(m);
 	h = text_hash(text);
 	free(text);

@@ -19,10 +19,12 @@
 
 #include "fs/fs.h"
 
-#define M_INOS	   100
-#define M_NAMES	   12
-#define M_XATTRS   3
-#define M_FILE_MAX (40U << 10)
+#define M_INOS		  100
+#define M_NAMES		  12
+#define M_XATTRS	  3
+#define M_FILE_MAX	  (40U << 10)
+
+#define MODEL_COPIES_MANY 40U /* about as many as all that writes */
 
 enum mop_type {
 	MOP_CREATE,
@@ -40,6 +42,7 @@ enum mop_type {
 	MOP_CHMOD,
 	MOP_MKNOD,
 	MOP_TMPFILE,
+	MOP_COPY,   /* copy_file_range: flags is the source, fill the offset there */
 	MOP_FORGET, /* from here on nothing changes */
 	MOP_FSYNC,
 	MOP_SYNC,
@@ -88,6 +91,7 @@ struct model {
 	u64 rng;
 	u32 block_bytes;
 	u32 target_max; /* longest target of a symlink, bytes */
+	u32 copies;	/* weight of MOP_COPY */
 	u32 inline_max; /* to be met by writes at the end of files, bytes; 0: never mind */
 	struct mino n[M_INOS];
 };
@@ -102,6 +106,8 @@ bool mop_is_new(const struct mop *op); /* it makes a file */
 bool model_valid(struct model *m, const struct mop *op);
 /* Whether it may be seen half done, in steps of a block. */
 bool mop_has_steps(const struct mop *op);
+/* Does it move data to other offsets? */
+bool mop_is_shift(const struct mop *op);
 /* cut: UINT64_MAX: all of it. state: number of the state it leads to. */
 void model_apply(struct model *m, const struct mop *op, u64 cut, u32 state);
 /* Undo data for steps: model_apply() with a cut on a copy of the one file it touches. */

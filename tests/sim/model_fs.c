@@ -108,6 +108,17 @@ static int exec_write(struct model *m, struct bcfs *c, const struct mop *op, u64
 	return ret < 0 ? (int)ret : 0;
 }
 
+static int exec_copy(struct model *m, struct bcfs *c, const struct mop *op, u64 *ret_cut)
+{
+	u64 len = min(op->len, m->n[op->flags].size - op->fill);
+	s64 ret = bcfs_copy_range(c, ino_of(m, (int)op->flags), op->fill, ino_of(m, op->ino),
+				  op->offset, op->len, 0);
+
+	if (ret >= 0 && ret < (s64)len)
+		*ret_cut = (u64)ret;
+	return ret < 0 ? (int)ret : 0;
+}
+
 static int exec_xattr(struct model *m, struct bcfs *c, const struct mop *op)
 {
 	u8 buf[2048];
@@ -146,6 +157,8 @@ int model_exec(struct model *m, struct bcfs *c, const struct mop *op, u64 *ret_c
 		return bcfs_setattr(c, ino, &st, BCFS_SET_SIZE, &st);
 	case MOP_FALLOCATE:
 		return bcfs_fallocate(c, ino, op->flags, op->offset, op->len);
+	case MOP_COPY:
+		return exec_copy(m, c, op, ret_cut);
 	case MOP_SETXATTR:
 	case MOP_REMOVEXATTR:
 		return exec_xattr(m, c, op);
@@ -200,7 +213,8 @@ static const char *wrong_time(struct model *m, const struct mop *op, int n, cons
 {
 	const struct mtimes *was = &m->n[n].times;
 	bool born = mop_is_new(op) && n == op->ino;
-	bool data = op->type == MOP_WRITE || op->type == MOP_TRUNCATE || op->type == MOP_FALLOCATE;
+	bool copy = op->type == MOP_COPY, write = op->type == MOP_WRITE || copy;
+	bool data = write || op->type == MOP_TRUNCATE || op->type == MOP_FALLOCATE;
 	bool names = !data && n != op->ino;
 	enum moves mtime = MUST_NOT, ctime = MUST;
 
@@ -210,7 +224,7 @@ static const char *wrong_time(struct model *m, const struct mop *op, int n, cons
 	else if (names)
 		mtime = MUST;
 	if (data)
-		mtime = ctime = op->type == MOP_WRITE ? MUST : MAY;
+		mtime = ctime = write ? MUST : MAY;
 	if (op->type == MOP_RMDIR && n == op->ino)
 		mtime = ctime = MAY;
 	if (!was->known && !born)
@@ -532,7 +546,7 @@ const char *mop_type_name(enum mop_type type)
 	static const char *const names[MOP_NR] = {
 		"create",  "mkdir",    "symlink",   "link",	"rename",      "unlink", "rmdir",
 		"write",   "truncate", "fallocate", "setxattr", "removexattr", "chmod",	 "mknod",
-		"tmpfile", "forget",   "fsync",	    "sync",	"wait",	       "remount"};
+		"tmpfile", "copy",     "forget",    "fsync",	"sync",	       "wait",	 "remount"};
 
 	return type < MOP_NR ? names[type] : "?";
 }
@@ -573,6 +587,11 @@ void mop_print(const struct mop *op, char *buf, size_t size)
 			(unsigned long long)(op->offset + op->len));
 		if (op->type == MOP_FALLOCATE)
 			fprintf(f, " mode 0x%x", op->flags);
+		break;
+	case MOP_COPY:
+		fprintf(f, " [%llu, %llu) from inode %u at %llu", (unsigned long long)op->offset,
+			(unsigned long long)(op->offset + op->len), op->flags,
+			(unsigned long long)op->fill);
 		break;
 	case MOP_TRUNCATE:
 		fprintf(f, " to %llu", (unsigned long long)op->len);

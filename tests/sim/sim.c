@@ -36,19 +36,22 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 {
 	fprintf(f,
 		TEST_SEED_FMT
-		": blocks %u, nodes %u, buckets %u, journal %u, extents %u %s, cache %llu, device "
-		"%llu, gather %u, inline %u, encrypt %u, preempt %u, at locks %u, eager %u, "
+		": blocks %u, nodes %u, buckets %u, journal %u, extents %u %s, later %s, cache "
+		"%llu, device "
+		"%llu, gather %u, inline %u, encrypt %u, copies %u, preempt %u, at locks %u, eager "
+		"%u, "
 		"restarts %u ppm, "
 		"stalls %u "
 		"ppm %u ms, "
 		"latency %u us, "
 		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
-		c->extent_max, sim_compressions[c->compression], (unsigned long long)c->cache_bytes,
-		(unsigned long long)c->dev_bytes, c->gather, c->inline_max, c->encrypt, c->preempt,
-		c->preempt_locks, c->eager, c->restart_ppm, c->stall_ppm, c->stall_ms,
-		c->latency_us, c->flush_latency_us, c->flush_delay_ms, c->discard, c->bulk,
-		c->prefill, c->ops, (int)c->fault, (unsigned long long)c->fault_at);
+		c->extent_max, sim_compressions[c->compression], sim_compressions[c->background],
+		(unsigned long long)c->cache_bytes, (unsigned long long)c->dev_bytes, c->gather,
+		c->inline_max, c->encrypt, c->copies, c->preempt, c->preempt_locks, c->eager,
+		c->restart_ppm, c->stall_ppm, c->stall_ms, c->latency_us, c->flush_latency_us,
+		c->flush_delay_ms, c->discard, c->bulk, c->prefill, c->ops, (int)c->fault,
+		(unsigned long long)c->fault_at);
 }
 
 /* To stderr, or to the report, if there is one. */
@@ -272,6 +275,22 @@ static void restat(struct sim_run *r, const struct mop *op)
 }
 
 /*
+ * Collapse and insert that the end of all writing ends show what has moved so far, until the next
+ * mount ends them, or begins with none of it. So nothing more can be said of this mount.
+ */
+static void ends_halfway(struct sim_run *r, const struct mop *op, u64 begin)
+{
+	char *text;
+
+	state_add(r, r->state[r->nr_states - 1].hash, 0, NULL, begin);
+	model_apply(&r->m, op, UINT64_MAX, r->nr_states);
+	text = model_text(&r->m);
+	state_add(r, text_hash(text), 0, NULL, begin);
+	free(text);
+	r->halfway = true;
+}
+
+/*
  * An operation that failed happened not at all, or whole, or (with steps) in part: what the
  * filesystem shows is what the model takes over.
  */
@@ -297,6 +316,10 @@ void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int r
 		state_add(r, h, 0, NULL, begin);
 		restat(r, op);
 		sim_run_add_state(r, begin);
+		return;
+	}
+	if (mop_is_shift(op) && atomic_load(&r->core->fs.error)) {
+		ends_halfway(r, op, begin);
 		return;
 	}
 	if (mop_has_steps(op)) {
@@ -552,6 +575,8 @@ static bool next_drawn(struct sim_run *r, struct mop *op)
 
 static bool next_op(struct sim_run *r, struct mop *op)
 {
+	if (r->halfway)
+		return false;
 	return r->cfg.next ? r->cfg.next(r->cfg.next_arg, r, op) : next_drawn(r, op);
 }
 
@@ -774,12 +799,19 @@ u32 sim_compression(u64 seed)
 	return (u32)trand_below(&rng, SIM_COMPRESSIONS);
 }
 
+u32 sim_background(u64 seed)
+{
+	u64 rng = seed ^ 0xbac49;
+
+	return (u32)trand_below(&rng, SIM_COMPRESSIONS);
+}
+
 /* By the option of the mount, or the superblock's. */
 static bool compression_of_mount(const struct sim_cfg *cfg)
 {
 	u64 rng = cfg->seed ^ 0x0917;
 
-	return cfg->compression && trand_below(&rng, 2);
+	return (cfg->compression || cfg->background) && trand_below(&rng, 2);
 }
 
 bool sim_gather(u64 seed)
@@ -814,6 +846,13 @@ struct crypt_secret sim_secret(const struct sim_cfg *cfg)
 	return cfg->encrypt ? s : (struct crypt_secret){0};
 }
 
+u32 sim_copies(u64 seed)
+{
+	u64 rng = seed ^ 0x5a4ed;
+
+	return trand_below(&rng, 5) ? 8 : MODEL_COPIES_MANY;
+}
+
 struct core_opts sim_core_opts(const struct sim_cfg *cfg)
 {
 	struct core_opts ret = {.noatime = true,
@@ -824,26 +863,32 @@ struct core_opts sim_core_opts(const struct sim_cfg *cfg)
 				.discard = cfg->discard ? BCFS_ON : BCFS_OFF,
 				.journal_flush_delay_ms = cfg->flush_delay_ms};
 
-	if (ret.compression_given)
+	ret.background_compression_given = ret.compression_given;
+	if (ret.compression_given) {
 		compression_opt_parse(sim_compressions[cfg->compression], &ret.compression, NULL);
+		compression_opt_parse(sim_compressions[cfg->background],
+				      &ret.background_compression, NULL);
+	}
 	return ret;
 }
 
 struct bcfs_mkfs_opts sim_mkfs_opts(const struct sim_cfg *cfg)
 {
-	return (struct bcfs_mkfs_opts){.struct_size = sizeof(struct bcfs_mkfs_opts),
-				       .block_bytes = cfg->block,
-				       .node_bytes = cfg->node,
-				       .bucket_bytes = cfg->bucket,
-				       .journal_bytes = cfg->journal,
-				       .extent_max_bytes = cfg->extent_max,
-				       .inline_max_bytes = cfg->inline_max ?: BCFS_INLINE_NONE,
-				       .compression = compression_of_mount(cfg)
-							      ? NULL
-							      : sim_compressions[cfg->compression],
-				       .secret = cfg->encrypt ? &mkfs_secret : NULL,
-				       .log = sim_log_line,
-				       .log_arg = (void *)cfg};
+	return (struct bcfs_mkfs_opts){
+		.struct_size = sizeof(struct bcfs_mkfs_opts),
+		.block_bytes = cfg->block,
+		.node_bytes = cfg->node,
+		.bucket_bytes = cfg->bucket,
+		.journal_bytes = cfg->journal,
+		.extent_max_bytes = cfg->extent_max,
+		.inline_max_bytes = cfg->inline_max ?: BCFS_INLINE_NONE,
+		.compression =
+			compression_of_mount(cfg) ? NULL : sim_compressions[cfg->compression],
+		.background_compression =
+			compression_of_mount(cfg) ? NULL : sim_compressions[cfg->background],
+		.secret = cfg->encrypt ? &mkfs_secret : NULL,
+		.log = sim_log_line,
+		.log_arg = (void *)cfg};
 }
 
 static void run_main(void *arg)
@@ -875,7 +920,8 @@ static void run_main(void *arg)
 		env_inject_hits(r->env, "trans_restart", &r->restarts[0]);
 		env_inject_hits(r->env, "trans_restart_commit", &r->restarts[1]);
 	}
-	check_live(r);
+	if (!r->halfway)
+		check_live(r);
 	core_abort(r->core);
 }
 
@@ -921,6 +967,7 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 	}
 	model_init(&r->m, cfg->seed, cfg->block, cfg->node);
 	r->m.inline_max = cfg->inline_max;
+	r->m.copies = cfg->copies;
 	r->env = env_sim_create(cfg->seed);
 	r->stacks = env_sim_stacks_create();
 	ret = sim_bdev_create(r->env, "sim", &o, &r->bdev);

@@ -27,9 +27,11 @@ struct sim_cfg {
 	u64 seed, dev_bytes, cache_bytes;
 	u32 block, node, bucket, journal, extent_max;
 	u32 compression; /* of new data: sim_compressions[] */
+	u32 background;	 /* and what that becomes in the background */
 	bool gather;	 /* small writes do */
-	u32 inline_max;	 /* bytes; 0: nothing is kept in keys */
 	bool encrypt;
+	u32 inline_max;	    /* bytes; 0: nothing is kept in keys */
+	u32 copies;	    /* the weight of copy_file_range among the operations */
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
 	bool preempt_trans;		  /* others may run in the middle of a transaction */
@@ -70,12 +72,15 @@ int sim_mkfs(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *o,
 extern const char *const sim_compressions[SIM_COMPRESSIONS];
 /* By a number of its own, so that all else stays as it is. */
 u32 sim_compression(u64 seed);
+u32 sim_background(u64 seed);
 bool sim_gather(u64 seed);
 bool sim_encrypt(u64 seed);
 /* What opens it; of one that is not encrypted, nothing. */
 struct crypt_secret sim_secret(const struct sim_cfg *cfg);
 /* With the blocks and nodes of @c. */
 u32 sim_inline(const struct sim_cfg *c, u64 seed);
+/* Some; of one seed in five as many as of all that writes, so that most data are shared. */
+u32 sim_copies(u64 seed);
 
 /* The tree after an operation, or after a part of one. */
 struct sim_state {
@@ -171,6 +176,7 @@ struct sim_run {
 	struct sim_handles handles; /* of all files that were ever made in the tree */
 	struct sim_window *window;  /* the whole run, if none was marked */
 	unsigned nr_windows, max_windows;
+	bool halfway; /* nothing more is asked: see ends_halfway() */
 	u64 slept_ns; /* between operations */
 	u64 op_since; /* ns since 1970, when the operation under way began; 0: not known */
 	u64 *bulk;    /* inode numbers */

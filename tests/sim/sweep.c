@@ -464,6 +464,7 @@ static struct sim_cfg make_cfg(const struct scenario *sc, u64 seed)
 	c.journal = sim_small_journal_bytes(c.block, c.bucket);
 	c.extent_max = 8192U << trand_below(&rng, 2);
 	c.compression = sim_compression(rng);
+	c.background = sim_background(rng);
 	c.gather = sim_gather(rng);
 	c.encrypt = sim_encrypt(rng);
 	c.cache_bytes = 1;
@@ -475,6 +476,7 @@ static struct sim_cfg make_cfg(const struct scenario *sc, u64 seed)
 	if (sc->geometry)
 		sc->geometry(&c);
 	c.inline_max = sim_inline(&c, rng);
+	c.copies = sim_copies(rng);
 	return c;
 }
 
@@ -526,6 +528,7 @@ static void sweep_run(const struct scenario *sc, u64 seed, struct sweep_shared *
 	w->r.rng = w->r.bulk_rng = seed;
 	model_init(&w->r.m, seed, w->r.cfg.block, w->r.cfg.node);
 	w->r.m.inline_max = w->r.cfg.inline_max;
+	w->r.m.copies = w->r.cfg.copies;
 	if (sc->from == FROM_CRASH)
 		base = make_base(w);
 	run_in(w, sweep_main, base);

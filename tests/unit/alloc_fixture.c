@@ -232,5 +232,7 @@ void tfs_check(struct tfs *f, const char *when)
 			printbuf_str(&out));
 		tfs_fail(f, "alloc_check", __LINE__, 0);
 	}
+	if (f->layer->check && f->layer->check(f))
+		tfs_fail(f, when, __LINE__, 0);
 	check_written_once(f);
 }

@@ -33,6 +33,7 @@ struct tfs_layer {
 	void (*stop)(struct tfs *f);
 	void (*free)(struct tfs *f);
 	int (*pre_flush)(struct tfs *f, u64 seq); /* journal_ops.pre_flush */
+	u64 (*check)(struct tfs *f);		  /* what it finds wrong, printed; may be NULL */
 };
 
 struct tfs {

@@ -76,7 +76,8 @@ struct bcfs_backpointer {
 	x(compressed, 11, "and after")                                                             \
 	x(nr_dirents, 12, "directory entries (count)")                                             \
 	x(inline_data, 13, "bytes of inline data")                                                 \
-	x(used_mark, 14, "bucket number: from here on free buckets need no freespace key")
+	x(used_mark, 14, "bucket number: from here on free buckets need no freespace key")         \
+	x(rebalance, 15, "file data to be rewritten in the background")
 /* clang-format on */
 
 enum bcfs_accounting_type {

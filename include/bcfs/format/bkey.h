@@ -139,6 +139,7 @@ struct bcfs_lru {
 #define BTREE_IS_EXTENTS    (1U << 0)
 #define BTREE_HAS_SNAPSHOTS (1U << 1)
 #define BTREE_IS_ALLOC_INFO (1U << 2)
+#define BTREE_HAS_IDS	    (1U << 3) /* a snapshot id is part of the position, nothing more */
 
 /* clang-format off */
 #define BCFS_BTREE_IDS(x)                                                                          \
@@ -159,7 +160,7 @@ struct bcfs_lru {
 	x(quotas, 14, 0, "quotas")                                                                 \
 	x(deleted_inodes, 15, 0, "unlinked, maybe open")                                           \
 	x(logged_ops, 16, 0, "long operations under way")                                          \
-	x(rebalance_work, 17, 0, "data to be rewritten in the background")                         \
+	x(rebalance_work, 17, BTREE_HAS_IDS, "data to be rewritten in the background")                         \
 	x(accounting, 18, 0, "persistent counters")
 /* clang-format on */
 

@@ -70,8 +70,15 @@ struct bcfs_extent_stripe_ptr {
 	uint64_t type : 3, block : 8, redundancy : 4, idx : 49;
 };
 
+/*
+ * What a key's data are to become in the background. As long as that was not tried, the key has one
+ * at the same position in the rebalance_work btree (KEY_TYPE_set; inode 0: in the reflink btree).
+ */
 struct bcfs_extent_rebalance {
-	uint64_t type : 3, compression : 8, target : 16, replicas : 4, pad : 33;
+	uint64_t type : 3,	  /* BCFS_EXTENT_ENTRY_rebalance */
+		compression : 12, /* type in the low 4 bits, level; type none: as it is */
+		target : 16, replicas : 4, tried : 1, /* in vain: it does not become less */
+		pad : 28;
 };
 
 struct bcfs_extent {
@@ -85,17 +92,18 @@ struct bcfs_reservation {
 	uint8_t pad[3];
 };
 
-/* KEY_TYPE_reflink_p: [idx, idx + size) of the reflink btree (inode 0). */
+/* KEY_TYPE_reflink_p: [idx, idx + size) of the reflink btree (inode 0), of one key or of several.
+ */
 struct bcfs_reflink_p {
 	uint64_t idx;	    /* sectors */
-	uint32_t front_pad; /* sectors this key holds a reference to before idx ... */
-	uint32_t back_pad;  /* ... and behind idx + size */
+	uint32_t front_pad; /* 0 */
+	uint32_t back_pad;  /* 0 */
 };
 
 /* KEY_TYPE_reflink_v: then entries as in bcfs_extent. */
 struct bcfs_reflink_v {
-	uint64_t refcount;
-	uint64_t start[]; /* entries */
+	uint64_t refcount; /* of each of its sectors: the reflink_p keys that cover it */
+	uint64_t start[];  /* entries */
 };
 
 struct bcfs_indirect_inline_data {

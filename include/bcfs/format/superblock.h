@@ -76,6 +76,10 @@ struct bcfs_sb {
 #define BCFS_SB_EXTENT_MAX_SHIFT	32 /* 12 bits: sectors of the longest extent */
 #define BCFS_SB_COMPRESSION_LEVEL_SHIFT 44 /* 8 bits, signed; 0: the codec's default */
 #define BCFS_SB_INLINE_MAX_SHIFT	52 /* 12 bits: bytes of the longest inline data */
+/* flags[1], 64 added to each shift */
+#define BCFS_SB_BG_COMPRESSION_SHIFT	   64 /* 4 bits: what data become in the background */
+#define BCFS_SB_BG_COMPRESSION_LEVEL_SHIFT 68 /* 8 bits, signed; 0: the codec's default */
+#define BCFS_SB_OPTIONS_1		   0xfffULL
 
 enum bcfs_errors_mode {
 	BCFS_ERRORS_ro = 0,

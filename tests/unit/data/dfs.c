@@ -46,6 +46,8 @@ static const struct bkey_ops_table table = {
 			[KEY_TYPE_reservation] = &bkey_ops_reservation,
 			[KEY_TYPE_error] = &bkey_ops_error_key,
 			[KEY_TYPE_inline_data] = &bkey_ops_inline_data,
+			[KEY_TYPE_reflink_p] = &bkey_ops_reflink_p,
+			[KEY_TYPE_reflink_v] = &bkey_ops_reflink_v,
 			[KEY_TYPE_btree_ptr] = &bkey_ops_btree_ptr,
 			[KEY_TYPE_alloc] = &bkey_ops_alloc,
 			[KEY_TYPE_backpointer] = &bkey_ops_backpointer,
@@ -114,12 +116,14 @@ static void make(struct tfs *f)
 static void start(struct tfs *f)
 {
 	DFS_OK(f, data_gc_start(f->data));
+	DFS_OK(f, data_rebalance_start(f->data));
 	if (f->seed % 2)
 		DFS_OK(f, data_gather_start(f->data));
 }
 
 static void stop(struct tfs *f)
 {
+	data_rebalance_stop(f->data);
 	data_gc_stop(f->data);
 	journal_flush(f->journal);
 }
@@ -138,13 +142,29 @@ static void free_data(struct tfs *f)
 	f->keys = NULL;
 }
 
+static void count_text(void *arg, const char *text)
+{
+	fprintf(stderr, "%s\n", text);
+	++*(u64 *)arg;
+}
+
+static u64 check(struct tfs *f)
+{
+	u64 errors = 0;
+
+	DFS_OK(f, data_check_reflink(f->data, count_text, &errors));
+	DFS_OK(f, data_rebalance_check(f->btree, count_text, &errors));
+	return errors;
+}
+
 static const struct tfs_layer data_layer = {.table = &table,
 					    .journal_step = 1,
 					    .make = make,
 					    .start = start,
 					    .stop = stop,
 					    .free = free_data,
-					    .pre_flush = pre_flush};
+					    .pre_flush = pre_flush,
+					    .check = check};
 
 static void run_fiber(void *arg)
 {

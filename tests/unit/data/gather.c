@@ -61,12 +61,13 @@ static void write_all(struct tfs *f)
 	write_blocks(f, UINT32_MAX);
 }
 
-static void check_all(struct tfs *f, const char *when)
+/* What was written to the first files, in those that begin with @first. */
+static void check_files(struct tfs *f, u32 first, const char *when)
 {
 	u8 want[BLOCK], got[BLOCK];
 
 	for (u32 i = 0; i < FILES; i++) {
-		struct data_file df = file(i);
+		struct data_file df = file(first + i);
 
 		for (u32 b = 0; b < BLOCKS; b++) {
 			u64 done;
@@ -77,6 +78,11 @@ static void check_all(struct tfs *f, const char *when)
 				   b);
 		}
 	}
+}
+
+static void check_all(struct tfs *f, const char *when)
+{
+	check_files(f, 0, when);
 }
 
 static struct data_counters counters(struct tfs *f)
@@ -151,6 +157,52 @@ static void run_failed(struct tfs *f)
 Test(gather, failed_writes)
 {
 	dfs_run(trand_seed(0xda52) | 1, &dfs_small, run_failed);
+}
+
+/* The same of data that have been shared, some with nobody by then, before they went out. */
+static void share_all(struct tfs *f, u64 *s)
+{
+	u64 done, seq;
+
+	for (u32 i = 0; i < FILES; i++) {
+		struct data_file src = file(i), dst = file(FILES + i);
+
+		DFS_OK(f, data_share(f->data, &src, 0, &dst, 0, BLOCKS * BLOCK, NULL, NULL, &done));
+		if (trand_below(s, 2))
+			DFS_OK(f, data_truncate(f->data, &src, trand_below(s, BLOCKS) * BLOCK, NULL,
+						NULL, &seq));
+	}
+}
+
+static void run_failed_shared(struct tfs *f)
+{
+	u64 s = f->seed, moved = 0;
+
+	for (unsigned round = 0; round < 20; round++) {
+		struct sim_crash crash = {.rule = SIM_CRASH_NONE};
+
+		sim_bdev_arm(f->bdev,
+			     trand_below(&s, 2) ? SIM_FAULT_WRITE_ERROR : SIM_FAULT_WRITE_TORN,
+			     1 + trand_below(&s, 6), false);
+		write_all(f);
+		share_all(f, &s);
+		check_files(f, FILES, "shared");
+		DFS_OK(f, journal_flush(f->journal));
+		check_files(f, FILES, "flushed");
+		moved += counters(f).gather_moved;
+		sim_bdev_arm(f->bdev, SIM_FAULT_WRITE_ERROR, 0, false);
+		sim_bdev_arm(f->bdev, SIM_FAULT_WRITE_TORN, 0, false);
+		tfs_crash(f, &crash);
+		tfs_mount(f);
+		tfs_check(f, "recovered");
+		check_files(f, FILES, "behind a crash");
+	}
+	DFS_ASSERT(f, moved > 5, "%llu", (unsigned long long)moved);
+}
+
+Test(gather, failed_writes_of_shared)
+{
+	dfs_run(trand_seed(0xda54) | 1, &dfs_small, run_failed_shared);
 }
 
 /* Every write fails: whoever waits hears of it, and nothing hangs. What was flushed is there. */

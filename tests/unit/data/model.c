@@ -31,6 +31,8 @@ struct file {
 	u8 *bytes; /* zero from size on */
 	u8 *buf;
 	enum block_state state[FILE_BLOCKS];
+	struct file *sources; /* shares with any of these; NULL: with none */
+	unsigned nr_sources;
 };
 
 static u64 file_max(const struct file *x)
@@ -282,6 +284,45 @@ static int random_tail_op(struct file *x)
 	return op_truncate(x, at);
 }
 
+/* Whole blocks; the end of the source only where it is the end of @x, too. */
+static int op_share(struct file *x, struct file *src, u64 from, u64 to, u64 len)
+{
+	u64 block = x->block, done = 0;
+	int ret;
+
+	from = round_down(from, block);
+	to = round_down(to, block);
+	if (from >= src->size)
+		return 0;
+	len = min(round_up(len, block), file_max(x) - max(to, from));
+	if (src == x)
+		len = min(len, from > to ? from - to : to - from);
+	if (from + len > src->size)
+		len = to + (src->size - from) >= x->size ? src->size - from
+							 : round_down(src->size - from, block);
+	if (!len)
+		return 0;
+	ret = to > x->size ? op_zero_tail(x) : 0;
+	if (ret)
+		return ret;
+	ret = data_share(x->f->data, &src->id, from, &x->id, to, len, count_commit, x, &done);
+	DFS_ASSERT(x->f, ret || done == len, "%llu of %llu", (unsigned long long)done,
+		   (unsigned long long)len);
+	memcpy(x->bytes + to, src->bytes + from, done);
+	if (done)
+		x->size = max(x->size, to + done);
+	for (u64 i = 0; i < DIV_ROUND_UP(done, block); i++)
+		x->state[to / block + i] = src->state[from / block + i] == DATA ? DATA : HOLE;
+	return ret;
+}
+
+static int random_share(struct file *x, u64 offset, u64 len)
+{
+	struct file *src = &x->sources[trand_below(&x->r, x->nr_sources)];
+
+	return op_share(x, src, trand_below(&x->r, file_max(x)), offset, len);
+}
+
 static int random_op(struct file *x)
 {
 	u64 max = file_max(x), offset = random_offset(x, max), end, len;
@@ -290,6 +331,8 @@ static int random_op(struct file *x)
 	end = min(offset + 1 + len, max);
 	if (trand_below(&x->r, 2))
 		end = min(round_up(end, (u64)x->block), max);
+	if (x->sources && !trand_below(&x->r, 4))
+		return random_share(x, offset, end - offset);
 	switch (trand_below(&x->r, 16)) {
 	case 0:
 		return op_truncate(x, trand_below(&x->r, 3) ? offset : 0);
@@ -621,6 +664,146 @@ static void run_full(struct tfs *f)
 Test(data_model, full_device)
 {
 	dfs_run(trand_seed(0xda0a), &dfs_small, run_full);
+}
+
+/* ---- shared data ---- */
+
+static void files_share(struct file *x)
+{
+	for (unsigned i = 0; i < NR_FILES; i++) {
+		x[i].sources = x;
+		x[i].nr_sources = NR_FILES;
+	}
+}
+
+/* A random one of the reflink btree's pointers; false: there are none. */
+static int shared_ptr(struct btree_trans *trans, u64 *r, struct extent_ptr_decoded *ret, u64 *nr)
+{
+	*nr = 0;
+	return for_each_btree_key (
+		trans, iter, BTREE_ID_reflink, POS_MIN, BTREE_ITER_NOT_EXTENTS, k, ({
+			struct extent_ptr_decoded p;
+
+			for_each_extent_ptr(k, 0, it, p) if (!trand_below(r, ++*nr)) *ret = p;
+			0;
+		}));
+}
+
+/* What a bucket has of some shared data goes elsewhere. */
+static bool move_shared(struct tfs *f, u64 *r)
+{
+	struct btree_trans *trans = btree_trans_get(f->btree);
+	struct extent_ptr_decoded p;
+	u64 nr = 0;
+
+	DFS_OK(f, shared_ptr(trans, r, &p, &nr));
+	btree_trans_put(trans);
+	if (nr)
+		DFS_OK(f, data_move_failed(f->data, &p.ptr, p.stored_sectors));
+	return nr;
+}
+
+static void shared_rounds(struct tfs *f, u32 restart_ppm)
+{
+	struct file x[NR_FILES];
+	u64 r = f->seed, moved = 0;
+
+	files_init(x, f);
+	files_share(x);
+	for (unsigned round = 0; round < 16; round++) {
+		struct sim_crash crash = {
+			.rule = (enum sim_crash_rule)trand_below(&r, SIM_CRASH_SUBSET),
+			.seed = trand_u64(&r),
+		};
+
+		if (restart_ppm) {
+			env_inject_arm_random(f->env, "trans_restart", restart_ppm);
+			env_inject_arm_random(f->env, "trans_restart_commit", restart_ppm);
+		}
+		for (unsigned i = 0; i < 4 * NR_FILES; i++)
+			random_ops(&x[i % NR_FILES], 6);
+		for (unsigned i = 0; i < 4; i++)
+			moved += move_shared(f, &r);
+		env_inject_disarm_all(f->env);
+		tfs_check(f, "shared");
+		if (round % 2) {
+			DFS_OK(f, journal_flush(f->journal));
+			tfs_crash(f, &crash);
+			tfs_mount(f);
+			tfs_check(f, "recovered");
+		}
+		for (unsigned i = 0; i < NR_FILES; i++)
+			check_file(&x[i]);
+		tfs_check(f, "read");
+	}
+	DFS_ASSERT(f, moved > 10, "%llu", (unsigned long long)moved);
+	files_end(x, f);
+	/* Nothing is left that nobody has. */
+	DFS_ASSERT(f, !move_shared(f, &r), "shared data without owners");
+}
+
+static void run_shared(struct tfs *f)
+{
+	shared_rounds(f, 0);
+}
+
+static void run_shared_restarts(struct tfs *f)
+{
+	shared_rounds(f, 50000);
+}
+
+Test(data_model, shared)
+{
+	dfs_run(trand_seed(0xda10), &dfs_small, run_shared);
+}
+
+Test(data_model, shared_gathered)
+{
+	dfs_run(trand_seed(0xda11), &dfs_small, run_shared);
+}
+
+Test(data_model, shared_tiny)
+{
+	dfs_run(trand_seed(0xda13), &dfs_tiny, run_shared);
+}
+
+Test(data_model, shared_restarts)
+{
+	dfs_run(trand_seed(0xda14), &dfs_small, run_shared_restarts);
+}
+
+/* Owners of the same data, each in a fiber of its own. */
+static void run_shared_concurrent(struct tfs *f)
+{
+	struct env_thread *t[NR_FILES];
+	struct file x[NR_FILES];
+
+	files_init(x, f);
+	for (unsigned round = 0; round < 6; round++) {
+		files_share(x);
+		for (unsigned i = 0; i < NR_FILES; i++) {
+			DFS_OK(f, op_write(&x[i], 0, file_max(&x[i]) / 2));
+			for (unsigned j = 0; j < 4; j++)
+				DFS_OK(f, random_share(&x[i], random_offset(&x[i], file_max(&x[i])),
+						       file_max(&x[i]) / 2));
+		}
+		for (unsigned i = 0; i < NR_FILES; i++) {
+			x[i].sources = &x[i];
+			x[i].nr_sources = 1;
+			DFS_OK(f, env_thread_start(f->env, &t[i], "worker", worker_fn, &x[i]));
+		}
+		for (unsigned i = 0; i < NR_FILES; i++)
+			env_thread_join(t[i]);
+		for (unsigned i = 0; i < NR_FILES; i++)
+			check_file(&x[i]);
+		tfs_check(f, "concurrent owners");
+	}
+	files_end(x, f);
+}
+
+Test(data_model, shared_concurrent)
+{
+	dfs_run(trand_seed(0xda15), &dfs_small, run_shared_concurrent);
 }
 
 /* ---- faults ---- */

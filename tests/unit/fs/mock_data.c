@@ -169,6 +169,26 @@ int data_read(struct data_fs *d, const struct data_file *f, u64 offset, void *bu
 	return ret;
 }
 
+/* By copying, which needs whole blocks no less. */
+int data_share(struct data_fs *d, const struct data_file *src, u64 offset,
+	       const struct data_file *dst, u64 dst_offset, u64 len, data_commit_fn commit,
+	       void *arg, u64 *ret_done)
+{
+	u8 data[BLOCK];
+	int ret = 0;
+
+	for (*ret_done = 0; *ret_done < len && !ret;) {
+		u64 n = min_t(u64, len - *ret_done, BLOCK), done;
+
+		ret = data_read(d, src, offset + *ret_done, data, n, &done);
+		if (!ret)
+			ret = data_write(d, dst, dst_offset + *ret_done, data, n, UINT64_MAX,
+					 commit, arg, &done, NULL);
+		*ret_done += ret ? 0 : n;
+	}
+	return ret;
+}
+
 static int each_block(struct data_fs *d, const struct data_file *f, enum block_op whole, u64 offset,
 		      u64 end, u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_seq)
 {
@@ -225,6 +245,15 @@ int data_truncate(struct data_fs *d, const struct data_file *f, u64 offset, data
 	return ret
 		       ?: each_block(d, f, BLOCK_PUNCH, round_up(offset, (u64)BLOCK), end * BLOCK,
 				     UINT64_MAX, commit, arg, ret_seq);
+}
+
+int data_delete_step(struct btree_trans *trans, const struct data_file *f, bool *ret_all)
+{
+	u64 end;
+	int ret = last_block(trans, f, &end);
+
+	*ret_all = !ret && !end;
+	return ret;
 }
 
 int data_zero_tail(struct data_fs *d, const struct data_file *f, u64 offset, data_commit_fn commit,

@@ -334,10 +334,10 @@ Test(sb_copies, refusals)
 	sb_free(h2);
 	sb->version = BCFS_VERSION_CURRENT;
 
-	sb->features_incompat[0] = 1ULL << BCFS_FEATURE_reflink | 1ULL << 40;
+	sb->features_incompat[0] = 1ULL << BCFS_FEATURE_erasure_code | 1ULL << 40;
 	sb->features_incompat[1] = 1ULL << 13;
 	tfs_poke(&t, sb, ALL_COPIES);
-	expect_read(&t, BCFS_ERR_sb_feature_incompat, "reflink, bit 40, bit 77");
+	expect_read(&t, BCFS_ERR_sb_feature_incompat, "erasure_code, bit 40, bit 77");
 	cr_expect_eq(sb_read_any(t.env, t.bdev, &t.log, &h2), 0);
 	sb_free(h2);
 	sb->features_incompat[0] = sb->features_incompat[1] = 0;

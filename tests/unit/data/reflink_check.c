@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What the check of shared data says, and when data become a file's own again.
+ * Goal: a count that is too high or too low, and a reference to nothing, are each named once.
+ * Method: keys put there past the triggers. Then the most keys that shared data can lead to.
+ */
+#include "../test_rand.h"
+#include "dfs.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the check says of keys that were put there past the triggers. */
+struct texts {
+	unsigned nr;
+	char last[256];
+};
+
+static void keep_text(void *arg, const char *text)
+{
+	struct texts *t = arg;
+
+	t->nr++;
+	snprintf(t->last, sizeof(t->last), "%s", text);
+}
+
+static int put_raw(struct btree_trans *trans, enum btree_id id, struct bkey_i *k)
+{
+	return btree_trans_insert(trans, id, k, BTREE_UPDATE_NOTRIGGERS | BTREE_UPDATE_NO_EXTENT);
+}
+
+static int change_count(struct btree_trans *trans, s64 delta)
+{
+	struct btree_iter iter;
+	struct bkey_i *n;
+	struct bkey_s_c k;
+	int ret;
+
+	btree_iter_init(trans, &iter, BTREE_ID_reflink, POS(0, 0), 0);
+	k = btree_iter_peek_slot(&iter);
+	ret = bkey_err(k);
+	if (!ret) {
+		n = btree_trans_copy_key(trans, k, 0);
+		n->v[0] += delta;
+		ret = put_raw(trans, BTREE_ID_reflink, n);
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+static int refer(struct btree_trans *trans, u64 inum, u64 idx, bool there)
+{
+	struct bkey_i *k = btree_trans_alloc_key(
+		trans, there ? KEY_TYPE_reflink_p : KEY_TYPE_deleted, SPOS(inum, 8, UINT32_MAX),
+		there ? sizeof(struct bcfs_reflink_p) : 0);
+
+	if (there) {
+		k->k.size = 8;
+		((struct bcfs_reflink_p *)k->v)->idx = idx;
+	}
+	return put_raw(trans, BTREE_ID_extents, k);
+}
+
+/* Keys of the reflink btree; 0, or 1 for more. */
+static int nr_shared(struct btree_trans *trans)
+{
+	struct btree_iter iter;
+	struct bkey_s_c k;
+	int ret;
+
+	btree_iter_init(trans, &iter, BTREE_ID_reflink, POS_MIN, 0);
+	k = btree_iter_peek(&iter);
+	ret = bkey_err(k) ?: !!k.k;
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+static void says(struct tfs *f, const char *want)
+{
+	struct texts t = {0};
+
+	DFS_OK(f, data_check_reflink(f->data, keep_text, &t));
+	DFS_ASSERT(f, want ? t.nr == 1 && !strcmp(t.last, want) : !t.nr, "%u: \"%s\"", t.nr,
+		   t.last);
+}
+
+static void run_check(struct tfs *f)
+{
+	struct data_file a = {UINT32_MAX, 1, 0}, b = {UINT32_MAX, 2, 0}, c = {UINT32_MAX, 77, 0};
+	struct btree_trans *trans = btree_trans_get(f->btree);
+	u64 block = f->g.block_sectors * 512, done, seq;
+	u8 *buf = aligned_alloc(4096, block);
+
+	memset(buf, 1, block);
+	DFS_OK(f, data_write(f->data, &a, 0, buf, block, 0, NULL, NULL, &done, &seq));
+	DFS_OK(f, data_share(f->data, &a, 0, &b, 0, block, NULL, NULL, &done));
+	says(f, NULL);
+	DFS_OK(f, commit_do(trans, NULL, 0, change_count(trans, 1)));
+	says(f, "reflink: sectors 0 to 8 count 3 owners and have 2");
+	DFS_OK(f, commit_do(trans, NULL, 0, change_count(trans, -1)));
+	DFS_OK(f, commit_do(trans, NULL, 0, refer(trans, c.inum, 0, true)));
+	says(f, "reflink: sectors 0 to 8 count 2 owners and have 3");
+	DFS_OK(f, commit_do(trans, NULL, 0, refer(trans, c.inum, 100, true)));
+	says(f, "reflink: sectors 100 to 108 are referred to by 1 keys, and are not there");
+	/* Which is an error to who reads it. */
+	DFS_ASSERT(f, data_read(f->data, &c, 0, buf, block, &done) == -BCFS_ERR_data_key_type,
+		   "read");
+	DFS_OK(f, commit_do(trans, NULL, 0, refer(trans, c.inum, 100, false)));
+	says(f, NULL);
+	btree_trans_put(trans);
+	/* One owner is left: read, the data are its own again; then there is nothing at all. */
+	DFS_OK(f, data_truncate(f->data, &a, 0, NULL, NULL, &seq));
+	DFS_OK(f, data_read(f->data, &b, 0, buf, block, &done));
+	trans = btree_trans_get(f->btree);
+	DFS_ASSERT(f, !lockrestart_do(trans, nr_shared(trans)), "not direct again");
+	btree_trans_put(trans);
+	DFS_OK(f, data_truncate(f->data, &b, 0, NULL, NULL, &seq));
+	free(buf);
+}
+
+Test(data_reflink_check, says_what_is_wrong)
+{
+	dfs_run(trand_seed(0xda16), &dfs_small, run_check);
+}
+
+/*
+ * Every second block of shared data belongs to one owner alone: as many keys as there can be. What
+ * takes them away in one go is not to be more than a journal entry holds.
+ */
+static void run_shared_splinters(struct tfs *f)
+{
+	enum { BLOCKS = 1024 };
+	const struct data_file whole = {.inum = 1, .snapshot = UINT32_MAX},
+			       other = {.inum = 2, .snapshot = UINT32_MAX},
+			       empty = {.inum = 3, .snapshot = UINT32_MAX};
+	u64 block = f->g.block_sectors * 512ULL, len = BLOCKS * block, done, seq;
+	u8 *bytes = calloc(3, len), *got = bytes + len, *mine = got + len;
+	u64 r = f->seed;
+
+	for (u64 i = 0; i < len; i++) {
+		bytes[i] = (u8)trand_u64(&r);
+		mine[i] = i / block % 2 ? (u8)trand_u64(&r) : bytes[i];
+	}
+	for (unsigned hole = 0; hole < 2; hole++) {
+		DFS_OK(f, data_write(f->data, &whole, 0, bytes, len, 0, NULL, NULL, &done, &seq));
+		DFS_OK(f, data_share(f->data, &whole, 0, &other, 0, len, NULL, NULL, &done));
+		for (u64 o = block; o < len; o += 2 * block)
+			DFS_OK(f, data_write(f->data, &other, o, mine + o, block, len, NULL, NULL,
+					     &done, &seq));
+		if (hole)
+			DFS_OK(f,
+			       data_share(f->data, &empty, 0, &whole, 0, len, NULL, NULL, &done));
+		else
+			DFS_OK(f, data_truncate(f->data, &whole, 0, NULL, NULL, &seq));
+		DFS_OK(f, data_read(f->data, &other, 0, got, len, &done));
+		DFS_ASSERT(f, !memcmp(got, mine, len), "other data");
+		tfs_check(f, "splinters");
+	}
+	DFS_OK(f, data_truncate(f->data, &other, 0, NULL, NULL, &seq));
+	free(bytes);
+}
+
+Test(data_reflink_check, splinters)
+{
+	struct tfs_geometry g = dfs_tiny;
+
+	g.extent_sectors = 128;
+	dfs_run(trand_seed(0xda16), &g, run_shared_splinters);
+}
