@@ -4,8 +4,9 @@
  * filesystem. Method: threads with files and directories of their own and common ones
  * (renames between the same directories, links and unlinks of the same names) on an image
  * file in the real environment, while one thread asks for numbers and syncs; then every checker.
- * Once with room; once on a device that gets full, with the least cache and a small journal, so
- * that nodes are evicted and allocations wait for discards. A plain program, for ThreadSanitizer.
+ * Once with room, and data compressed in the background; once on a device that gets full, with the
+ * least cache and a small journal, so that nodes are evicted and allocations wait for discards. A
+ * plain program, for ThreadSanitizer.
  * Arguments: operations a thread (default 1500).
  */
 #include "core/core.h"
@@ -176,7 +177,7 @@ static void print_counter(void *arg, const char *name, uint64_t value)
 {
 	if (!strcmp(name, "btree.evictions") || !strcmp(name, "alloc.waits") ||
 	    !strcmp(name, "alloc.nospc") || !strcmp(name, "alloc.buckets_reused") ||
-	    !strcmp(name, "journal.wraps"))
+	    !strcmp(name, "journal.wraps") || !strcmp(name, "data.rebalanced"))
 		printf("%s %llu, ", name, (unsigned long long)value);
 }
 
@@ -312,7 +313,8 @@ int main(int argc, char **argv)
 				       .node_bytes = 16384,
 				       .bucket_bytes = 256 << 10,
 				       .journal_bytes = 8 << 20,
-				       .size_bytes = 256 << 20};
+				       .size_bytes = 256 << 20,
+				       .background_compression = "zstd:1"};
 	struct bcfs_mkfs_opts tight = {.struct_size = sizeof(tight),
 				       .node_bytes = 16384,
 				       .bucket_bytes = 16384,
