@@ -71,6 +71,8 @@ static int rekey_round(struct core *c, u16 gen)
 		return ret;
 	atomic_fetch_add(&c->rekey_sectors, r.moved);
 	atomic_store(&c->rekey_left, r.left);
+	if (rekey_stopping(c))
+		return 0;
 	ret = rekey_btrees(c, gen) ?: journal_flush_pins(j, seq) ?: journal_flush(j);
 	if (ret || rekey_stopping(c))
 		return ret;

@@ -71,7 +71,8 @@ void data_gc_stop(struct data_fs *d);
 
 /*
  * What generations below @gen have sealed is moved, and so sealed with the newest. @stop: true to
- * give up, which is no error. Errors: nospc, and what ends everything. Nothing held.
+ * give up, which is no error; called with locks held. Errors: nospc, and what ends everything.
+ * Nothing held.
  */
 struct data_rekeyed {
 	u64 moved, left; /* sectors; left: of those that were met and could not be moved */

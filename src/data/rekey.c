@@ -30,9 +30,9 @@ static bool has_old_key(struct bkey_s_c k, u16 gen, struct bcfs_extent_ptr *ret)
 	return false;
 }
 
-/* The next one from pos on. */
+/* The next one from pos on; none if it is stopped. */
 static int find_old(struct data_fs *d, enum btree_id id, struct bpos pos, u16 gen,
-		    struct old_extent *ret)
+		    bool (*stop)(void *arg), void *arg, struct old_extent *ret)
 {
 	struct btree_trans *trans = btree_trans_get(d->btree);
 	int err;
@@ -44,7 +44,7 @@ static int find_old(struct data_fs *d, enum btree_id id, struct bpos pos, u16 ge
 			ret->found = has_old_key(k, gen, &ret->ptr);
 			ret->pos = k.k->p;
 			ret->sectors = k.k->size;
-			ret->found ? 1 : 0;
+			ret->found || stop(arg) ? 1 : 0;
 		}));
 	btree_trans_put(trans);
 	return min(err, 0);
@@ -59,13 +59,13 @@ static int rekey_tree(struct data_fs *d, enum btree_id id, u16 gen, bool (*stop)
 	int ret = 0;
 
 	while (!ret && !stop(arg)) {
-		ret = find_old(d, id, pos, gen, &e);
+		ret = find_old(d, id, pos, gen, stop, arg, &e);
 		if (ret || !e.found)
 			break;
 		ret = data_move_old(d, &e.ptr, gen, &moved);
 		r->moved += moved;
 		/* What is still there cannot be moved, or was written by somebody meanwhile. */
-		ret = ret ?: find_old(d, id, e.pos, gen, &again);
+		ret = ret ?: find_old(d, id, e.pos, gen, stop, arg, &again);
 		if (!ret && again.found && bpos_eq(again.pos, e.pos))
 			r->left += again.sectors;
 		pos = bpos_successor(e.pos);
