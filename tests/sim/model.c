@@ -527,7 +527,7 @@ static void apply_shift(struct mino *x, const struct mop *op)
 
 static void apply_copy(struct mino *x, const struct mino *src, const struct mop *op, u64 cut)
 {
-	u64 len = min(min(op->len, cut), src->size - op->fill);
+	u64 some = min(op->len, cut), len = min(some, src->size - op->fill);
 
 	memmove(x->data + op->offset, src->data + op->fill, len);
 	x->size = max(x->size, op->offset + len);
