@@ -193,6 +193,8 @@ bool rebalance_set_tried(struct bkey_i *k);
 size_t rebalance_compress_mem(u16 compression);
 /* Of a key with pointers: keeps rebalance_work. */
 int rebalance_trigger(struct btree_trans *trans, struct bkey_s_c old, struct bkey_s_c new);
+/* A key of rebalance_work, or none. */
+int rebalance_work_mod(struct btree_trans *trans, struct bpos pos, bool set);
 /* Something became work. No locks. */
 void rebalance_kick(struct data_fs *d);
 void rebalance_counters(struct data_fs *d, struct data_counters *ret);

@@ -101,7 +101,7 @@ size_t rebalance_compress_mem(u16 compression)
 		   compress_bytes(BCFS_COMPRESSION_lz4, 0, max_bytes));
 }
 
-static int work_mod(struct btree_trans *trans, struct bpos pos, bool set)
+int rebalance_work_mod(struct btree_trans *trans, struct bpos pos, bool set)
 {
 	struct bkey_i *k =
 		btree_trans_alloc_key(trans, set ? KEY_TYPE_set : KEY_TYPE_deleted, pos, 0);
@@ -120,7 +120,7 @@ int rebalance_trigger(struct btree_trans *trans, struct bkey_s_c old, struct bke
 		return 0;
 	if (!has && new.k->type == KEY_TYPE_extent && planted(rebalance_work_kept))
 		return 0;
-	return work_mod(trans, new.k->p, has);
+	return rebalance_work_mod(trans, new.k->p, has);
 }
 
 /* ---- a batch ---- */
@@ -193,7 +193,7 @@ static int odd_step(struct btree_trans *trans, struct data_fs *d, struct bpos po
 	int ret = key_of_work(trans, pos, &iter, &k);
 
 	if (!ret && !extent_has_work(k)) {
-		ret = work_mod(trans, pos, false);
+		ret = rebalance_work_mod(trans, pos, false);
 	} else if (!ret && !data_rewritable(d, k)) {
 		n = btree_trans_copy_key(trans, k, 0);
 		rebalance_set_tried(n);

@@ -73,9 +73,48 @@ static void scan_key(struct btree_trans *trans, const struct scan *s, struct bke
 	*ret = n;
 }
 
+static int has_key(struct btree_trans *trans, enum btree_id id, struct bpos pos, bool *ret)
+{
+	struct btree_iter iter;
+	struct bkey_s_c k;
+	int err;
+
+	btree_iter_init(trans, &iter, id, pos, BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
+	k = btree_iter_peek_slot(&iter);
+	/* What is read must be of one time with what led here. */
+	err = bkey_err(k) ?: btree_trans_relock(trans);
+	*ret = !err &&
+	       (id == BTREE_ID_rebalance_work ? k.k->type == KEY_TYPE_set : extent_has_work(k));
+	btree_iter_exit(&iter);
+	return err;
+}
+
+/*
+ * What is to take the place of @k, which becomes work, or none; *ret NULL: nothing. Work that was
+ * lost, as a check may have said, is there again. *nr counts changes.
+ */
+static int scan_one(struct btree_trans *trans, const struct scan *s, struct btree_iter *iter,
+		    struct bkey_s_c k, unsigned *nr, struct bkey_i **ret)
+{
+	bool work = extent_has_work(k), has = true;
+	struct bpos pos = k.k->p;
+	int err = 0;
+
+	scan_key(trans, s, k, ret);
+	*nr += !!*ret;
+	if (*ret)
+		return btree_trans_update(trans, iter, *ret, 0);
+	if (work)
+		err = has_key(trans, BTREE_ID_rebalance_work, pos, &has);
+	if (err || has)
+		return err;
+	++*nr;
+	return rebalance_work_mod(trans, pos, true);
+}
+
 /* The same of shared data, that @k has at *pos, which moves behind what was looked at. */
 static int scan_shared(struct btree_trans *trans, const struct scan *s, struct bkey_s_c k, u64 *pos,
-		       struct bkey_i **ret)
+		       unsigned *nr, struct bkey_i **ret)
 {
 	u64 start = bkey_start_offset(k.k), end = k.k->p.offset, from = max(*pos, start);
 	u64 idx = ((const struct bcfs_reflink_p *)k.v)->idx + (from - start);
@@ -90,8 +129,7 @@ static int scan_shared(struct btree_trans *trans, const struct scan *s, struct b
 		err = -BCFS_ERR_reflink_missing;
 	if (!err) {
 		*pos = min(end, from + (k.k->p.offset - idx));
-		scan_key(trans, s, k, ret);
-		err = *ret ? btree_trans_update(trans, &iter, *ret, 0) : 0;
+		err = scan_one(trans, s, &iter, k, nr, ret);
 	}
 	btree_iter_exit(&iter);
 	return err;
@@ -120,20 +158,16 @@ static int scan_step(struct btree_trans *trans, const struct scan *s, u64 *ret_p
 		if (ret || !k.k)
 			break;
 		if (k.k->type == KEY_TYPE_reflink_p) {
-			ret = scan_shared(trans, s, k, ret_pos, &n);
+			ret = scan_shared(trans, s, k, ret_pos, &nr, &n);
 		} else {
 			*ret_pos = k.k->p.offset;
 			/* What another snapshot has stays as it is. */
 			if (k.k->type == KEY_TYPE_extent && k.k->p.snapshot == s->f->snapshot)
-				scan_key(trans, s, k, &n);
-			ret = n ? btree_trans_update(trans, &iter, n, 0) : 0;
+				ret = scan_one(trans, s, &iter, k, &nr, &n);
 		}
 		if (ret)
 			break;
-		if (!n)
-			continue;
-		nr++;
-		if (extent_has_work(bkey_i_to_s_c(n)))
+		if (n && extent_has_work(bkey_i_to_s_c(n)))
 			*ret_sectors += n->k.size;
 	}
 	btree_iter_exit(&iter);
@@ -160,8 +194,7 @@ int data_rebalance_scan(struct data_fs *d, const struct data_file *f, u64 *ret_s
 		}
 	}
 	btree_trans_put(trans);
-	if (s.sectors)
-		rebalance_kick(d);
+	rebalance_kick(d);
 	*ret_sectors = s.sectors;
 	return ret;
 }
@@ -182,22 +215,6 @@ static void work_report(const struct work_check *c, struct bpos pos, const char 
 	prt_printf(&out, ": %s", what);
 	if (c->report)
 		c->report(c->arg, printbuf_str(&out));
-}
-
-static int has_key(struct btree_trans *trans, enum btree_id id, struct bpos pos, bool *ret)
-{
-	struct btree_iter iter;
-	struct bkey_s_c k;
-	int err;
-
-	btree_iter_init(trans, &iter, id, pos, BTREE_ITER_ALL_SNAPSHOTS | BTREE_ITER_NOT_EXTENTS);
-	k = btree_iter_peek_slot(&iter);
-	/* What is read must be of one time with what led here. */
-	err = bkey_err(k) ?: btree_trans_relock(trans);
-	*ret = !err &&
-	       (id == BTREE_ID_rebalance_work ? k.k->type == KEY_TYPE_set : extent_has_work(k));
-	btree_iter_exit(&iter);
-	return err;
 }
 
 static int check_extent(struct btree_trans *trans, const struct work_check *c, struct bkey_s_c k)

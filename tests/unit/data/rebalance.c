@@ -616,6 +616,7 @@ static void check_body(struct tfs *f)
 	struct btree_trans *trans;
 	struct bpos pos = POS_MIN, wrong;
 	unsigned nr;
+	u64 sectors;
 
 	files_init(f, "none", "zstd:1");
 	data_rebalance_pause(f->data, true);
@@ -637,7 +638,10 @@ static void check_body(struct tfs *f)
 	DFS_OK(f, work_mod(f, wrong, true));
 	nr = check_reports(f);
 	DFS_ASSERT(f, nr == 3, "and of no shared data: %u reports", nr);
-	DFS_OK(f, work_mod(f, pos, true));
+	/* What is missing is put back by a scan. */
+	DFS_OK(f, data_rebalance_scan(f->data, &files[0].id, &sectors));
+	nr = check_reports(f);
+	DFS_ASSERT(f, !sectors && nr == 2, "after a scan: %u reports", nr);
 	/* What is left over is taken away by the work. */
 	data_rebalance_pause(f->data, false);
 	wait_done(f);
