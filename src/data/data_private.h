@@ -229,8 +229,8 @@ static inline void data_read_submit(struct data_fs *d, struct bdev_io *io, u64 s
 
 /* reflink.c */
 
-/* reflink_v that a commit changes that takes several keys away. */
-u32 reflink_keys_per_commit(const struct data_fs *d);
+/* What a commit that takes several keys away may change in the reflink btree. */
+u32 reflink_u64s_per_commit(const struct data_fs *d);
 
 /*
  * What @k, a reflink_p, has at @sector, which lies in it, as a key of type extent in its place:
@@ -239,8 +239,8 @@ u32 reflink_keys_per_commit(const struct data_fs *d);
 int reflink_resolve(struct btree_trans *trans, struct bkey_s_c k, u64 sector, union data_key *ret,
 		    bool *ret_alone);
 /*
- * How much of [@from, *@to) of @k, a reflink_p, a commit may change that changes at most *@budget
- * reflink_v, of which these are taken. @k is not to be used after this.
+ * How much of [@from, *@to) of @k, a reflink_p, a commit may change that changes *@budget u64s of
+ * reflink_v, from which they are taken; one at least. @k is not to be used after this.
  */
 int reflink_limit(struct btree_trans *trans, struct bkey_s_c k, u64 from, u64 *to, u32 *budget);
 /* The reflink_v of what an extent's key @k says, at the same place; in transaction memory. */

@@ -45,7 +45,7 @@ struct punch {
 	const struct data_file *f;
 	u64 pos, end; /* sectors; deleted up to pos */
 	u64 end_bytes;
-	u32 shared_max; /* reflink_v that one commit changes */
+	u32 shared_max; /* u64s of reflink_v that one commit changes */
 	data_commit_fn commit;
 	void *arg;
 	u64 seq;
@@ -109,7 +109,7 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 			  .pos = start,
 			  .end = end,
 			  .end_bytes = end_bytes,
-			  .shared_max = reflink_keys_per_commit(d),
+			  .shared_max = reflink_u64s_per_commit(d),
 			  .commit = commit,
 			  .arg = arg};
 	struct btree_trans *trans = btree_trans_get(d->btree);
@@ -134,9 +134,8 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 int data_delete_step(struct btree_trans *trans, const struct data_file *f, bool *ret_all)
 {
 	/* Half of what a commit may hold, as the inode's keys are in it, too. */
-	u32 shared = btree_commit_u64s_max(btree_trans_fs(trans)) / 128;
-	struct punch p = {
-		.f = f, .end = UINT64_MAX, .shared_max = max(min(shared, DELETE_KEYS), 1U)};
+	u32 shared = btree_commit_u64s_max(btree_trans_fs(trans)) / 2;
+	struct punch p = {.f = f, .end = UINT64_MAX, .shared_max = min(shared, DELETE_KEYS * 64U)};
 	u64 pos;
 	int ret = punch_step(trans, &p, DELETE_KEYS + 1, &pos);
 

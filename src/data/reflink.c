@@ -238,10 +238,9 @@ int reflink_resolve(struct btree_trans *trans, struct bkey_s_c k, u64 sector, un
 	return err;
 }
 
-u32 reflink_keys_per_commit(const struct data_fs *d)
+u32 reflink_u64s_per_commit(const struct data_fs *d)
 {
-	/* With its backpointer, and now and then an alloc key. */
-	return min(max(btree_commit_u64s_max(d->btree) / 64, 1U), 32U);
+	return min(btree_commit_u64s_max(d->btree) / 2, 1536U);
 }
 
 int reflink_limit(struct btree_trans *trans, struct bkey_s_c k, u64 from, u64 *to, u32 *budget)
@@ -252,12 +251,15 @@ int reflink_limit(struct btree_trans *trans, struct bkey_s_c k, u64 from, u64 *t
 	int ret = 0;
 
 	btree_iter_init(trans, &iter, BTREE_ID_reflink, POS(0, idx), 0);
-	for (; !ret && pos < end && *budget; --*budget) {
+	while (!ret && pos < end && *budget) {
 		btree_iter_set_pos(&iter, POS(0, pos));
 		k = btree_iter_peek_slot(&iter);
 		ret = bkey_err(k);
-		if (!ret)
-			pos = min(k.k->p.offset, end);
+		if (ret)
+			break;
+		pos = min(k.k->p.offset, end);
+		/* With its backpointer, and now and then an alloc key. */
+		*budget -= min(*budget, k.k->u64s + 32U);
 	}
 	btree_iter_exit(&iter);
 	*to = from + (pos - idx);
@@ -355,7 +357,7 @@ static int make_shared(struct btree_trans *trans, const struct share *s, struct 
 static int hole_limit(struct btree_iter *iter, const struct share *s, u64 start, u64 *end,
 		      bool *ret_any)
 {
-	u32 budget = reflink_keys_per_commit(s->d);
+	u32 budget = reflink_u64s_per_commit(s->d);
 	u64 pos = start;
 	int ret = 0;
 

@@ -89,17 +89,36 @@ out:
 	return ret;
 }
 
+/*
+ * In one go, if a journal entry holds all that it changes. Not where blocks have been shared and
+ * overwritten one by one, if they are small: then in parts.
+ */
 static int write_commit(struct btree_trans *trans, struct data_writer *w,
 			const struct write_extent *e)
 {
-	u64 seq = 0;
-	int ret = commit_do(trans, &seq, BTREE_COMMIT_RESERVE,
-			    data_put_key(trans, w->f, &e->key.k, w->end_bytes, w->commit, w->arg));
+	const struct bkey_ops_table *ops = btree_ops_table(w->d->btree);
+	u32 block = w->d->block_sectors, most = e->sectors;
+	u64 pos = e->start, end = e->start + e->sectors;
+	union data_key part;
+	int ret = 0;
 
-	btree_trans_unlock(trans);
-	if (!ret) {
-		w->committed = e->start + e->sectors;
-		w->seq = max(w->seq, seq);
+	while (!ret && pos < end) {
+		u64 seq = 0;
+
+		memcpy(&part, &e->key, e->key.k.k.u64s * sizeof(u64));
+		bkey_cut_front(ops, pos, &part.k);
+		bkey_cut_back(ops, pos + most, &part.k);
+		ret = commit_do(
+			trans, &seq, BTREE_COMMIT_RESERVE,
+			data_put_key(trans, w->f, &part.k, w->end_bytes, w->commit, w->arg));
+		btree_trans_unlock(trans);
+		if (ret == -BCFS_ERR_journal_res_too_big && most > block) {
+			most = max(round_down(most / 2, block), block);
+			ret = 0;
+		} else if (!ret) {
+			pos = w->committed = part.k.k.p.offset;
+			w->seq = max(w->seq, seq);
+		}
 	}
 	return ret;
 }

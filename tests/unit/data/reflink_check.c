@@ -134,7 +134,8 @@ static void run_shared_splinters(struct tfs *f)
 	enum { BLOCKS = 1024 };
 	const struct data_file whole = {.inum = 1, .snapshot = UINT32_MAX},
 			       other = {.inum = 2, .snapshot = UINT32_MAX},
-			       empty = {.inum = 3, .snapshot = UINT32_MAX};
+			       third = {.inum = 3, .snapshot = UINT32_MAX},
+			       empty = {.inum = 4, .snapshot = UINT32_MAX};
 	u64 block = f->g.block_sectors * 512ULL, len = BLOCKS * block, done, seq;
 	u8 *bytes = calloc(3, len), *got = bytes + len, *mine = got + len;
 	u64 r = f->seed;
@@ -143,22 +144,29 @@ static void run_shared_splinters(struct tfs *f)
 		bytes[i] = (u8)trand_u64(&r);
 		mine[i] = i / block % 2 ? (u8)trand_u64(&r) : bytes[i];
 	}
-	for (unsigned hole = 0; hole < 2; hole++) {
+	for (unsigned how = 0; how < 3; how++) {
 		DFS_OK(f, data_write(f->data, &whole, 0, bytes, len, 0, NULL, NULL, &done, &seq));
 		DFS_OK(f, data_share(f->data, &whole, 0, &other, 0, len, NULL, NULL, &done));
+		DFS_OK(f, data_share(f->data, &whole, 0, &third, 0, len, NULL, NULL, &done));
 		for (u64 o = block; o < len; o += 2 * block)
 			DFS_OK(f, data_write(f->data, &other, o, mine + o, block, len, NULL, NULL,
 					     &done, &seq));
-		if (hole)
+		if (how == 0)
+			DFS_OK(f, data_truncate(f->data, &whole, 0, NULL, NULL, &seq));
+		else if (how == 1)
 			DFS_OK(f,
 			       data_share(f->data, &empty, 0, &whole, 0, len, NULL, NULL, &done));
 		else
-			DFS_OK(f, data_truncate(f->data, &whole, 0, NULL, NULL, &seq));
+			DFS_OK(f, data_write(f->data, &whole, 0, mine, len, len, NULL, NULL, &done,
+					     &seq));
 		DFS_OK(f, data_read(f->data, &other, 0, got, len, &done));
 		DFS_ASSERT(f, !memcmp(got, mine, len), "other data");
 		tfs_check(f, "splinters");
 	}
+	DFS_OK(f, data_read(f->data, &whole, 0, got, len, &done));
+	DFS_ASSERT(f, !memcmp(got, mine, len), "other data");
 	DFS_OK(f, data_truncate(f->data, &other, 0, NULL, NULL, &seq));
+	DFS_OK(f, data_truncate(f->data, &third, 0, NULL, NULL, &seq));
 	free(bytes);
 }
 
@@ -168,4 +176,14 @@ Test(data_reflink_check, splinters)
 
 	g.extent_sectors = 128;
 	dfs_run(trand_seed(0xda16), &g, run_shared_splinters);
+}
+
+/* Keys as large as they come. */
+Test(data_reflink_check, splinters_long_checksums)
+{
+	struct tfs_geometry g = dfs_tiny;
+
+	g.extent_sectors = 128;
+	g.csum_type = BCFS_CSUM_blake2b;
+	dfs_run(trand_seed(0xda17), &g, run_shared_splinters);
 }
