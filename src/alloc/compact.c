@@ -217,8 +217,6 @@ static int empty_some(struct alloc_fs *a, struct btree_trans *trans, struct look
 
 		if (min(room, room_to_move(a)) < live && (i || !may_move_last(a, live)))
 			break;
-		if (i && alloc_short_of_space(a))
-			break; /* what was emptied is wanted */
 		room -= live;
 		ret = empty_bucket(a, trans, &l->v[i], &moved);
 		*ret_moved += moved;
