@@ -55,6 +55,8 @@ static const struct opt_row rows[] = {
 	{"key-file", OPT_SECRET, AT(key_file), .values = "PATH", .doc = "of an encrypted filesystem: its key file"},
 	{"passphrase-fd", OPT_SECRET, AT(passphrase_fd), .values = "N", .doc = "or a passphrase: the line read from descriptor N"},
 	{"background-compression", OPT_TEXT, AT(open.background_compression), .values = "TYPE[:LEVEL]", .doc = "what it becomes later, in the background (default: as made)"},
+	{"metadata-checksum", OPT_TEXT, AT(open.metadata_csum), .values = "TYPE", .doc = "of metadata that is written: crc32c, crc64, xxh3, blake2b (default: as made)"},
+	{"data-checksum", OPT_TEXT, AT(open.data_csum), .values = "TYPE", .doc = "of new data: the same, or none (default: as made)"},
 	{"discard", OPT_SET, AT(open.discard), BCFS_ON, .doc = "tell the device of freed space"},
 	{"nodiscard", OPT_SET, AT(open.discard), BCFS_OFF, .doc = "do not"},
 	{"wait", OPT_UINT32, AT(open.wait_lock_ms), 0, 3600, .doc = "seconds to wait for a device whose last mount is still closing (default: 30)"},
@@ -518,4 +520,6 @@ void opts_free(struct mount_opts *o)
 	free((char *)o->open.write_log);
 	free((char *)o->open.compression);
 	free((char *)o->open.background_compression);
+	free((char *)o->open.metadata_csum);
+	free((char *)o->open.data_csum);
 }

@@ -152,6 +152,11 @@ struct bcfs_open_opts {
 	const struct bcfs_secret *secret;
 	/* What they become in the background, ditto. */
 	const char *background_compression;
+	/*
+	 * Checksums of what is written from now on, as of bcfs_mkfs(); NULL: as made. Not of an
+	 * encrypted filesystem.
+	 */
+	const char *metadata_csum, *data_csum;
 };
 
 /*

@@ -37,6 +37,8 @@ struct core_opts {
 	u16 compression; /* compression_opt() */
 	bool background_compression_given;
 	u16 background_compression;
+	bool meta_csum_given, data_csum_given;
+	unsigned meta_csum, data_csum; /* enum bcfs_csum_type */
 	u64 cache_bytes;
 	u32 journal_flush_delay_ms;
 	/*
@@ -107,10 +109,13 @@ struct core_opts core_opts_from(const struct bcfs_open_opts *o);
 /* ... but for what has to be parsed. */
 int core_secret_from(const char *name, const struct bcfs_secret *s, struct crypt_secret *ret,
 		     char *msg, size_t msg_size);
-int core_compression_from(const char *name, const struct bcfs_open_opts *o, struct core_opts *ret,
-			  char *msg, size_t msg_size);
+int core_choices_from(const char *name, const struct bcfs_open_opts *o, struct core_opts *ret,
+		      char *msg, size_t msg_size);
 /* "TYPE[:LEVEL]"; invalid_option: msg says what there is. */
 int core_compression(const char *name, const char *text, u16 *ret, char *msg, size_t msg_size);
+/* Of metadata ("none" is not for them) and of data; NULL: as it is. The same. */
+int core_csums(const char *name, const char *meta, const char *data, unsigned *ret_meta,
+	       unsigned *ret_data, char *msg, size_t msg_size);
 
 /* errors.c */
 void core_error_note(struct core *c, int err, u32 snapshot, u64 inum, u64 offset, u64 len);

@@ -21,10 +21,8 @@
 #define JOURNAL_DEFAULT_ROOMY (4ULL << 20)
 #define JOURNAL_DEFAULT_LEAST (1ULL << 20)
 
-static int mkfs_csum(const char *dev, const char *name, unsigned dflt, unsigned *ret, char *msg,
-		     size_t msg_size)
+static int csum_choice(const char *dev, const char *name, unsigned *ret, char *msg, size_t msg_size)
 {
-	*ret = dflt;
 	if (!name)
 		return 0;
 	int type = csum_type_from_name(name);
@@ -39,7 +37,19 @@ static int mkfs_csum(const char *dev, const char *name, unsigned dflt, unsigned 
 	else
 		*ret = type;
 	printbuf_exit(&err);
-	return bad;
+	return bad ? -BCFS_ERR_invalid_option : 0;
+}
+
+int core_csums(const char *name, const char *meta, const char *data, unsigned *ret_meta,
+	       unsigned *ret_data, char *msg, size_t msg_size)
+{
+	if (meta && !strcmp(meta, "none")) {
+		core_msg(msg, msg_size, "%s: metadata is never without checksums: choose a type",
+			 name);
+		return -BCFS_ERR_invalid_option;
+	}
+	return csum_choice(name, meta, ret_meta, msg, msg_size)
+		       ?: csum_choice(name, data, ret_data, msg, msg_size);
 }
 
 /* How many buckets the journal gets: as asked, or a sixty-fourth of the device within bounds; of a
@@ -182,11 +192,6 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 		return -BCFS_ERR_invalid_option;
 	p->errors = o->on_error ? o->on_error - BCFS_ON_ERROR_RO : 0;
 	p->discard = o->discard == BCFS_ON;
-	if (o->metadata_csum && !strcmp(o->metadata_csum, "none")) {
-		core_msg(msg, msg_size, "%s: metadata is never without checksums: choose a type",
-			 name);
-		return -BCFS_ERR_invalid_option;
-	}
 	if (o->compression &&
 	    core_compression(name, o->compression, &p->compression, msg, msg_size))
 		return -BCFS_ERR_invalid_option;
@@ -194,8 +199,8 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 	    core_compression(name, o->background_compression, &p->background_compression, msg,
 			     msg_size))
 		return -BCFS_ERR_invalid_option;
-	return mkfs_csum(name, o->metadata_csum, p->meta_csum, &p->meta_csum, msg, msg_size)
-		       ?: mkfs_csum(name, o->data_csum, p->data_csum, &p->data_csum, msg, msg_size);
+	return core_csums(name, o->metadata_csum, o->data_csum, &p->meta_csum, &p->data_csum, msg,
+			  msg_size);
 }
 
 /* The journal's buckets: the first of the device. */

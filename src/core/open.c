@@ -177,6 +177,11 @@ static u64 default_cache_bytes(void)
 	return min(bytes, 1ULL << 30);
 }
 
+static unsigned meta_csum(const struct core *c, const struct bcfs_sb *sb)
+{
+	return c->opts.meta_csum_given ? c->opts.meta_csum : sb_opt_get(sb, SB_OPT_meta_csum);
+}
+
 static int alloc_journal(struct core *c, const struct bcfs_sb *sb, const struct bcfs_member *m)
 {
 	struct journal_opts jo = {
@@ -184,7 +189,7 @@ static int alloc_journal(struct core *c, const struct bcfs_sb *sb, const struct 
 		.bucket_sectors = m->bucket_sectors,
 		.magic = BCFS_JSET_MAGIC ^ sb_magic(sb),
 		.uuid = sb->uuid,
-		.csum_type = sb_opt_get(sb, SB_OPT_meta_csum),
+		.csum_type = meta_csum(c, sb),
 		.keys = c->fs.sb->keys,
 		.flush_delay_ms = c->opts.journal_flush_delay_ms,
 		.ops = &core_journal_ops,
@@ -212,7 +217,7 @@ static int alloc_btree(struct core *c, const struct bcfs_sb *sb)
 		.cache_bytes = c->opts.cache_bytes ?: default_cache_bytes(),
 		.magic = BCFS_BTREE_MAGIC ^ sb_magic(sb),
 		.uuid = sb->uuid,
-		.csum_type = sb_opt_get(sb, SB_OPT_meta_csum),
+		.csum_type = meta_csum(c, sb),
 		.keys = c->fs.sb->keys,
 		.ops = &c->key_ops,
 		.space = &alloc_btree_space_ops,
@@ -243,7 +248,8 @@ int core_alloc_layers(struct core *c)
 		.inline_max_bytes = min((u32)sb_opt_get(sb, SB_OPT_inline_max),
 					data_inline_limit(sb->block_sectors * SECTOR_SIZE,
 							  sb->btree_node_sectors * SECTOR_SIZE)),
-		.csum_type = sb_opt_get(sb, SB_OPT_data_csum),
+		.csum_type = c->opts.data_csum_given ? c->opts.data_csum
+						     : sb_opt_get(sb, SB_OPT_data_csum),
 		.keys = c->fs.sb->keys,
 		.uuid = sb->uuid,
 		.chunk_shift = sb_opt_get(sb, SB_OPT_chunk_shift),
@@ -409,6 +415,14 @@ int core_read_sb(struct core *c, struct env *env)
 
 	if (err)
 		return err;
+	if (sb_has_encryption(c->fs.sb->sb) &&
+	    (c->opts.meta_csum_given || c->opts.data_csum_given)) {
+		log_err(&c->log,
+			"%s: what is encrypted is authenticated with that: no checksums can be "
+			"chosen",
+			c->fs.bdev->name);
+		return -BCFS_ERR_invalid_option;
+	}
 	if (c->opts.keys)
 		return sb_crypt_open_ring(c->fs.sb, c->opts.keys);
 	if (c->opts.secret.p)
@@ -641,12 +655,15 @@ int core_secret_from(const char *name, const struct bcfs_secret *s, struct crypt
 	return 0;
 }
 
-int core_compression_from(const char *name, const struct bcfs_open_opts *o, struct core_opts *ret,
-			  char *msg, size_t msg_size)
+int core_choices_from(const char *name, const struct bcfs_open_opts *o, struct core_opts *ret,
+		      char *msg, size_t msg_size)
 {
-	int err = 0;
+	int err = core_csums(name, o->metadata_csum, o->data_csum, &ret->meta_csum, &ret->data_csum,
+			     msg, msg_size);
 
-	if (o->compression) {
+	ret->meta_csum_given = o->metadata_csum;
+	ret->data_csum_given = o->data_csum;
+	if (!err && o->compression) {
 		ret->compression_given = true;
 		err = core_compression(name, o->compression, &ret->compression, msg, msg_size);
 	}
@@ -669,7 +686,7 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 	if (opts)
 		memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
 	struct core_opts co = core_opts_from(&o);
-	int err = core_compression_from(path, &o, &co, msg, msg_size)
+	int err = core_choices_from(path, &o, &co, msg, msg_size)
 			  ?: core_secret_from(path, o.secret, &co.secret, msg, msg_size);
 
 	if (err)

@@ -27,6 +27,10 @@ static bool change_in_place(struct core *c, const struct core_opts *co)
 	    want.compression != c->opts.compression ||
 	    want.background_compression_given != c->opts.background_compression_given ||
 	    want.background_compression != c->opts.background_compression ||
+	    want.meta_csum_given != c->opts.meta_csum_given ||
+	    want.meta_csum != c->opts.meta_csum ||
+	    want.data_csum_given != c->opts.data_csum_given ||
+	    want.data_csum != c->opts.data_csum ||
 	    want.journal_flush_delay_ms != c->opts.journal_flush_delay_ms)
 		return false;
 	c->opts.noatime = co->noatime;
@@ -54,7 +58,7 @@ int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, 
 
 	memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
 	co = core_opts_from(&o);
-	ret = core_compression_from(bdev->name, &o, &co, msg, msg_size);
+	ret = core_choices_from(bdev->name, &o, &co, msg, msg_size);
 	if (ret)
 		return ret;
 	if (change_in_place(c, &co))

@@ -98,6 +98,8 @@ not_there()
 ok "nothing was written by all these" not_there
 ok "mkfs, a passphrase by descriptor" \
 	by_fd "$right" "$mkfs" -q --encrypt --passphrase-fd 7 "${cheap[@]}" "$img"
+ok "a mount refuses checksums" fails_with "no checksums can be chosen" \
+	by_fd "$right" "$fuse" -o passphrase-fd=7,data-checksum=crc32c "$img" "$mnt"
 ok "it is said to be encrypted" grep -q ENCRYPTED=1 <("$bcfs" probe "$img")
 ok "its superblock is shown without a key" grep -q "slots in use" <("$bcfs" dump superblock "$img")
 ok "mkfs, typed twice, the second time alike" \
