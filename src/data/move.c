@@ -58,7 +58,8 @@ struct data_move {
 	struct bpos next, end; /* backpointers */
 	/* Only extents that are stored between these sectors of the device. */
 	u64 first, last;
-	u16 old_gen; /* not 0: only what is sealed by a generation below it */
+	u16 old_gen;	       /* not 0: only what is sealed by a generation below it */
+	unsigned commit_flags; /* of what is not rewritten */
 	bool stuck;
 	u64 found; /* extents */
 	u64 moved; /* sectors */
@@ -536,7 +537,7 @@ static int piece_submit(struct data_move *m, struct move_piece *p, struct move_e
 /* 0: it lies there now; positive: what it is a copy of is gone; or an error. */
 static int piece_commit(struct data_move *m, struct btree_trans *trans, const struct move_piece *p)
 {
-	int ret = commit_do(trans, NULL, p->e->rewrite ? BTREE_COMMIT_KEEPS : BTREE_COMMIT_RESERVE,
+	int ret = commit_do(trans, NULL, p->e->rewrite ? BTREE_COMMIT_KEEPS : m->commit_flags,
 			    move_commit_step(trans, p->e, &p->key));
 
 	btree_trans_unlock(trans);
@@ -707,6 +708,7 @@ static struct data_move *move_new(struct data_fs *d, const struct alloc_gc_victi
 		m->d = d;
 		m->v = v;
 		m->last = UINT64_MAX;
+		m->commit_flags = BTREE_COMMIT_RESERVE;
 	}
 	return m;
 }
@@ -739,6 +741,8 @@ int data_move_failed(struct data_fs *d, const struct bcfs_extent_ptr *ptr, u32 s
 		return -BCFS_ERR_nomem;
 	m->first = ptr->offset;
 	m->last = ptr->offset + sectors - 1;
+	/* The flush that would give the journal room waits for this. */
+	m->commit_flags |= BTREE_COMMIT_RECLAIM;
 	/* One that is cut while it is moved is left alone, and found again. */
 	do {
 		m->found = 0;

@@ -46,13 +46,14 @@ by_env()
 typing()
 {
 	python3 - "$@" <<-'P'
-		import os, pty, select, sys
+		import os, pty, re, select, sys
+		prompt = re.compile(rb"((New p|P)assphrase for [^\s]+|The same again): $")
 		words = sys.argv[1].split()
 		pid, fd = pty.fork()
 		if pid == 0:
 		    os.execv(sys.argv[2], sys.argv[2:])
 		out = b""
-		asked = 0
+		answered = 0
 		while True:
 		    if not select.select([fd], [], [], 60)[0]:
 		        sys.exit("it hangs: %r" % out)
@@ -63,8 +64,11 @@ typing()
 		    if not more:
 		        break
 		    out += more
-		    if out.count(b": ") > asked and out.endswith(b": "):
-		        asked = out.count(b": ")
+		    # A line of another kind may come in two parts, too.
+		    if prompt.search(out, answered):
+		        answered = len(out)
+		        if not words:
+		            sys.exit("asked too often: %r" % out)
 		        os.write(fd, words.pop(0).encode() + b"\n")
 		sys.stdout.write(out.decode(errors="replace"))
 		if words:
@@ -349,7 +353,7 @@ fi
 # ---- damaged, tampered with ----
 
 cp --sparse=always "$img" "$T/before"
-python3 "$here/sbedit.py" "$img" options 0x3 || bail_out "sbedit"
+python3 "$here/sbedit.py" "$img" options 0x1 || bail_out "sbedit"
 ok "an option that somebody changed" fails_with "was tampered with" by_env new "$fuse" "$img" "$mnt"
 ok "fsck says the same" fails_with "was tampered with" by_env new "$fsck" "$img"
 ok "a wrong passphrase is still that" fails_with "wrong passphrase" by_env old "$fuse" "$img" "$mnt"
