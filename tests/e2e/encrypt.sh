@@ -212,7 +212,7 @@ ok "nor in that image" hidden "$T/meta"
 rm "$T/meta"
 BCFS_PASSPHRASE=$right "$fuse" -o journal_flush_delay=10 "$img" "$mnt" || bail_out "mounting failed"
 printf %s "$marker" >"$mnt/late-$marker"
-sync -f "$mnt"
+sync "$mnt/late-$marker"
 for p in $(daemons_of "$img"); do
 	kill -KILL "$p"
 done
