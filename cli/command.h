@@ -39,6 +39,10 @@ void command_usage(const struct command *cmd);
 int command_misuse(const struct command *cmd);
 /* The same for an option that getopt() refused. */
 int command_bad_option(const struct command *cmd, char **argv, const char *letters);
+/* Of a command that has no option but -h. False: it ends, with *status. */
+bool command_no_options(const struct command *cmd, int argc, char **argv, int *status);
+/* -w: seconds to wait for a mount that is still closing. -1: taken; or the exit status. */
+int command_wait(const char *text, uint32_t *ret_ms);
 
 /* ---- what the dump commands share ---- */
 

@@ -15,14 +15,10 @@ static int show(const struct command *cmd, int argc, char **argv, const char *xa
 	static char text[64 << 10]; /* the kernel passes on no more */
 	const char *mnt;
 	ssize_t len;
-	int c;
+	int status;
 
-	while ((c = getopt(argc, argv, "h")) != -1) {
-		if (c != 'h')
-			return command_bad_option(cmd, argv, "h");
-		command_usage(cmd);
-		return 0;
-	}
+	if (!command_no_options(cmd, argc, argv, &status))
+		return status;
 	if (argc - optind != 1)
 		return command_misuse(cmd);
 	mnt = argv[optind];

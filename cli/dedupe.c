@@ -51,14 +51,10 @@ static int dedupe(char **argv, int src, int dst, struct bcfs_ioc_dedupe *d)
 static int run(const struct command *cmd, int argc, char **argv)
 {
 	struct bcfs_ioc_dedupe d = {0};
-	int c, src, dst, ret;
+	int status, src, dst, ret;
 
-	while ((c = getopt(argc, argv, "h")) != -1) {
-		if (c != 'h')
-			return command_bad_option(cmd, argv, "h");
-		command_usage(cmd);
-		return tool_flush() ? 0 : 1;
-	}
+	if (!command_no_options(cmd, argc, argv, &status))
+		return status;
 	argv += optind;
 	if (argc - optind != 5)
 		return command_misuse(cmd);

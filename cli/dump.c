@@ -8,14 +8,8 @@
 #include "tool.h"
 #include "unlock.h"
 
-enum {
-	OPT_KEY_FILE = 256,
-	OPT_PASSPHRASE_FD,
-};
-
 static const struct option long_opts[] = {
-	{"key-file", required_argument, NULL, OPT_KEY_FILE},
-	{"passphrase-fd", required_argument, NULL, OPT_PASSPHRASE_FD},
+	TOOL_SECRET_LONG_OPTS,
 	{0},
 };
 
@@ -34,8 +28,8 @@ static void log_to_stderr(void *arg, enum bcfs_log_level level, const char *line
 static int dump_opt(const struct command *cmd, struct bcfs_dump_opts *opts,
 		    struct tool_secret_opts *secret, int c, char **argv, const char *letters)
 {
-	uint64_t nr;
-
+	if (tool_secret_opt(secret, c, optarg))
+		return -1;
 	switch (c) {
 	case 'a':
 		opts->all = 1;
@@ -61,18 +55,7 @@ static int dump_opt(const struct command *cmd, struct bcfs_dump_opts *opts,
 		tool_error("-l %s: not a number", optarg);
 		return EXIT_USAGE;
 	case 'w':
-		if (tool_parse_uint(optarg, 3600, &nr)) {
-			opts->wait_lock_ms = (uint32_t)nr * 1000;
-			return -1;
-		}
-		tool_error("-w %s: not a number of seconds up to 3600", optarg);
-		return EXIT_USAGE;
-	case OPT_KEY_FILE:
-		secret->key_file = optarg;
-		return -1;
-	case OPT_PASSPHRASE_FD:
-		secret->passphrase_fd = optarg;
-		return -1;
+		return command_wait(optarg, &opts->wait_lock_ms);
 	case 'h':
 		command_usage(cmd);
 		return tool_flush() ? 0 : 1;

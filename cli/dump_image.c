@@ -10,14 +10,8 @@
 #include "tool.h"
 #include "unlock.h"
 
-enum {
-	OPT_KEY_FILE = 256,
-	OPT_PASSPHRASE_FD,
-};
-
 static const struct option long_opts[] = {
-	{"key-file", required_argument, NULL, OPT_KEY_FILE},
-	{"passphrase-fd", required_argument, NULL, OPT_PASSPHRASE_FD},
+	TOOL_SECRET_LONG_OPTS,
 	{0},
 };
 
@@ -76,24 +70,17 @@ static int run(const struct command *cmd, int argc, char **argv)
 	struct bcfs_dump_opts opts = {.struct_size = sizeof(opts), .wait_lock_ms = 30000};
 	struct tool_unlock u = {0};
 	struct image i = {0};
-	uint64_t nr;
 	int c, ret;
 
 	while ((c = getopt_long(argc, argv, "hw:", long_opts, NULL)) != -1) {
+		if (tool_secret_opt(&u.opts, c, optarg))
+			continue;
 		switch (c) {
-		case OPT_KEY_FILE:
-			u.opts.key_file = optarg;
-			break;
-		case OPT_PASSPHRASE_FD:
-			u.opts.passphrase_fd = optarg;
-			break;
 		case 'w':
-			if (tool_parse_uint(optarg, 3600, &nr)) {
-				opts.wait_lock_ms = (uint32_t)nr * 1000;
-				break;
-			}
-			tool_error("-w %s: not a number of seconds up to 3600", optarg);
-			return EXIT_USAGE;
+			ret = command_wait(optarg, &opts.wait_lock_ms);
+			if (ret >= 0)
+				return ret;
+			break;
 		case 'h':
 			command_usage(cmd);
 			return tool_flush() ? 0 : 1;

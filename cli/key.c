@@ -13,9 +13,7 @@
 #include "unlock.h"
 
 enum {
-	OPT_KEY_FILE = 256,
-	OPT_PASSPHRASE_FD,
-	OPT_NEW_KEY_FILE,
+	OPT_NEW_KEY_FILE = 256,
 	OPT_NEW_PASSPHRASE_FD,
 	OPT_KDF_PASSES,
 	OPT_KDF_MEMORY,
@@ -25,8 +23,7 @@ static const char letters[] = "hw:";
 
 /* clang-format off */
 static const struct option long_opts[] = {
-	{"key-file", required_argument, NULL, OPT_KEY_FILE},
-	{"passphrase-fd", required_argument, NULL, OPT_PASSPHRASE_FD},
+	TOOL_SECRET_LONG_OPTS,
 	{"new-key-file", required_argument, NULL, OPT_NEW_KEY_FILE},
 	{"new-passphrase-fd", required_argument, NULL, OPT_NEW_PASSPHRASE_FD},
 	{"kdf-passes", required_argument, NULL, OPT_KDF_PASSES},
@@ -59,20 +56,11 @@ static int take_option(const struct command *cmd, struct key_args *a, int c, cha
 {
 	uint64_t nr;
 
+	if (tool_secret_opt(&a->unlock.opts, c, optarg))
+		return -1;
 	switch (c) {
-	case OPT_KEY_FILE:
-		a->unlock.opts.key_file = optarg;
-		return -1;
-	case OPT_PASSPHRASE_FD:
-		a->unlock.opts.passphrase_fd = optarg;
-		return -1;
 	case 'w':
-		if (tool_parse_uint(optarg, 3600, &nr)) {
-			a->key.wait_lock_ms = (uint32_t)nr * 1000;
-			return -1;
-		}
-		tool_error("-w %s: not a number of seconds up to 3600", optarg);
-		return EXIT_USAGE;
+		return command_wait(optarg, &a->key.wait_lock_ms);
 	case 'h':
 		command_usage(cmd);
 		return tool_flush() ? 0 : 1;
@@ -199,14 +187,10 @@ static int run_list(const struct command *cmd, int argc, char **argv)
 {
 	char msg[TOOL_MSG_SIZE] = "";
 	struct key_args a = {0};
-	int c, ret;
+	int status, ret;
 
-	while ((c = getopt(argc, argv, "h")) != -1) {
-		if (c != 'h')
-			return command_bad_option(cmd, argv, "h");
-		command_usage(cmd);
-		return tool_flush() ? 0 : 1;
-	}
+	if (!command_no_options(cmd, argc, argv, &status))
+		return status;
 	if (argc - optind != 1)
 		return command_misuse(cmd);
 	a.path = argv[optind];

@@ -17,15 +17,12 @@
 #include "tool.h"
 
 enum {
-	OPT_KEY_FILE = 256,
-	OPT_PASSPHRASE_FD,
-	OPT_DROP_OTHERS,
+	OPT_DROP_OTHERS = 256,
 };
 
 /* clang-format off */
 static const struct option long_opts[] = {
-	{"key-file", required_argument, NULL, OPT_KEY_FILE},
-	{"passphrase-fd", required_argument, NULL, OPT_PASSPHRASE_FD},
+	TOOL_SECRET_LONG_OPTS,
 	{"drop-others", no_argument, NULL, OPT_DROP_OTHERS},
 	{"help", no_argument, NULL, 'h'},
 	{0},
@@ -95,30 +92,28 @@ static int rotate(const char *mnt, const struct bcfs_ioc_key_rotate *r)
 /* Exit status, or -1: go on. */
 static int parse(const struct command *cmd, struct bcfs_ioc_key_rotate *r, int argc, char **argv)
 {
-	struct tool_secret_opts o = {0};
 	char what[TOOL_MSG_SIZE];
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", long_opts, NULL)) != -1) {
+		struct tool_secret_opts o = {0};
+
+		if (tool_secret_opt(&o, c, optarg)) {
+			snprintf(what, sizeof(what), "%s", optarg);
+			if (!add_secret(r, &o, what))
+				return 1;
+			continue;
+		}
 		switch (c) {
-		case OPT_KEY_FILE:
-			o = (struct tool_secret_opts){.key_file = optarg};
-			break;
-		case OPT_PASSPHRASE_FD:
-			o = (struct tool_secret_opts){.passphrase_fd = optarg};
-			break;
 		case OPT_DROP_OTHERS:
 			r->drop_others = 1;
-			continue;
+			break;
 		case 'h':
 			command_usage(cmd);
 			return tool_flush() ? 0 : 1;
 		default:
 			return command_bad_option(cmd, argv, "h");
 		}
-		snprintf(what, sizeof(what), "%s", optarg);
-		if (!add_secret(r, &o, what))
-			return 1;
 	}
 	if (argc - optind != 1)
 		return command_misuse(cmd);

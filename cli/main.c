@@ -41,6 +41,33 @@ int command_bad_option(const struct command *cmd, char **argv, const char *lette
 	return EXIT_USAGE;
 }
 
+bool command_no_options(const struct command *cmd, int argc, char **argv, int *status)
+{
+	int c = getopt(argc, argv, "h");
+
+	if (c == -1)
+		return true;
+	if (c == 'h') {
+		command_usage(cmd);
+		*status = tool_flush() ? 0 : 1;
+	} else {
+		*status = command_bad_option(cmd, argv, "h");
+	}
+	return false;
+}
+
+int command_wait(const char *text, uint32_t *ret_ms)
+{
+	uint64_t seconds;
+
+	if (!tool_parse_uint(text, 3600, &seconds)) {
+		tool_error("-w %s: not a number of seconds up to 3600", text);
+		return EXIT_USAGE;
+	}
+	*ret_ms = (uint32_t)seconds * 1000;
+	return -1;
+}
+
 static void print_commands(void)
 {
 	size_t i;

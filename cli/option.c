@@ -56,28 +56,13 @@ static const char *why(const char *path)
 	return strerror(errno);
 }
 
-/* The next letter of -h; false: leave with *status. */
-static bool no_options(const struct command *cmd, int argc, char **argv, int *status)
-{
-	int c = getopt(argc, argv, "h");
-
-	if (c == -1)
-		return true;
-	*status = 0;
-	if (c == 'h')
-		command_usage(cmd);
-	else
-		*status = command_bad_option(cmd, argv, "h");
-	return false;
-}
-
 static int run_set(const struct command *cmd, int argc, char **argv)
 {
 	const char *value;
 	char name[64];
 	int status, i;
 
-	if (!no_options(cmd, argc, argv, &status))
+	if (!command_no_options(cmd, argc, argv, &status))
 		return status;
 	if (argc - optind < 2 || !strchr(argv[optind], '='))
 		return command_misuse(cmd);
@@ -116,7 +101,7 @@ static int run_get(const struct command *cmd, int argc, char **argv)
 	int status, i;
 	size_t k;
 
-	if (!no_options(cmd, argc, argv, &status))
+	if (!command_no_options(cmd, argc, argv, &status))
 		return status;
 	if (optind == argc)
 		return command_misuse(cmd);

@@ -360,6 +360,17 @@ static bool from_tty(const struct tool_secret_opts *o, const char *what, bool tw
 
 /* ---- any ---- */
 
+bool tool_secret_opt(struct tool_secret_opts *o, int c, const char *arg)
+{
+	if (c == TOOL_OPT_KEY_FILE)
+		o->key_file = arg;
+	else if (c == TOOL_OPT_PASSPHRASE_FD)
+		o->passphrase_fd = arg;
+	else
+		return false;
+	return true;
+}
+
 bool tool_secret_given(const struct tool_secret_opts *o)
 {
 	return o->key_file || o->passphrase_fd || getenv(env_name(o));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Where programs have the secret of an encrypted filesystem from: a key file, a file descriptor,
- *the environment, or the person at the terminal; never the command line, which everyone can read.
+ * the environment, or the person at the terminal; never the command line, which everyone can read.
  *
  *	--key-file=PATH		the bytes of the file, all of them
  *	--passphrase-fd=N	one line from file descriptor N, without its newline; what follows
@@ -14,8 +14,8 @@
  *
  * The secret lies in pages of its own, locked if that is allowed, left out of core dumps, and wiped
  * by tool_secret_free(). A child of fork() has a copy that is not locked: it calls
- *tool_secret_lock(), and its parent frees its own. Whether the length is acceptable as a secret is
- *for libbcfs to say; here at most 4096 bytes of a passphrase and 8 MiB of a key file are read.
+ * tool_secret_lock(), and its parent frees its own. Whether the length is acceptable as a secret is
+ * for libbcfs to say; here at most 4096 bytes of a passphrase and 8 MiB of a key file are read.
  *
  * While somebody is asked, signals that end or stop the process first give the terminal its echo
  * back: one thread may ask at a time, and it must not have them blocked.
@@ -50,6 +50,20 @@ struct tool_secret_opts {
 	bool new_one;	 /* or --new-key-file and --new-passphrase-fd */
 };
 
+/* Rows of getopt_long()'s table; above what a program numbers its own with. */
+enum {
+	TOOL_OPT_KEY_FILE = 0x1000,
+	TOOL_OPT_PASSPHRASE_FD,
+};
+
+/* clang-format off */
+#define TOOL_SECRET_LONG_OPTS									\
+	{"key-file", required_argument, NULL, TOOL_OPT_KEY_FILE},				\
+	{"passphrase-fd", required_argument, NULL, TOOL_OPT_PASSPHRASE_FD}
+/* clang-format on */
+
+/* Takes c, which getopt_long() gave, with its argument. False: it is another option. */
+bool tool_secret_opt(struct tool_secret_opts *o, int c, const char *arg);
 /* True: an option or the variable is there, so that nobody will be asked. */
 bool tool_secret_given(const struct tool_secret_opts *o);
 /*

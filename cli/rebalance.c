@@ -23,28 +23,13 @@ static const char *why(void)
 	return strerror(errno);
 }
 
-/* No option but -h; false: leave with *status. */
-static bool no_options(const struct command *cmd, int argc, char **argv, int *status)
-{
-	int c = getopt(argc, argv, "h");
-
-	if (c == -1)
-		return true;
-	*status = 0;
-	if (c == 'h')
-		command_usage(cmd);
-	else
-		*status = command_bad_option(cmd, argv, "h");
-	return false;
-}
-
 static int run_status(const struct command *cmd, int argc, char **argv)
 {
 	char text[4096];
 	ssize_t len;
 	int status;
 
-	if (!no_options(cmd, argc, argv, &status))
+	if (!command_no_options(cmd, argc, argv, &status))
 		return status;
 	if (argc - optind != 1)
 		return command_misuse(cmd);
@@ -61,7 +46,7 @@ static int tell(const struct command *cmd, int argc, char **argv, const char *wh
 {
 	int status;
 
-	if (!no_options(cmd, argc, argv, &status))
+	if (!command_no_options(cmd, argc, argv, &status))
 		return status;
 	if (argc - optind != 1)
 		return command_misuse(cmd);
@@ -109,7 +94,7 @@ static int run_scan(const struct command *cmd, int argc, char **argv)
 {
 	int status, i;
 
-	if (!no_options(cmd, argc, argv, &status))
+	if (!command_no_options(cmd, argc, argv, &status))
 		return status;
 	if (optind == argc)
 		return command_misuse(cmd);

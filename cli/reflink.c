@@ -70,14 +70,10 @@ static int reflink(const char *from, int src, const char *to)
 
 static int run(const struct command *cmd, int argc, char **argv)
 {
-	int c, src, ret;
+	int status, src, ret;
 
-	while ((c = getopt(argc, argv, "h")) != -1) {
-		if (c != 'h')
-			return command_bad_option(cmd, argv, "h");
-		command_usage(cmd);
-		return tool_flush() ? 0 : 1;
-	}
+	if (!command_no_options(cmd, argc, argv, &status))
+		return status;
 	if (argc - optind != 2)
 		return command_misuse(cmd);
 	src = open(argv[optind], O_RDONLY | O_CLOEXEC);

@@ -61,14 +61,10 @@ static int shift(const char *path, int fd, const struct bcfs_ioc_shift *s)
 static int run(const struct command *cmd, int argc, char **argv, uint32_t mode)
 {
 	struct bcfs_ioc_shift s = {.mode = mode};
-	int c, fd, ret;
+	int status, fd, ret;
 
-	while ((c = getopt(argc, argv, "h")) != -1) {
-		if (c != 'h')
-			return command_bad_option(cmd, argv, "h");
-		command_usage(cmd);
-		return tool_flush() ? 0 : 1;
-	}
+	if (!command_no_options(cmd, argc, argv, &status))
+		return status;
 	if (argc - optind != 3)
 		return command_misuse(cmd);
 	if (!tool_parse_size(argv[optind + 1], &s.offset)) {

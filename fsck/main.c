@@ -26,8 +26,6 @@
 enum {
 	OPT_CACHE = 256,
 	OPT_WAIT,
-	OPT_KEY_FILE,
-	OPT_PASSPHRASE_FD,
 };
 
 static const char letters[] = "nypafvC::lrsthV";
@@ -36,8 +34,7 @@ static const char letters[] = "nypafvC::lrsthV";
 static const struct option long_opts[] = {
 	{"cache", required_argument, NULL, OPT_CACHE},
 	{"wait", required_argument, NULL, OPT_WAIT},
-	{"key-file", required_argument, NULL, OPT_KEY_FILE},
-	{"passphrase-fd", required_argument, NULL, OPT_PASSPHRASE_FD},
+	TOOL_SECRET_LONG_OPTS,
 	{"verbose", no_argument, NULL, 'v'},
 	{"force", no_argument, NULL, 'f'},
 	{"help", no_argument, NULL, 'h'},
@@ -184,6 +181,8 @@ static int parse(struct args *a, int argc, char **argv)
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, letters, long_opts, NULL)) != -1) {
+		if (tool_secret_opt(&a->unlock.opts, c, optarg))
+			continue;
 		switch (c) {
 		case 'n':
 			a->no = true;
@@ -222,12 +221,6 @@ static int parse(struct args *a, int argc, char **argv)
 			}
 			tool_error("--wait %s: not a number of seconds up to 3600", optarg);
 			return EXIT_USAGE;
-		case OPT_KEY_FILE:
-			a->unlock.opts.key_file = optarg;
-			break;
-		case OPT_PASSPHRASE_FD:
-			a->unlock.opts.passphrase_fd = optarg;
-			break;
 		case 'h':
 			fputs(help, stdout);
 			return tool_flush() ? 0 : EXIT_FAILED;

@@ -31,8 +31,6 @@ enum {
 	OPT_INLINE_MAX,
 	OPT_ERRORS,
 	OPT_ENCRYPT,
-	OPT_KEY_FILE,
-	OPT_PASSPHRASE_FD,
 	OPT_KDF_PASSES,
 	OPT_KDF_MEMORY,
 	OPT_DISCARD,
@@ -62,8 +60,7 @@ static const struct option long_opts[] = {
 	{"inline-max", required_argument, NULL, OPT_INLINE_MAX},
 	{"errors", required_argument, NULL, OPT_ERRORS},
 	{"encrypt", no_argument, NULL, OPT_ENCRYPT},
-	{"key-file", required_argument, NULL, OPT_KEY_FILE},
-	{"passphrase-fd", required_argument, NULL, OPT_PASSPHRASE_FD},
+	TOOL_SECRET_LONG_OPTS,
 	{"kdf-passes", required_argument, NULL, OPT_KDF_PASSES},
 	{"kdf-memory", required_argument, NULL, OPT_KDF_MEMORY},
 	{"discard", no_argument, NULL, OPT_DISCARD},
@@ -175,15 +172,11 @@ static bool secret_opt(struct args *a, int c, char **argv)
 {
 	uint64_t nr;
 
+	if (tool_secret_opt(&a->secret, c, optarg))
+		return true;
 	switch (c) {
 	case OPT_ENCRYPT:
 		a->encrypt = true;
-		return true;
-	case OPT_KEY_FILE:
-		a->secret.key_file = optarg;
-		return true;
-	case OPT_PASSPHRASE_FD:
-		a->secret.passphrase_fd = optarg;
 		return true;
 	case OPT_KDF_PASSES:
 		if (tool_parse_uint(optarg, UINT32_MAX, &nr) && nr) {

@@ -83,13 +83,7 @@ void sim_fail(const struct sim_run *r, const char *fmt, ...)
 	_exit(1);
 }
 
-#define check(r, cond, fmt, ...)                                                                   \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			sim_fail(r, fmt, ##__VA_ARGS__);                                           \
-	} while (0)
-
-static void *grow(void *p, unsigned nr, unsigned *max, size_t size)
+void *sim_grow(void *p, unsigned nr, unsigned *max, size_t size)
 {
 	if (nr < *max)
 		return p;
@@ -133,371 +127,6 @@ static void add_counter(void *arg, const char *name, uint64_t value)
 	sim_counters_add(arg, name, value);
 }
 
-/* ---- states ---- */
-
-/*
- * With eager events (env_sim.h) the clock jumps, as far as it likes, while threads have work to do:
- * then only what the client slept counts, which it does in short pieces.
- */
-static u64 clock_ns(const struct sim_run *r)
-{
-	return r->cfg.eager ? r->slept_ns : env_mono_ns(r->env);
-}
-
-static void state_add(struct sim_run *r, u64 hash, u64 times, char *text, u64 begin_pos)
-{
-	const struct sim_state *last = r->nr_states ? &r->state[r->nr_states - 1] : NULL;
-
-	if (!text && last && last->hash == hash && !last->times)
-		return;
-	r->state = grow(r->state, r->nr_states, &r->max_states, sizeof(r->state[0]));
-	r->state[r->nr_states++] = (struct sim_state){.hash = hash,
-						      .times = times,
-						      .text = text,
-						      .op = r->nr_ops,
-						      .begin_pos = begin_pos,
-						      .done_ns = clock_ns(r)};
-}
-
-void sim_run_add_state(struct sim_run *r, u64 begin_pos)
-{
-	u64 times;
-	char *text = model_text_times(&r->m, &times);
-
-	state_add(r, text_hash(text), times, text, begin_pos);
-}
-
-static void floor_add(struct sim_run *r, u32 state, bool by_clock)
-{
-	r->floor = grow(r->floor, r->nr_floors, &r->max_floors, sizeof(r->floor[0]));
-	r->floor[r->nr_floors++] = (struct sim_floor){sim_bdev_log_len(r->bdev), state, by_clock};
-}
-
-void sim_run_add_part(struct sim_run *r, u64 hash, u64 begin_pos)
-{
-	state_add(r, hash, 0, NULL, begin_pos);
-}
-
-void sim_run_add_floor(struct sim_run *r, u32 state)
-{
-	floor_add(r, state, false);
-}
-
-u64 sim_clock_bound_ns(const struct sim_cfg *cfg)
-{
-	/* A flush is one in front of the entry, its write, and one behind it. */
-	u64 us = 4ULL * (cfg->latency_us + 2ULL * cfg->flush_latency_us);
-	u64 ms = cfg->flush_delay_ms + 100 + (cfg->stall_ppm ? 4ULL * cfg->stall_ms : 0) +
-		 (cfg->eager ? 200 : 0);
-
-	return us * 1000 + ms * ENV_NSEC_PER_MSEC;
-}
-
-/* Time has passed: what is old enough is durable. Not with faults, which may delay it. */
-static void clock_floor(struct sim_run *r)
-{
-	u64 now = clock_ns(r), bound = sim_clock_bound_ns(&r->cfg);
-	u32 i = r->nr_states;
-
-	if (r->cfg.fault != SIM_FAULT_NR)
-		return;
-	while (i && r->state[i - 1].done_ns + bound > now)
-		i--;
-	if (i && i - 1 > (r->nr_floors ? r->floor[r->nr_floors - 1].state : 0))
-		floor_add(r, i - 1, true);
-}
-
-u32 sim_run_floor(const struct sim_run *r, u64 pos)
-{
-	u32 least = 0;
-
-	for (unsigned i = 0; i < r->nr_floors && r->floor[i].pos <= pos; i++)
-		least = max(least, r->floor[i].state);
-	return least;
-}
-
-const struct sim_state *sim_run_find_times(struct sim_run *r, u64 pos, u64 hash, u64 times)
-{
-	for (u32 i = sim_run_floor(r, pos); i < r->nr_states; i++) {
-		const struct sim_state *s = &r->state[i];
-
-		if (s->begin_pos <= pos && s->hash == hash &&
-		    (!times || !s->times || s->times == times))
-			return s;
-	}
-	return NULL;
-}
-
-const struct sim_state *sim_run_find(struct sim_run *r, u64 pos, u64 hash)
-{
-	return sim_run_find_times(r, pos, hash, 0);
-}
-
-/* ---- the operations ---- */
-
-/* The states in the middle of an operation; of their times and blocks nothing is known. */
-static void add_steps(struct sim_run *r, const struct mop *op, u64 begin)
-{
-	u32 block = r->cfg.block;
-	u64 end = op->offset + op->len;
-
-	/* Space comes or is zeroed before anything else shows. */
-	if (op->type == MOP_TRUNCATE || op->type == MOP_FALLOCATE)
-		state_add(r, r->state[r->nr_states - 1].hash, 0, NULL, begin);
-	if (!mop_has_steps(op))
-		return;
-	for (u64 at = round_up(op->offset + 1, block); at < end; at += block)
-		state_add(r, model_hash_cut(&r->m, op, at - op->offset), 0, NULL, begin);
-	if (op->type == MOP_FALLOCATE)
-		state_add(r, model_hash_cut(&r->m, op, op->len), 0, NULL, begin);
-}
-
-/* The model takes it over, and looks up its times: begun at since (ns since 1970; 0: whenever). */
-static void apply(struct sim_run *r, const struct mop *op, u64 cut, u64 since)
-{
-	int touched[M_TOUCHED];
-	unsigned nr = mop_changes(op) ? model_touched(&r->m, op, touched) : 0;
-	u64 now = since ? env_real_ns(r->env) : 0;
-	char msg[512];
-
-	model_apply(&r->m, op, cut, r->nr_states);
-	check(r, model_stat(&r->m, &r->core->fs, op, touched, nr, since, now, msg, sizeof(msg)),
-	      "operation %u: %s", r->nr_ops, msg);
-}
-
-static void restat(struct sim_run *r, const struct mop *op)
-{
-	int touched[M_TOUCHED];
-	unsigned nr = model_touched(&r->m, op, touched);
-	char msg[8];
-
-	model_stat(&r->m, &r->core->fs, op, touched, nr, 0, 0, msg, sizeof(msg));
-}
-
-/*
- * Collapse and insert that the end of all writing ends show what has moved so far, until the next
- * mount ends them, or begins with none of it. So nothing more can be said of this mount.
- */
-static void ends_halfway(struct sim_run *r, const struct mop *op, u64 begin)
-{
-	char *text;
-
-	state_add(r, r->state[r->nr_states - 1].hash, 0, NULL, begin);
-	model_apply(&r->m, op, UINT64_MAX, r->nr_states);
-	text = model_text(&r->m);
-	state_add(r, text_hash(text), 0, NULL, begin);
-	free(text);
-	r->halfway = true;
-}
-
-/*
- * An operation that failed happened not at all, or whole, or (with steps) in part: what the
- * filesystem shows is what the model takes over.
- */
-void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int ret)
-{
-	int err;
-	char *now = fs_text(&r->core->fs, &err), *before = model_text(&r->m);
-	u64 h = text_hash(now), cut = UINT64_MAX;
-	bool none = h == text_hash(before);
-
-	r->errors++;
-	r->nospc += err_to_errno(ret) == ENOSPC;
-	check(r, !err, "after an operation failed (%s), reading fails: %s", err_str(ret),
-	      err_str(err));
-	free(before);
-	free(now);
-	if (!mop_changes(op))
-		return;
-	if (op->ino >= 0 && r->m.n[op->ino].used && !r->m.n[op->ino].nlink)
-		r->m.n[op->ino].doubtful = true;
-	if (none) {
-		/* Times and blocks may have moved: of what was done before space ran out. */
-		state_add(r, h, 0, NULL, begin);
-		restat(r, op);
-		sim_run_add_state(r, begin);
-		return;
-	}
-	if (mop_is_shift(op) && atomic_load(&r->core->fs.error)) {
-		ends_halfway(r, op, begin);
-		return;
-	}
-	if (mop_has_steps(op)) {
-		add_steps(r, op, begin);
-		for (cut = 1; cut <= op->len; cut++) {
-			if ((op->offset + cut) % r->cfg.block && cut != op->len)
-				continue;
-			if (model_hash_cut(&r->m, op, cut) == h)
-				break;
-		}
-		if (cut > op->len)
-			cut = UINT64_MAX;
-	}
-	apply(r, op, cut, 0);
-	sim_run_add_state(r, begin);
-	check(r, r->state[r->nr_states - 1].hash == h,
-	      "an operation failed (%s), and the tree is neither as before nor as after:\n%s",
-	      err_str(ret), r->state[r->nr_states - 1].text);
-}
-
-bool sim_handles_add(struct sim_handles *t, const struct sim_handle *h)
-{
-	for (unsigned i = 0; i < t->nr; i++)
-		if (t->h[i].inum == h->inum && t->h[i].generation == h->generation)
-			return false;
-	t->h = grow(t->h, t->nr, &t->max, sizeof(t->h[0]));
-	t->h[t->nr++] = *h;
-	return true;
-}
-
-void sim_handles_crash(struct sim_handles *t, unsigned first, u64 pos)
-{
-	while (t->nr > first && t->h[t->nr - 1].pos > pos)
-		t->nr--;
-}
-
-static void note_handle(struct sim_run *r, const struct mop *op)
-{
-	const struct mtimes *t = op->ino >= 0 ? &r->m.n[op->ino].times : NULL;
-	struct sim_handle h;
-
-	if (!mop_is_new(op) || !t->known)
-		return;
-	h = (struct sim_handle){t->inum, t->generation, sim_bdev_log_len(r->bdev)};
-	check(r, sim_handles_add(&r->handles, &h),
-	      "operation %u: number %llu with generation %u has named another file before",
-	      r->nr_ops, (unsigned long long)h.inum, h.generation);
-}
-
-void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin)
-{
-	add_steps(r, op, begin);
-	apply(r, op, UINT64_MAX, r->op_since);
-	note_handle(r, op);
-	if (mop_changes(op))
-		sim_run_add_state(r, begin);
-	/* An fsync is one of everything, whatever has changed its file. */
-	if (op->type == MOP_SYNC || op->type == MOP_FSYNC || op->type == MOP_REMOUNT)
-		sim_run_add_floor(r, r->nr_states - 1);
-}
-
-/* ---- what is not in the model ---- */
-
-static void bulk_xattr(struct sim_run *r, unsigned i)
-{
-	struct bcfs_ino ino = {BCFS_ROOT_SUBVOL, r->bulk[i]};
-	u8 buf[1024];
-	int ret;
-
-	memset(buf, (int)i, sizeof(buf));
-	ret = bcfs_setxattr(&r->core->fs, ino, "user.bulk", buf,
-			    200 + trand_below(&r->bulk_rng, 500), 0);
-	check(r, !ret || r->cfg.fault != SIM_FAULT_NR, "setxattr: %s", err_str(ret));
-}
-
-void sim_run_make_bulk(struct sim_run *r)
-{
-	const struct bcfs_cred cred = {0};
-	struct bcfs *c = &r->core->fs;
-	struct bcfs_stat dir, st;
-	char name[32];
-	int ret = bcfs_mkdir(c, bcfs_root(c), M_BULK_DIR, 0755, &cred, &dir);
-
-	check(r, !ret, "mkdir: %s", err_str(ret));
-	r->bulk = calloc(r->cfg.bulk, sizeof(r->bulk[0]));
-	for (unsigned i = 0; i < r->cfg.bulk; i++) {
-		snprintf(name, sizeof(name), "bulk-%u", i);
-		ret = bcfs_mknod(c, dir.ino, name, S_IFREG | 0600, 0, 0, &cred, &st);
-		check(r, !ret, "mknod: %s", err_str(ret));
-		r->bulk[i] = st.ino.inum;
-		bulk_xattr(r, i);
-		env_sim_progress(r->env);
-		r->nr_bulk++;
-	}
-}
-
-static void bulk_touch(struct sim_run *r)
-{
-	unsigned i = (unsigned)trand_below(&r->bulk_rng, r->nr_bulk);
-	struct bcfs_ino ino = {BCFS_ROOT_SUBVOL, r->bulk[i]};
-	u8 buf[1024];
-
-	if (trand_below(&r->bulk_rng, 3) == 0)
-		bulk_xattr(r, i);
-	else
-		bcfs_getxattr(&r->core->fs, ino, "user.bulk", buf, sizeof(buf));
-}
-
-/* What is at @offset of the ballast, whole blocks: however often it is written anew. */
-void sim_ballast_fill(const struct sim_cfg *cfg, u64 offset, u8 *buf, u64 len)
-{
-	/* Four bits of each byte are random: to be compressed by half. */
-	for (u64 i = 0; i < len; i += sizeof(u64)) {
-		u64 at = offset + i, v = trand_u64(&at);
-
-		v = (v & 0x0f0f0f0f0f0f0f0f) | 0x6060606060606060;
-		memcpy(buf + i, &v, sizeof(v));
-	}
-}
-
-static void ballast_stir(struct sim_run *r)
-{
-	u64 at = trand_below(&r->bulk_rng, r->ballast_blocks) * r->cfg.block;
-	u64 len = r->cfg.block * (1 + trand_below(&r->bulk_rng, 2));
-	u8 *buf = calloc(1, len);
-	s64 n;
-
-	len = min(len, r->ballast_blocks * r->cfg.block - at);
-	sim_ballast_fill(&r->cfg, at, buf, len);
-	n = bcfs_write(&r->core->fs, r->ballast, at, buf, len, 0);
-	check(r, n >= 0 || r->cfg.fault != SIM_FAULT_NR || err_to_errno((int)n) == ENOSPC,
-	      "ballast: %s", err_str((int)n));
-	free(buf);
-}
-
-/*
- * A file takes all space, then gives some buckets back: the operations go on in that. The names of
- * a test take few sectors; without this they would never meet the end of a device that a filesystem
- * can be made on.
- */
-void sim_run_make_ballast(struct sim_run *r)
-{
-	const struct bcfs_cred cred = {0};
-	struct bcfs *c = &r->core->fs;
-	u32 len = r->cfg.bucket;
-	struct bcfs_stat dir, st;
-	u8 *buf = calloc(1, len);
-	u64 size = 0;
-	s64 n;
-	int ret = bcfs_lookup(c, bcfs_root(c), M_BULK_DIR, &dir);
-
-	if (ret == -BCFS_ERR_no_such_name)
-		ret = bcfs_mkdir(c, bcfs_root(c), M_BULK_DIR, 0755, &cred, &dir);
-	check(r, !ret, "mkdir: %s", err_str(ret));
-	ret = bcfs_mknod(c, dir.ino, "ballast", S_IFREG | 0600, 0, 0, &cred, &st);
-	check(r, !ret, "mknod: %s", err_str(ret));
-	while (len >= r->cfg.block) {
-		sim_ballast_fill(&r->cfg, size, buf, len);
-		n = bcfs_write(c, st.ino, size, buf, len, 0);
-		if (n > 0) {
-			size += n;
-			continue;
-		}
-		check(r, err_to_errno((int)n) == ENOSPC, "ballast: %s", err_str((int)n));
-		len /= 2;
-	}
-	free(buf);
-	st.size = size - r->cfg.bucket * (4 + trand_below(&r->rng, 12));
-	ret = bcfs_setattr(c, st.ino, &st, BCFS_SET_SIZE, &st);
-	check(r, !ret, "truncate of the ballast: %s", err_str(ret));
-	ret = bcfs_sync(c);
-	check(r, !ret, "sync: %s", err_str(ret));
-	r->ballast = st.ino;
-	r->ballast_blocks = st.size / r->cfg.block;
-	bcfs_forget(c, st.ino, 1);
-	bcfs_forget(c, dir.ino, 1);
-}
-
 /* ---- windows ---- */
 
 static void add_window_counter(void *arg, const char *name, uint64_t value)
@@ -515,7 +144,7 @@ static void sub_window_counter(void *arg, const char *name, uint64_t value)
 
 static void window_begin(struct sim_run *r)
 {
-	r->window = grow(r->window, r->nr_windows, &r->max_windows, sizeof(r->window[0]));
+	r->window = sim_grow(r->window, r->nr_windows, &r->max_windows, sizeof(r->window[0]));
 	r->window[r->nr_windows++] = (struct sim_window){
 		.begin = sim_bdev_log_len(r->bdev), .end = UINT64_MAX, .first_op = r->nr_ops};
 	bcfs_counters(&r->core->fs, sub_window_counter, r->counters);
@@ -584,7 +213,7 @@ static void note_op(struct sim_run *r, const struct mop *op)
 {
 	struct sim_report *rep = r->cfg.report;
 
-	r->op = grow(r->op, r->nr_ops, &r->max_ops, sizeof(r->op[0]));
+	r->op = sim_grow(r->op, r->nr_ops, &r->max_ops, sizeof(r->op[0]));
 	r->op[r->nr_ops] = *op;
 	if (rep && r->nr_ops < SIM_REPORT_OPS) {
 		rep->op[r->nr_ops] = *op;
@@ -603,9 +232,9 @@ static int remount(struct sim_run *r)
 
 	bcfs_counters(&r->core->fs, add_counter, r->counters);
 	ret = core_close(r->core);
-	check(r, !ret, "operation %u, close: %s", r->nr_ops, err_str(ret));
+	sim_check(r, !ret, "operation %u, close: %s", r->nr_ops, err_str(ret));
 	ret = core_open_on(r->env, r->bdev, &co, sim_log_line, &r->cfg, &r->core, msg, sizeof(msg));
-	check(r, !ret, "operation %u, open: %s (%s)", r->nr_ops, err_str(ret), msg);
+	sim_check(r, !ret, "operation %u, open: %s (%s)", r->nr_ops, err_str(ret), msg);
 	return 0;
 }
 
@@ -644,7 +273,7 @@ static int exec_op(struct sim_run *r, const struct mop *op, u64 *cut)
 	if (op->type == MOP_REMOUNT)
 		return remount(r);
 	if (beside)
-		check(r, !env_thread_start(r->env, &s.t, "syncer", sync_beside, &s), "thread");
+		sim_check(r, !env_thread_start(r->env, &s.t, "syncer", sync_beside, &s), "thread");
 	ret = model_exec(&r->m, &r->core->fs, op, cut);
 	s.stop = true;
 	if (beside)
@@ -662,11 +291,11 @@ static void one_op(struct sim_run *r, const struct mop *op)
 	int ret;
 
 	for (unsigned i = 0; r->nr_bulk && i < (r->cfg.touches ?: 3); i++)
-		bulk_touch(r), env_sim_progress(r->env);
+		sim_run_touch_bulk(r), env_sim_progress(r->env);
 	/* Not in windows: there are states enough to look at. */
 	for (unsigned i = 0; r->cfg.stir && r->ballast_blocks && i < 2; i++)
 		if (!(op->mark & SIM_MARK_WINDOW))
-			ballast_stir(r);
+			sim_run_stir_ballast(r);
 	begin = sim_bdev_log_len(r->bdev);
 	note_op(r, op);
 	r->op_since = r->cfg.fault == SIM_FAULT_NR ? env_real_ns(r->env) : 0;
@@ -677,8 +306,8 @@ static void one_op(struct sim_run *r, const struct mop *op)
 		fprintf(stderr, "op %u at %llu: %s: %s\n", r->nr_ops, (unsigned long long)begin,
 			what, ret ? err_str(ret) : "ok");
 	if (ret || cut != UINT64_MAX) {
-		check(r, r->cfg.fault != SIM_FAULT_NR || !ret || err_to_errno(ret) == ENOSPC,
-		      "operation %u, %s: %s", r->nr_ops, what, err_str(ret));
+		sim_check(r, r->cfg.fault != SIM_FAULT_NR || !ret || err_to_errno(ret) == ENOSPC,
+			  "operation %u, %s: %s", r->nr_ops, what, err_str(ret));
 		sim_run_op_failed(r, op, begin, ret);
 	} else {
 		sim_run_op_done(r, op, begin);
@@ -691,7 +320,7 @@ static void one_op(struct sim_run *r, const struct mop *op)
 		env_sleep_ns(r->env, slice);
 		r->slept_ns += slice;
 	}
-	clock_floor(r);
+	sim_run_clock_floor(r);
 }
 
 /* What came before is durable, and the log begins here. */
@@ -699,7 +328,7 @@ static void end_prefill(struct sim_run *r)
 {
 	int ret = bcfs_sync(&r->core->fs);
 
-	check(r, !ret, "sync: %s", err_str(ret));
+	sim_check(r, !ret, "sync: %s", err_str(ret));
 	sim_run_add_floor(r, r->nr_states - 1);
 	sim_bdev_log_reset(r->bdev);
 	r->first_pos = sim_bdev_log_len(r->bdev);
@@ -727,7 +356,7 @@ static void all_ops(struct sim_run *r)
 			one_op(r, &op);
 	} while (more);
 	if (!r->nr_windows) {
-		r->window = grow(r->window, 0, &r->max_windows, sizeof(r->window[0]));
+		r->window = sim_grow(r->window, 0, &r->max_windows, sizeof(r->window[0]));
 		r->window[r->nr_windows++] = (struct sim_window){.begin = r->first_pos,
 								 .end = sim_bdev_log_len(r->bdev),
 								 .nr_ops = r->nr_ops};
@@ -742,11 +371,12 @@ static void check_live(struct sim_run *r)
 	char *text = fs_text_times(&r->core->fs, &err, &times);
 	char *want = model_text_times(&r->m, &want_times);
 
-	check(r, !err || r->cfg.fault != SIM_FAULT_NR, "reading the tree: %s", err_str(err));
-	check(r, err || !strcmp(text, want), "the live tree is wrong:\n%s\nexpected:\n%s", text,
-	      want);
-	check(r, err || !want_times || times == want_times,
-	      "the live tree is right, but for times or blocks of what was not touched:\n%s", text);
+	sim_check(r, !err || r->cfg.fault != SIM_FAULT_NR, "reading the tree: %s", err_str(err));
+	sim_check(r, err || !strcmp(text, want), "the live tree is wrong:\n%s\nexpected:\n%s", text,
+		  want);
+	sim_check(r, err || !want_times || times == want_times,
+		  "the live tree is right, but for times or blocks of what was not touched:\n%s",
+		  text);
 	free(text);
 	free(want);
 }
@@ -900,13 +530,13 @@ static void run_main(void *arg)
 	char msg[CORE_MSG_SIZE] = "";
 	int ret = sim_mkfs(r->env, r->bdev, &o, msg, sizeof(msg));
 
-	check(r, !ret, "mkfs: %s (%s)", err_str(ret), msg);
+	sim_check(r, !ret, "mkfs: %s (%s)", err_str(ret), msg);
 	arm_restarts(r->env, cfg);
 	sim_bdev_log_reset(r->bdev);
 	r->first_pos = sim_bdev_log_len(r->bdev);
 	ret = core_open_on(r->env, r->bdev, &co, sim_log_line, (void *)cfg, &r->core, msg,
 			   sizeof(msg));
-	check(r, !ret, "open: %s (%s)", err_str(ret), msg);
+	sim_check(r, !ret, "open: %s (%s)", err_str(ret), msg);
 	stat_root(r);
 	if (cfg->bulk)
 		sim_run_make_bulk(r);
@@ -971,13 +601,13 @@ void sim_run_do(struct sim_run *r, const struct sim_cfg *cfg, struct sim_counter
 	r->env = env_sim_create(cfg->seed);
 	r->stacks = env_sim_stacks_create();
 	ret = sim_bdev_create(r->env, "sim", &o, &r->bdev);
-	check(r, !ret, "no device: %s", err_str(ret));
+	sim_check(r, !ret, "no device: %s", err_str(ret));
 	if (cfg->encrypt)
 		sim_bdev_watch_crypt(r->bdev);
 	sim_schedule(r->env, &r->cfg);
 	ret = env_sim_run(r->env, run_main, r);
-	check(r, !ret, "the simulation ended with %s", err_str(ret));
-	check(r, !sim_bdev_violations(r->bdev), "%s", sim_bdev_first_violation(r->bdev));
+	sim_check(r, !ret, "the simulation ended with %s", err_str(ret));
+	sim_check(r, !sim_bdev_violations(r->bdev), "%s", sim_bdev_first_violation(r->bdev));
 	r->run_hash = env_sim_schedule_hash(r->env) ^ sim_bdev_log_hash(r->bdev);
 }
 

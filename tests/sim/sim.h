@@ -214,11 +214,15 @@ void sim_run_add_state(struct sim_run *r, u64 begin_pos);
 /* Only by the hash of its text: on the way of an operation, or of several at once. */
 void sim_run_add_part(struct sim_run *r, u64 hash, u64 begin_pos);
 void sim_run_add_floor(struct sim_run *r, u32 state);
+/* Time has passed: what is old enough is durable. Not with faults, which may delay it. */
+void sim_run_clock_floor(struct sim_run *r);
 void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin);
 void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int ret);
 /* What cfg.bulk and cfg.ballast ask for, outside of the model. */
 void sim_run_make_bulk(struct sim_run *r);
+void sim_run_touch_bulk(struct sim_run *r);
 void sim_run_make_ballast(struct sim_run *r);
+void sim_run_stir_ballast(struct sim_run *r);
 void sim_ballast_fill(const struct sim_cfg *cfg, u64 offset, u8 *buf, u64 len);
 
 struct sim_recovery {
@@ -266,5 +270,14 @@ void sim_log_line(void *arg, enum bcfs_log_level level, const char *line);
 /* Stops the test with a message that names the run. */
 void sim_fail(const struct sim_run *r, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
+
+#define sim_check(r, cond, fmt, ...)                                                               \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			sim_fail(r, fmt, ##__VA_ARGS__);                                           \
+	} while (0)
+
+/* Room for one more element of size bytes behind nr of them. */
+void *sim_grow(void *p, unsigned nr, unsigned *max, size_t size);
 
 #endif
