@@ -416,6 +416,12 @@ static int rekey_level(struct btree_fs *c, enum btree_id id, unsigned level, u16
 		if (!ret && hash) {
 			ret = btree_node_rewrite(c, id, level, pos, hash);
 			++*nr;
+			/*
+			 * The same place again: what is there now may be of a split or merge that
+			 * was under way, and sealed its nodes before there was a new key.
+			 */
+			if (!ret)
+				continue;
 		}
 		if (ret || bpos_eq(end, SPOS_MAX))
 			return ret == -BCFS_ERR_btree_no_such_level ? 0 : ret;

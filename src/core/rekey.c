@@ -9,7 +9,9 @@
 #include "btree/btree.h"
 #include "util/planted.h"
 
-#define REKEY_RETRY_NS (10 * ENV_NSEC_PER_SEC)
+#define REKEY_AGAIN_NS	   (10 * ENV_NSEC_PER_MSEC)
+#define REKEY_RETRY_NS	   (10 * ENV_NSEC_PER_SEC)
+#define REKEY_RETRY_MAX_NS (3600 * ENV_NSEC_PER_SEC)
 
 static bool rekey_stopping(void *arg)
 {
@@ -54,30 +56,42 @@ static int rekey_clean(struct sb_handle *sb)
 	return ret;
 }
 
+/* Passes over the data until nothing is left for another one to find. */
+static int rekey_data(struct core *c, u16 gen)
+{
+	struct data_rekeyed r;
+	int ret;
+
+	do {
+		ret = data_rekey(c->fs.data, gen, rekey_stopping, c, &r);
+		atomic_fetch_add(&c->rekey_sectors, r.moved);
+		atomic_store(&c->rekey_left, r.left);
+		if (ret || rekey_stopping(c))
+			return ret;
+		if (r.left)
+			return -BCFS_ERR_rekey_left;
+	} while ((r.found && !planted(rekey_one_pass)) || data_rekey_missed(c->fs.data));
+	return 0;
+}
+
 /* One round over everything. 0: nothing is left, or it was stopped. */
 static int rekey_round(struct core *c, u16 gen)
 {
 	struct journal *j = c->fs.journal;
-	struct data_rekeyed r;
 	u64 seq;
 	/* Entries from here on are encrypted with the newest key. */
 	int ret = journal_flush(j);
 
 	seq = journal_cur_seq(j);
-	if (ret)
-		return ret;
-	ret = data_rekey(c->fs.data, gen, rekey_stopping, c, &r);
-	if (ret)
-		return ret;
-	atomic_fetch_add(&c->rekey_sectors, r.moved);
-	atomic_store(&c->rekey_left, r.left);
-	if (rekey_stopping(c))
-		return 0;
-	ret = rekey_btrees(c, gen) ?: journal_flush_pins(j, seq) ?: journal_flush(j);
+	ret = ret ?: rekey_data(c, gen);
 	if (ret || rekey_stopping(c))
 		return ret;
-	if (r.left || journal_last_seq(j) < seq)
-		return -BCFS_ERR_rekey_left;
+	ret = rekey_btrees(c, gen) ?: journal_flush_pins(j, seq) ?: journal_flush(j)
+		      ?: journal_flush_past(j, seq);
+	if (ret || rekey_stopping(c))
+		return ret;
+	if (data_rekey_missed(c->fs.data) || journal_last_seq_ondisk(j) < seq)
+		return -BCFS_ERR_rekey_again;
 	ret = rekey_clean(c->fs.sb) ?: sb_crypt_forget(c->fs.sb, gen);
 	if (!ret)
 		log_info(&c->log,
@@ -86,10 +100,23 @@ static int rekey_round(struct core *c, u16 gen)
 	return ret;
 }
 
+static void rekey_failed(struct core *c, struct ratelimit *limit, int ret)
+{
+	if (ret == -BCFS_ERR_rekey_left)
+		log_err_ratelimited(&c->log, limit,
+				    "%s: %llu sectors of data cannot be encrypted with the new key "
+				    "now; the old keys stay",
+				    c->fs.bdev->name, (unsigned long long)c->rekey_left);
+	else if (ret != -BCFS_ERR_rekey_again && !rekey_stopping(c))
+		log_err_ratelimited(&c->log, limit, "%s: encrypting with the new key: %s",
+				    c->fs.bdev->name, err_str(ret));
+}
+
 static void rekey_thread(void *arg)
 {
 	struct core *c = arg;
 	struct ratelimit limit = RATELIMIT_DEFAULT;
+	u64 wait = REKEY_RETRY_NS;
 	u16 oldest, gen;
 
 	for (;;) {
@@ -104,18 +131,15 @@ static void rekey_thread(void *arg)
 
 		if (!ret)
 			continue;
-		if (ret == -BCFS_ERR_rekey_left)
-			log_err_ratelimited(&c->log, &limit,
-					    "%s: %llu sectors of data cannot be encrypted with the "
-					    "new key now; the old keys stay",
-					    c->fs.bdev->name, (unsigned long long)c->rekey_left);
-		else if (!rekey_stopping(c) && err_to_errno(ret) != ENOSPC)
-			log_err_ratelimited(&c->log, &limit, "%s: encrypting with the new key: %s",
-					    c->fs.bdev->name, err_str(ret));
+		rekey_failed(c, &limit, ret);
 		env_mutex_lock(&c->rekey_lock);
 		if (!rekey_stopping(c))
-			env_cond_timedwait(&c->rekey_cond, &c->rekey_lock, REKEY_RETRY_NS);
+			env_cond_timedwait(&c->rekey_cond, &c->rekey_lock,
+					   ret == -BCFS_ERR_rekey_again ? REKEY_AGAIN_NS : wait);
 		env_mutex_unlock(&c->rekey_lock);
+		/* A pass reads everything, and what is broken stays so for long. */
+		if (ret != -BCFS_ERR_rekey_again)
+			wait = min(wait * 2, REKEY_RETRY_MAX_NS);
 	}
 }
 
@@ -159,7 +183,10 @@ static int rotate(struct core *c, const struct crypt_secret *s, unsigned nr, boo
 	if (!c->opts.no_background) {
 		int err = core_rekey_start(c);
 
-		ret = ret ?: err;
+		/* The key is another one already; the next mount does the rest. */
+		if (err)
+			log_err(&c->log, "%s: encrypting with the new key: %s", c->fs.bdev->name,
+				err_str(err));
 	}
 	env_mutex_unlock(&c->rotate_lock);
 	return ret;

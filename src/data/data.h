@@ -70,15 +70,31 @@ int data_gc_start(struct data_fs *d);
 void data_gc_stop(struct data_fs *d);
 
 /*
- * What generations below @gen have sealed is moved, and so sealed with the newest. @stop: true to
- * give up, which is no error; called with locks held. Errors: nospc, and what ends everything.
- * Nothing held.
+ * One pass over all that generations below @gen, the newest, have sealed: it is moved, and so
+ * sealed anew. @stop: true to give up, which is no error; called with locks held. Errors: nospc,
+ * and what ends everything. Nothing held; one pass at a time.
  */
 struct data_rekeyed {
-	u64 moved, left; /* sectors; left: of those that were met and could not be moved */
+	/* Sectors: that were met; moved, with what lay beside them; met and not to be moved. */
+	u64 found, moved, left;
 };
 int data_rekey(struct data_fs *d, u16 gen, bool (*stop)(void *arg), void *arg,
 	       struct data_rekeyed *ret);
+/*
+ * Since the last pass began, was something that an old generation sealed given a position where
+ * there was none before? The pass may then have missed it. A pass that found nothing, and false
+ * behind it: there is nothing, and nothing can come.
+ */
+bool data_rekey_missed(const struct data_fs *d);
+
+/*
+ * The argument given to the btree for all ops points to a struct that begins so; data: NULL until
+ * it is there.
+ */
+struct data_ops_arg {
+	struct alloc_fs *alloc;
+	struct data_fs *data;
+};
 
 /*
  * Small writes gather (gather.c) from start to stop; the stop comes behind the journal's. Until the

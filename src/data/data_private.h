@@ -14,6 +14,8 @@
 #include "dev/bdev.h"
 #include "util/log.h"
 
+#include <stdatomic.h>
+
 #define SECTOR_BYTES  512U
 #define DATA_IO_ALIGN 4096U /* of buffers, so that the device takes them as they are */
 
@@ -34,6 +36,12 @@ struct data_fs {
 	u32 nr_scratch;
 	u64 nr_inline_writes;		  /* atomic */
 	struct data_rebalance *rebalance; /* NULL: does not run */
+	struct {
+		_Atomic u32 epoch;
+		_Atomic u32 writers[2]; /* by the epoch they began in, odd or even */
+		_Atomic u16 gen;	/* the newest; 0: there has been no pass */
+		_Atomic bool missed;
+	} rekey;
 	u64 nr_requests;  /* atomic: reads and writes, counted while rebalance works */
 	bool rebalancing; /* atomic */
 };
@@ -98,6 +106,16 @@ int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_
 /* All of a compressed extent from @stored, into @dst: crc->uncompressed_sectors. decompress. */
 int extent_expand(const struct bcfs_extent_crc *crc, struct data_scratch *s, const void *stored,
 		  void *dst);
+
+/* rekey.c */
+
+/* Around sealing data and committing their key at a new position: data_sealing_end() with the
+ * result. */
+unsigned data_sealing_begin(struct data_fs *d);
+void data_sealing_end(struct data_fs *d, unsigned epoch);
+/* Of extents, and of shared ones. */
+void data_sealed_hook(struct btree_trans *trans, enum btree_id btree, unsigned level,
+		      struct bkey_s_c old, struct bkey_i *new, u64 seq);
 
 /* write.c */
 

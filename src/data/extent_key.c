@@ -78,6 +78,7 @@ const struct bkey_ops bkey_ops_extent = {
 	.validate = extent_key_validate,
 	.to_text = extent_key_to_text,
 	.trigger = extent_key_trigger,
+	.commit_hook = data_sealed_hook,
 	.cut_front = extent_key_cut_front,
 };
 

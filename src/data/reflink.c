@@ -183,6 +183,7 @@ const struct bkey_ops bkey_ops_reflink_v = {
 	.validate = reflink_v_validate,
 	.to_text = reflink_v_to_text,
 	.trigger = reflink_v_trigger,
+	.commit_hook = data_sealed_hook,
 	.cut_front = extent_key_cut_front,
 };
 

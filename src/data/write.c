@@ -255,6 +255,8 @@ static int write_range(struct data_writer *w, u64 start, u64 end, const u8 *data
 	int ret = 0;
 
 	while (!ret && start < end) {
+		unsigned epoch = data_sealing_begin(w->d);
+
 		while (!ret && w->nr < w->max && start < end) {
 			struct write_extent *e = &w->extents[w->nr];
 
@@ -267,6 +269,7 @@ static int write_range(struct data_writer *w, u64 start, u64 end, const u8 *data
 		}
 		/* What was submitted is good even if more could not be. */
 		int err = write_finish(w, 0);
+		data_sealing_end(w->d, epoch);
 		ret = err ?: ret;
 	}
 	return ret;

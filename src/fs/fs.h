@@ -63,10 +63,14 @@ struct fs_opts {
 };
 
 struct bcfs {
-	/* First: this struct is the argument of all btree ops (struct alloc_ops_arg). */
+	/* First: this struct is the argument of all btree ops. */
 	union {
 		struct alloc_ops_arg alloc_arg;
-		struct alloc_fs *alloc;
+		struct data_ops_arg data_arg;
+		struct {
+			struct alloc_fs *alloc;
+			struct data_fs *data;
+		};
 	};
 	/* Set by core/ before fs_init(), constant while open. */
 	struct env *env;
@@ -75,7 +79,6 @@ struct bcfs {
 	struct sb_handle *sb;
 	struct journal *journal;
 	struct btree_fs *btree;
-	struct data_fs *data;
 	struct snapshot_table *snapshots;
 	struct fs_opts fs_opts;
 

@@ -305,6 +305,16 @@ u64 journal_last_seq(const struct journal *j)
 	return atomic_load(&((struct journal *)j)->last_seq);
 }
 
+u64 journal_last_seq_ondisk(struct journal *j)
+{
+	u64 ret;
+
+	env_mutex_lock(&j->lock);
+	ret = j->last_seq_ondisk;
+	env_mutex_unlock(&j->lock);
+	return ret;
+}
+
 u64 journal_flushed_seq(const struct journal *j)
 {
 	return atomic_load(&((struct journal *)j)->flushed_seq);

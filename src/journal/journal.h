@@ -297,6 +297,8 @@ void journal_add_usage(struct journal *j, struct journal_res *res, enum bcfs_acc
 
 u64 journal_cur_seq(const struct journal *j);	  /* of the open entry (or the next to be opened) */
 u64 journal_last_seq(const struct journal *j);	  /* oldest pinned */
+/* The oldest that the newest durable flush entry asks for: at most that. */
+u64 journal_last_seq_ondisk(struct journal *j);
 u64 journal_flushed_seq(const struct journal *j); /* durable up to here */
 /*
  * Wait until @seq is durable. Group-commits: waiters share an entry. 0 or the error that stopped
@@ -305,6 +307,12 @@ u64 journal_flushed_seq(const struct journal *j); /* durable up to here */
 int journal_flush_seq(struct journal *j, u64 seq);
 /* Make everything reserved so far durable. Writes an empty entry if it is the session's first. */
 int journal_flush(struct journal *j);
+/*
+ * Nothing before @seq is asked for by what is durable, if nothing before it is pinned: an entry may
+ * have been closed before the last pin was dropped, and is the newest until another one is written.
+ * 0 also if something is pinned: see journal_last_seq_ondisk().
+ */
+int journal_flush_past(struct journal *j, u64 seq);
 /* Ask, don't wait. */
 void journal_flush_async(struct journal *j, u64 seq);
 /* Write out all pins up to @seq, from this thread. */

@@ -495,6 +495,17 @@ int journal_flush(struct journal *j)
 	return ret;
 }
 
+int journal_flush_past(struct journal *j, u64 seq)
+{
+	int ret = 0;
+
+	env_mutex_lock(&j->lock);
+	while (!ret && j->last_seq_ondisk < seq && atomic_load(&j->last_seq) >= seq)
+		ret = journal_flush_next(j);
+	env_mutex_unlock(&j->lock);
+	return ret;
+}
+
 void journal_flush_async(struct journal *j, u64 seq)
 {
 	env_mutex_lock(&j->lock);

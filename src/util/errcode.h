@@ -307,6 +307,7 @@
 	x(erofs, 1100, EROFS, "the filesystem is read-only")                                       \
 	x(shutdown, 1104, EIO, "the filesystem was shut down")                                     \
 	x(rekey_left, 1105, EAGAIN, "something is still encrypted with an older key")              \
+	x(rekey_again, 1106, EAGAIN, "an older key may have been used meanwhile")                  \
 	x(core_clean_invalid, 1101, EUCLEAN, "the superblock's clean section is damaged")          \
 	x(core_no_clean, 1102, EUCLEAN, "the filesystem was never completely made")                \
 	x(core_ro_features, 1103, EROFS, "features that can only be read")                         \

@@ -37,7 +37,9 @@ struct tfs_layer {
 };
 
 struct tfs {
-	struct alloc_ops_arg arg; /* first: the btree's ops arg points here */
+	/* First, and so: the btree's ops arg points here (struct data_ops_arg). */
+	struct alloc_ops_arg arg;
+	struct data_fs *data; /* the data layer's */
 	struct tfs_geometry g;
 	const struct tfs_layer *layer;
 	u64 seed;
@@ -46,7 +48,6 @@ struct tfs {
 	struct journal *journal;
 	struct btree_fs *btree;
 	struct alloc_fs *alloc;
-	struct data_fs *data; /* the data layer's */
 	u64 data_errors;      /* told to its error callback */
 	struct keyring *keys; /* its keys, and how often they were made */
 	unsigned nr_keyed;

@@ -7,10 +7,9 @@
  * Method: one small filesystem on the simulated device, the superblock changed in each of these
  * ways; then image files through the public calls.
  */
-#include "core/core.h"
+#include "crypt_world.h"
 #include "../test_rand.h"
 #include "btree/btree.h"
-#include "dev/sim_bdev.h"
 #include "sb/sb.h"
 
 #include <criterion/criterion.h>
@@ -21,65 +20,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILES	  300
-#define DEV_BYTES (64ULL << 20)
-
-static const char key[] = "the bytes of a key file, of which there are more than 32";
-static const struct bcfs_secret key_file = {BCFS_SECRET_KEY_FILE, key, sizeof(key)};
-static const struct crypt_secret right = {BCFS_CRYPT_SLOT_key_file, key, sizeof(key)},
-				 wrong = {BCFS_CRYPT_SLOT_key_file, key, sizeof(key) - 1},
-				 passphrase = {BCFS_CRYPT_SLOT_passphrase, key, 9};
-
-struct world {
-	struct env *env;
-	struct bdev *bdev;
-	struct core *c;
-};
-
-#define must(cond, fmt, ...)                                                                       \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: " fmt "\n", __FILE__, __LINE__, ##__VA_ARGS__);    \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
-static void mkfs(struct world *w, const struct bcfs_secret *s)
-{
-	struct bcfs_mkfs_opts o = {.struct_size = sizeof(o),
-				   .node_bytes = 16 << 10,
-				   .bucket_bytes = 64 << 10,
-				   .journal_bytes = 1 << 20,
-				   .force = 1,
-				   .secret = s};
-	struct bcfs_info info;
-	char msg[CORE_MSG_SIZE] = "";
-
-	must(!core_mkfs_on(w->env, w->bdev, &o, &info, msg, sizeof(msg)), "%s", msg);
-	must(info.encrypted == !!s, "info");
-}
-
-static int open_with(struct world *w, const struct crypt_secret *s, char msg[static CORE_MSG_SIZE])
-{
-	struct core_opts o = {.noatime = true, .cache_bytes = 1};
-
-	if (s)
-		o.secret = *s;
-	*msg = 0;
-	return core_open_on(w->env, w->bdev, &o, NULL, NULL, &w->c, msg, CORE_MSG_SIZE);
-}
-
-static void opens(struct world *w, const struct crypt_secret *s)
-{
-	char msg[CORE_MSG_SIZE];
-
-	must(!open_with(w, s, msg), "%s", msg);
-}
+#define FILES 300
 
 static void refused(struct world *w, const struct crypt_secret *s, int err, const char *says)
 {
 	char msg[CORE_MSG_SIZE];
-	int ret = open_with(w, s, msg);
+	int ret = world_open_with(w, s, msg);
 
 	must(ret == err, "%s: %s: \"%s\"", says, err_str(ret), msg);
 	must(!strncmp(msg, "sim: ", 5) && strstr(msg, says) && !strchr(msg, '\n'),
@@ -138,11 +84,11 @@ static void secrets_main(void *arg)
 	struct world *w = arg;
 	struct sb_handle *sb;
 
-	mkfs(w, &key_file);
+	world_mkfs(w, &world_key_file);
 	refused(w, NULL, -BCFS_ERR_sb_crypt_locked, "passphrase or key file is needed");
-	refused(w, &wrong, -BCFS_ERR_sb_crypt_wrong_secret, "wrong key file");
-	refused(w, &passphrase, -BCFS_ERR_sb_crypt_wrong_secret, "wrong passphrase");
-	opens(w, &right);
+	refused(w, &world_wrong, -BCFS_ERR_sb_crypt_wrong_secret, "wrong key file");
+	refused(w, &world_passphrase, -BCFS_ERR_sb_crypt_wrong_secret, "wrong passphrase");
+	world_opens(w, &world_right);
 	must(!w->c->opts.secret.p, "the secret is kept");
 	fill(&w->c->fs, 0, FILES);
 	must(!core_close(w->c), "close");
@@ -152,7 +98,7 @@ static void secrets_main(void *arg)
 	sb->sb->flags[0] |= BCFS_SB_FLAG_ERROR;
 	must(!sb_write(sb), "sb_write");
 	sb_free(sb);
-	opens(w, &right);
+	world_opens(w, &world_right);
 	look(&w->c->fs, FILES);
 	core_abort(w->c);
 
@@ -169,41 +115,16 @@ static void secrets_main(void *arg)
 	sb->keys = keys; /* signed by another key */
 	must(!sb_write(sb), "sb_write");
 	sb_free(sb);
-	refused(w, &right, -BCFS_ERR_sb_crypt_tampered, "tampered with");
+	refused(w, &world_right, -BCFS_ERR_sb_crypt_tampered, "tampered with");
 
 	sim_bdev_forget_lives(w->bdev);
-	mkfs(w, NULL);
-	refused(w, &right, -BCFS_ERR_sb_crypt_none, "not encrypted");
-	opens(w, NULL);
+	world_mkfs(w, NULL);
+	refused(w, &world_right, -BCFS_ERR_sb_crypt_none, "not encrypted");
+	world_opens(w, NULL);
 	must(!core_close(w->c), "close");
 }
 
 /* ---- what is in it ---- */
-
-static void crash(struct world *w)
-{
-	struct sim_bdev_opts o = {.no_log = true};
-	struct sim_image *img;
-
-	core_abort(w->c);
-	bdev_drain(w->bdev);
-	img = sim_bdev_image(w->bdev);
-	must(!sim_bdev_violations(w->bdev), "%s", sim_bdev_first_violation(w->bdev));
-	bdev_close(w->bdev);
-	must(!sim_bdev_create_from(w->env, "sim", &o, img, &w->bdev), "device");
-	sim_bdev_watch_crypt(w->bdev);
-	sim_image_free(img);
-}
-
-static void check_clean(struct world *w)
-{
-	struct bcfs_check_opts o = {.struct_size = sizeof(o)};
-	struct bcfs_check_result res = {0};
-
-	btree_interior_flush(w->c->fs.btree);
-	must(!core_check(w->c, &o, &res) && !res.errors, "%llu errors",
-	     (unsigned long long)res.errors);
-}
 
 static void content_main(void *arg)
 {
@@ -213,16 +134,16 @@ static void content_main(void *arg)
 	char msg[CORE_MSG_SIZE] = "";
 
 	rw.read_only = 0;
-	mkfs(w, &key_file);
+	world_mkfs(w, &world_key_file);
 	must(sim_bdev_nr_nonces(w->bdev) > 2, "mkfs: %llu were looked at",
 	     (unsigned long long)sim_bdev_nr_nonces(w->bdev));
-	opens(w, &right);
+	world_opens(w, &world_right);
 	fill(&w->c->fs, 0, FILES);
 	must(!bcfs_sync(&w->c->fs), "sync");
-	crash(w);
-	opens(w, &right);
+	world_crash(w);
+	world_opens(w, &world_right);
 	look(&w->c->fs, FILES);
-	check_clean(w);
+	world_check(w);
 	fill(&w->c->fs, FILES, 2 * FILES);
 	must(sim_bdev_nr_nonces(w->bdev) > 10, "nothing was looked at");
 
@@ -288,46 +209,37 @@ static void all_look(struct world *w)
 {
 	look(&w->c->fs, FILES);
 	data_look(&w->c->fs);
-	check_clean(w);
-}
-
-/* Until one key is in use. */
-static void wait_rekeyed(struct world *w)
-{
-	for (unsigned i = 0; bcfs_key_generations(&w->c->fs) > 1; i++) {
-		must(i < 1000, "the old key is in use for ever");
-		env_sleep_ns(w->env, 100 * ENV_NSEC_PER_MSEC);
-	}
+	world_check(w);
 }
 
 static void rotate_main(void *arg)
 {
 	static const char other_key[] = "another key file, with other bytes than the first one has";
 	const struct crypt_secret other = {BCFS_CRYPT_SLOT_key_file, other_key, sizeof(other_key)};
-	const struct bcfs_secret both[] = {key_file,
+	const struct bcfs_secret both[] = {world_key_file,
 					   {BCFS_SECRET_KEY_FILE, other_key, sizeof(other_key)}};
 	const struct crypt_kdf kdf = CRYPT_KDF_DEFAULT;
 	struct world *w = arg;
 	unsigned slot;
 
-	mkfs(w, &key_file);
-	opens(w, &right);
+	world_mkfs(w, &world_key_file);
+	world_opens(w, &world_right);
 	fill(&w->c->fs, 0, FILES);
 	data_fill(&w->c->fs);
 	must(!sb_crypt_slot_add(w->c->fs.sb, &other, &kdf, &slot), "a slot more");
 	must(bcfs_key_generations(&w->c->fs) == 1, "one key");
-	must(bcfs_key_rotate(&w->c->fs, &key_file, 1, 0) == -BCFS_ERR_sb_crypt_slot_left,
+	must(bcfs_key_rotate(&w->c->fs, &world_key_file, 1, 0) == -BCFS_ERR_sb_crypt_slot_left,
 	     "a slot would be lost");
 	must(!bcfs_key_rotate(&w->c->fs, both, 2, 0), "rotate");
-	wait_rekeyed(w);
+	world_wait_rekeyed(w);
 	must(w->c->rekey_nodes > 5 && w->c->rekey_sectors >= DATA_FILES * DATA_BYTES / 512,
 	     "%llu nodes, %llu sectors", (unsigned long long)w->c->rekey_nodes,
 	     (unsigned long long)w->c->rekey_sectors);
 	all_look(w);
 
 	/* Nothing that is needed after a crash is encrypted with the key that is gone. */
-	crash(w);
-	opens(w, &other);
+	world_crash(w);
+	world_opens(w, &other);
 	must(keyring_nr(w->c->fs.sb->keys) == 1 &&
 		     keyring_newest(w->c->fs.sb->keys, KEY_USE_data)->gen == 2,
 	     "the keys there are");
@@ -336,52 +248,38 @@ static void rotate_main(void *arg)
 
 	/* Crashes in its midst, and another key before it is done: it goes on at each mount. */
 	for (unsigned i = 0; i < 12; i++) {
-		opens(w, i < 4 ? &other : &right);
+		world_opens(w, i < 4 ? &other : &world_right);
 		if (i % 4 == 0)
 			must(!bcfs_key_rotate(&w->c->fs, both, i < 4 ? 2 : 1, i >= 4), "rotate");
 		env_sleep_ns(w->env, (1 + i * 3) * ENV_NSEC_PER_MSEC);
 		data_look(&w->c->fs);
-		crash(w);
+		world_crash(w);
 	}
 	refused(w, &other, -BCFS_ERR_sb_crypt_wrong_secret, "wrong key file");
-	opens(w, &right);
-	wait_rekeyed(w);
+	world_opens(w, &world_right);
+	world_wait_rekeyed(w);
 	all_look(w);
 	must(!core_close(w->c), "close");
-	opens(w, &right);
+	world_opens(w, &world_right);
 	must(keyring_nr(w->c->fs.sb->keys) == 1, "the keys there are");
 	all_look(w);
 	must(!core_close(w->c), "close");
 }
 
-static void run(void (*fn)(void *arg), u64 seed)
-{
-	struct sim_bdev_opts o = {.size_bytes = DEV_BYTES, .no_log = true};
-	struct world w = {.env = env_sim_create(seed)};
-
-	cr_assert_eq(sim_bdev_create(w.env, "sim", &o, &w.bdev), 0);
-	if (fn != secrets_main)
-		sim_bdev_watch_crypt(w.bdev);
-	cr_assert_eq(env_sim_run(w.env, fn, &w), 0);
-	cr_assert_eq(sim_bdev_violations(w.bdev), 0, "%s", sim_bdev_first_violation(w.bdev));
-	bdev_close(w.bdev);
-	env_sim_destroy(w.env);
-}
-
 Test(crypt, secrets)
 {
-	run(secrets_main, 1);
+	world_run(secrets_main, 1, false);
 }
 
 Test(crypt, content)
 {
-	run(content_main, 2);
+	world_run(content_main, 2, true);
 }
 
 Test(crypt, another_master_key)
 {
 	for (u64 seed = 3; seed < 3 + trand_rounds(4); seed++)
-		run(rotate_main, seed);
+		world_run(rotate_main, seed, true);
 }
 
 /* ---- by path ---- */
