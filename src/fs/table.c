@@ -168,7 +168,7 @@ bool inode_unref(struct bcfs *c, struct bcfs_ino ino, u64 nr)
 	struct fs_ref **p = s->nr_buckets ? ref_find(s, key) : NULL, *r = p ? *p : NULL;
 
 	if (r) {
-		r->nr -= min(r->nr, nr);
+		r->nr -= min((u64)r->nr, nr);
 		if (!r->nr) {
 			reap = r->unlinked;
 			*p = r->next;

@@ -32,9 +32,12 @@ struct fs_rwlock {
 struct fs_ref {
 	struct fs_ref *next;
 	u64 key; /* bcfs_ino_pack() */
-	u64 nr;
-	bool unlinked; /* reap when nr is 0 */
+	u64 nr : 63;
+	u64 unlinked : 1; /* reap when nr is 0 */
 };
+/* There is one for each file that the kernel knows: with more malloc(3) would take half as much
+ * again. */
+_Static_assert(sizeof(struct fs_ref) <= 24, "three words");
 
 struct fs_ref_shard {
 	struct env_mutex lock;
