@@ -327,22 +327,27 @@ static double entropy_bits(const u32 *count, u32 total)
 
 bool compress_hopeless(void *mem, size_t mem_len, const void *src, size_t src_len)
 {
+	const size_t in = (size_t)SAMPLES * SAMPLE_BYTES;
+	const u8 *p[SAMPLES];
 	u32 count[256] = {0};
-	size_t in = 0, out = 0;
+	size_t out = 0;
 
-	if (src_len < 2 * SAMPLES * SAMPLE_BYTES || mem_len < (size_t)LZ4_sizeofState())
+	if (src_len < 2 * in || mem_len < (size_t)LZ4_sizeofState())
 		return false;
 	for (unsigned i = 0; i < SAMPLES; i++) {
-		const u8 *p = (const u8 *)src + (src_len - SAMPLE_BYTES) / (SAMPLES - 1) * i;
+		p[i] = (const u8 *)src + (src_len - SAMPLE_BYTES) / (SAMPLES - 1) * i;
+		for (unsigned k = 0; k < SAMPLE_BYTES; k++)
+			count[p[i][k]]++;
+	}
+	/* Neither rare bytes nor repetitions: a thirtieth at best. The first is cheaper to know. */
+	if (entropy_bits(count, in) <= in * (8.0 - 8.0 / 32))
+		return false;
+	for (unsigned i = 0; i < SAMPLES; i++) {
 		char dst[SAMPLE_BYTES];
-		int n = LZ4_compress_fast_extState(mem, (const char *)p, dst, SAMPLE_BYTES,
+		int n = LZ4_compress_fast_extState(mem, (const char *)p[i], dst, SAMPLE_BYTES,
 						   SAMPLE_BYTES, 1);
 
-		for (unsigned k = 0; k < SAMPLE_BYTES; k++)
-			count[p[k]]++;
-		in += SAMPLE_BYTES;
 		out += n > 0 ? (size_t)n : SAMPLE_BYTES;
 	}
-	/* Neither repetitions nor rare bytes: a thirtieth at best. */
-	return out > in - in / 32 && entropy_bits(count, in) > in * (8.0 - 8.0 / 32);
+	return out > in - in / 32;
 }

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs every planted bug against the suites, and says which suite finds which, and when.
 
-usage: bugs.py BUILD_DIR [--jobs N] [--write FILE] [--all] [--suite TEST]... [NAME...]
+usage: bugs.py BUILD_DIR [--jobs N] [--write FILE [--missing]] [--all] [--suite TEST]... [NAME...]
 
 BUILD_DIR is configured with meson's option planted_bugs; the bugs are the rows of
 src/util/planted.def. Each is run against the tests of SUITES, in their order, up to the first that
 finds it: that fails, or takes far longer than without the bug. Before that all of them are run
 with no bug planted; what fails then has a fault of its own: it is named, and finds nothing.
 
---jobs: bugs tried at once. --write: the table, into FILE. --all: every test is tried, and all that
+--jobs: bugs tried at once. --write: the table, into FILE; --missing: only bugs of which it does
+not yet say by what they are found are tried, the other rows stay as they are. --all: every test is tried, and all that
 find a bug are named. --suite: these tests alone. --no-control: not without a bug.
 
 The output of each run is kept in BUILD_DIR/bugs/. Exit status: 1 if a bug is not found, or a test
@@ -35,6 +36,7 @@ SUITES = {
     "btree-model": 2, "btree-snapshots": 1, "snapshot-filter": 1, "alloc-fs": 1, "alloc-free": 2,
     "alloc-entries": 1, "data-model": 2, "data-inline": 1, "data-encode": 1, "fs-inode": 1, "fs-crash": 1,
     "core-crash": 1, "btree-seal": 1, "journal-seal": 1, "core-crypt": 1,
+    "core-rekey": 25, "data-rebalance": 5,
     "btree-bset_fuzz": 1, "btree-walk": 2, "btree-faults": 3, "sb_fuzz": 2,
     "core-threads": 2, "journal-threads": 2, "core-full_of_names": 7,
     "crash-clients": 5, "crash-restarts": 3, "crash-again": 5, "crash-evict-faults": 6, "crash-evict": 8,
@@ -166,15 +168,22 @@ it is the name of the case. "no end": far more time than without the bug.
 """
 
 
-def table(outcomes, nr_suites, bad):
+def rows_of(path):
+    """{bug: by what it is found}, of a table."""
+    text = open(path, encoding="utf-8").read()
+    return {name: by for name, by in re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", text, re.M)
+            if "not found" not in by}
+
+
+def table(bugs, found, nr_suites, bad):
     control = f"nothing: {nr_suites - len(bad)} tests pass"
     if bad:
         control += f"; {', '.join(bad.values())} of itself, and was left out below"
     rows = [f"| (none) | | | | {control} |"]
-    rows += [f"| `{o.bug.name}` | {o.bug.layer} | {o.bug.invariant} | {o.bug.what} | "
-             f"{', '.join(o.by) or '**not found**'} |" for o in outcomes]
-    nr = sum(bool(o.by) for o in outcomes)
-    return HEAD + "\n".join(rows) + f"\n\n{nr} of {len(outcomes)} are found.\n"
+    rows += [f"| `{b.name}` | {b.layer} | {b.invariant} | {b.what} | "
+             f"{found.get(b.name) or '**not found**'} |" for b in bugs]
+    nr = sum(bool(found.get(b.name)) for b in bugs)
+    return HEAD + "\n".join(rows) + f"\n\n{nr} of {len(bugs)} are found.\n"
 
 
 def main():
@@ -182,6 +191,7 @@ def main():
     p.add_argument("build")
     p.add_argument("--jobs", type=int, default=os.cpu_count())
     p.add_argument("--write", metavar="FILE", help="the table; only with all bugs and suites")
+    p.add_argument("--missing", action="store_true", help="what the table does not yet have")
     p.add_argument("--all", action="store_true", help="do not stop at the first test that finds it")
     p.add_argument("--suite", action="append", metavar="TEST", help="only this test")
     p.add_argument("--targets", action="store_true", help="print what is to be built, and end")
@@ -203,8 +213,8 @@ def main():
     unknown = set(args.name) - {b.name for b in bugs}
     if unknown:
         sys.exit("no such bug: " + ", ".join(sorted(unknown)))
-    if args.name:
-        bugs = [b for b in bugs if b.name in args.name]
+    every, found = bugs, rows_of(args.write) if args.write and args.missing else {}
+    bugs = [b for b in bugs if b.name not in found and (not args.name or b.name in args.name)]
 
     lock = threading.Lock()
     done = [0]
@@ -228,7 +238,8 @@ def main():
     missed = [o.bug.name for o in outcomes if not o.by]
     if args.write and not args.name and not args.suite and not args.no_control:
         with open(args.write, "w", encoding="utf-8") as f:
-            f.write(table(outcomes, nr_suites, bad))
+            f.write(table(every, found | {o.bug.name: ", ".join(o.by) for o in outcomes},
+                          nr_suites, bad))
     print(f"{len(outcomes) - len(missed)} of {len(outcomes)} bugs found" +
           (f"; not found: {', '.join(missed)}" if missed else ""))
     return 1 if missed or bad else 0
