@@ -42,6 +42,7 @@ struct data_fs {
 		_Atomic u16 gen;	/* the newest; 0: there has been no pass */
 		_Atomic bool missed;
 	} rekey;
+	u64 shared_end;	  /* atomic: one more than where the reflink btree ends; 0: not known yet */
 	u64 nr_requests;  /* atomic: reads and writes, counted while rebalance works */
 	bool rebalancing; /* atomic */
 };
@@ -252,9 +253,10 @@ u32 reflink_u64s_per_commit(const struct data_fs *d);
 
 /*
  * What @k, a reflink_p, has at @sector, which lies in it, as a key of type extent in its place:
- * up to its end, or to that of the reflink_v. *ret_alone: nobody else has it.
+ * up to its end, or to that of the reflink_v. *ret_alone: nobody else has it. True as long as
+ * @iter, on the reflink btree, stays where it is put.
  */
-int reflink_resolve(struct btree_trans *trans, struct bkey_s_c k, u64 sector, union data_key *ret,
+int reflink_resolve(struct btree_iter *iter, struct bkey_s_c k, u64 sector, union data_key *ret,
 		    bool *ret_alone);
 /*
  * How much of [@from, *@to) of @k, a reflink_p, a commit may change that changes *@budget u64s of

@@ -161,8 +161,11 @@ static int piece_peek(struct btree_iter *iter, struct data_fs *d, const struct d
 
 	if (!ret && k.k->type == KEY_TYPE_reflink_p) {
 		bool own = k.k->p.snapshot == f->snapshot;
+		struct btree_iter v_iter;
 
-		ret = reflink_resolve(iter->trans, k, offset >> SECTOR_SHIFT, &r->key, &alone);
+		btree_iter_init(iter->trans, &v_iter, BTREE_ID_reflink, POS(0, 0), 0);
+		ret = reflink_resolve(&v_iter, k, offset >> SECTOR_SHIFT, &r->key, &alone);
+		btree_iter_exit(&v_iter);
 		if (ret == -BCFS_ERR_reflink_missing) {
 			ret = 0; /* the key itself, of which nothing can be read */
 		} else {

@@ -10,6 +10,7 @@
  * 3. A reflink_p leads to one reflink_v at first, of at most SHARE_BLOCKS blocks; so it never leads
  *    to more than that many. Commits that take several keys away count what these lead to.
  */
+#include "codec/keyring.h"
 #include "data/data_private.h"
 #include "util/planted.h"
 #include "util/printbuf.h"
@@ -19,6 +20,7 @@
 #define SHARE_BLOCKS	      64U
 #define SHARE_HOLE_KEYS	      16U /* of the destination, that one commit takes away */
 #define SHARE_HOLE_SECTORS    (1U << 30)
+#define INDEX_MAX	      (1ULL << 62)
 #define REFLINK_ENTRIES_START (sizeof(struct bcfs_reflink_v) / sizeof(u64))
 
 static const struct bcfs_reflink_p *p_val(struct bkey_s_c k)
@@ -201,42 +203,39 @@ struct bkey_i *reflink_v_of(struct btree_trans *trans, struct bkey_s_c k, u64 co
 
 /* ---- looking up ---- */
 
-/* As reflink_resolve(), by where @k, of @size sectors, begins in the reflink btree. */
-int reflink_resolve(struct btree_trans *trans, struct bkey_s_c k, u64 sector, union data_key *ret,
+int reflink_resolve(struct btree_iter *iter, struct bkey_s_c k, u64 sector, union data_key *ret,
 		    bool *ret_alone)
 {
-	const struct bkey_ops_table *ops = btree_ops_table(btree_trans_fs(trans));
+	const struct bkey_ops_table *ops = btree_ops_table(btree_trans_fs(iter->trans));
 	u64 start = bkey_start_offset(k.k), end = k.k->p.offset;
-	u64 idx = p_val(k)->idx + (sector - start);
+	u64 idx = p_val(k)->idx + (sector - start), v_idx;
 	struct bpos pos = k.k->p;
-	struct btree_iter iter;
+	unsigned entries;
 	int err;
 
-	btree_iter_init(trans, &iter, BTREE_ID_reflink, POS(0, idx), 0);
-	k = btree_iter_peek_slot(&iter);
+	btree_iter_set_pos(iter, POS(0, idx));
+	k = btree_iter_peek_slot(iter);
 	/* What is read must be of one and the same time as the reflink_p. */
-	err = bkey_err(k) ?: btree_trans_relock(trans);
+	err = bkey_err(k) ?: btree_trans_relock(iter->trans);
 	if (!err && k.k->type != KEY_TYPE_reflink_v)
 		err = -BCFS_ERR_reflink_missing;
-	if (!err) {
-		u64 v_idx = bkey_start_offset(k.k);
-		unsigned entries = bkey_val_u64s(k.k) - REFLINK_ENTRIES_START;
-
-		*ret_alone = ((const struct bcfs_reflink_v *)k.v)->refcount == 1;
-		bkey_init(&ret->k.k);
-		ret->k.k.type = KEY_TYPE_extent;
-		set_bkey_val_bytes(&ret->k.k, entries * sizeof(u64));
-		memcpy(ret->k.v, (const u64 *)k.v + REFLINK_ENTRIES_START, entries * sizeof(u64));
-		/* In coordinates of the reflink btree, then in the file's. */
-		ret->k.k.size = k.k->size;
-		ret->k.k.p = POS(0, v_idx + k.k->size);
-		bkey_cut_front(ops, max(v_idx, idx - (sector - start)), &ret->k);
-		bkey_cut_back(ops, idx + (end - sector), &ret->k);
-		pos.offset = ret->k.k.p.offset - idx + sector;
-		ret->k.k.p = pos;
-	}
-	btree_iter_exit(&iter);
-	return err;
+	if (err)
+		return err;
+	v_idx = bkey_start_offset(k.k);
+	entries = bkey_val_u64s(k.k) - REFLINK_ENTRIES_START;
+	*ret_alone = ((const struct bcfs_reflink_v *)k.v)->refcount == 1;
+	bkey_init(&ret->k.k);
+	ret->k.k.type = KEY_TYPE_extent;
+	set_bkey_val_bytes(&ret->k.k, entries * sizeof(u64));
+	memcpy(ret->k.v, (const u64 *)k.v + REFLINK_ENTRIES_START, entries * sizeof(u64));
+	/* In coordinates of the reflink btree, then in the file's. */
+	ret->k.k.size = k.k->size;
+	ret->k.k.p = POS(0, v_idx + k.k->size);
+	bkey_cut_front(ops, max(v_idx, idx - (sector - start)), &ret->k);
+	bkey_cut_back(ops, idx + (end - sector), &ret->k);
+	pos.offset = ret->k.k.p.offset - idx + sector;
+	ret->k.k.p = pos;
+	return 0;
 }
 
 u32 reflink_u64s_per_commit(const struct data_fs *d)
@@ -269,25 +268,43 @@ int reflink_limit(struct btree_trans *trans, struct bkey_s_c k, u64 from, u64 *t
 
 /* ---- one owner left ---- */
 
-static int own_step(struct btree_trans *trans, const struct data_file *f, u64 sector)
+/* Sealed by a key that is being replaced: who does that has to meet it where it was. */
+static bool sealed_by_older(const struct data_fs *d, struct bkey_s_c k)
 {
-	struct btree_iter iter;
+	struct extent_ptr_decoded p;
+	bool ret = false;
+
+	if (!d->opts.keys)
+		return false;
+	for_each_extent_ptr(k, 0, it, p)
+	{
+		ret |= p.crc && p.crc->key_gen < keyring_newest(d->opts.keys, KEY_USE_data)->gen;
+	}
+	return ret;
+}
+
+static int own_step(struct btree_trans *trans, const struct data_fs *d, const struct data_file *f,
+		    u64 sector)
+{
+	struct btree_iter iter, v_iter;
 	union data_key *own;
 	struct bkey_s_c k;
 	bool alone = false;
 	int ret;
 
 	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(f, sector), BTREE_ITER_INTENT);
+	btree_iter_init(trans, &v_iter, BTREE_ID_reflink, POS(0, 0), BTREE_ITER_INTENT);
 	k = btree_iter_peek_slot(&iter);
 	ret = bkey_err(k);
 	if (!ret && k.k->type == KEY_TYPE_reflink_p && k.k->p.snapshot == f->snapshot) {
 		own = btree_trans_kmalloc(trans, sizeof(*own));
-		ret = reflink_resolve(trans, k, sector, own, &alone);
-		if (!ret && alone)
+		ret = reflink_resolve(&v_iter, k, sector, own, &alone);
+		if (!ret && alone && !sealed_by_older(d, bkey_i_to_s_c(&own->k)))
 			ret = btree_trans_update(trans, &iter, &own->k, 0);
 	}
-	/* What it is about is watched until it is done. */
+	/* What is moved meanwhile must not be found where it was: both are watched until then. */
 	ret = ret ?: btree_trans_commit(trans, BTREE_COMMIT_KEEPS, NULL);
+	btree_iter_exit(&v_iter);
 	btree_iter_exit(&iter);
 	return ret;
 }
@@ -297,7 +314,7 @@ void reflink_own(struct data_fs *d, const struct data_file *f, u64 sector)
 	struct btree_trans *trans = btree_trans_get(d->btree);
 
 	/* Not for lack of space, or because all is being shut down: then it stays as it is. */
-	(void)lockrestart_do(trans, own_step(trans, f, sector));
+	(void)lockrestart_do(trans, own_step(trans, d, f, sector));
 	btree_trans_put(trans);
 }
 
@@ -313,16 +330,31 @@ struct share {
 	void *arg;
 };
 
-/* A place for @sectors behind all others. The iterator is to live until the commit. */
-static int new_index(struct btree_iter *iter, u64 *ret)
+/*
+ * A place for @sectors behind all others. No two get the same, whatever becomes of them: the btree
+ * says only where the first of this mount is to be, before which nothing is added.
+ */
+static int new_index(struct btree_trans *trans, struct data_fs *d, u32 sectors, u64 *ret)
 {
+	u64 end = __atomic_load_n(&d->shared_end, __ATOMIC_RELAXED), none = 0;
+	struct btree_iter iter;
 	struct bkey_s_c k;
+	int err;
 
-	btree_iter_set_pos(iter, POS(0, UINT64_MAX));
-	k = btree_iter_peek_prev_min(iter, POS(0, 0));
-	if (bkey_err(k))
-		return bkey_err(k);
-	*ret = k.k ? k.k->p.offset : 0;
+	if (unlikely(!end)) {
+		btree_iter_init(trans, &iter, BTREE_ID_reflink, POS(0, UINT64_MAX), 0);
+		k = btree_iter_peek_prev_min(&iter, POS(0, 0));
+		err = bkey_err(k);
+		end = 1 + (!err && k.k ? k.k->p.offset : 0);
+		btree_iter_exit(&iter);
+		if (err)
+			return err;
+		__atomic_compare_exchange_n(&d->shared_end, &none, end, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
+	}
+	if (end > INDEX_MAX)
+		return -BCFS_ERR_reflink_invalid;
+	*ret = __atomic_fetch_add(&d->shared_end, sectors, __ATOMIC_RELAXED) - 1;
 	return 0;
 }
 
@@ -337,7 +369,7 @@ static int make_shared(struct btree_trans *trans, const struct share *s, struct 
 
 	bkey_cut_front(ops, start, part);
 	bkey_cut_back(ops, end, part);
-	ret = new_index(v_iter, ret_idx);
+	ret = new_index(trans, s->d, (u32)(end - start), ret_idx);
 	if (ret)
 		return ret;
 	v = reflink_v_of(trans, bkey_i_to_s_c(part), 0);
@@ -471,7 +503,6 @@ static int share_step(struct btree_trans *trans, const struct share *s, u64 *ret
 			BTREE_ITER_INTENT);
 	ret = share_key(trans, s, &iter, &v_iter, &dst_iter, start, &end, &k)
 		      ?: share_dst(trans, s, &dst_iter, k, start + s->delta, end + s->delta);
-	/* The place in the reflink btree is ours as long as the iterator watches it. */
 	ret = ret ?: btree_trans_commit(trans, 0, NULL);
 	btree_iter_exit(&dst_iter);
 	btree_iter_exit(&v_iter);
