@@ -151,7 +151,6 @@ struct alloc_fs {
 
 	struct env_mutex discard_lock;
 	u64 discard_owner;   /* thread; atomic */
-	u64 discard_flushed; /* flushed seq at the last round; protected by discard_lock */
 	bool freed_some;     /* since the mark was last looked at; protected by discard_lock */
 
 	/* Copygc, see gc.c; protected by lock. */

@@ -205,9 +205,10 @@ int data_rewrite(struct data_fs *d, const union data_key *keys, unsigned nr,
  */
 bool rebalance_wants(const struct data_fs *d, const struct data_file *f, u32 sectors, u8 stored,
 		     int by, struct bcfs_extent_rebalance *ret);
-/* What a key says about it, type 0: nothing; and that it was tried: false, if it said nothing. */
-struct bcfs_extent_rebalance rebalance_entry(const struct bkey_i *k);
+/* A key says that it was tried: false, if it said nothing; says @r, type 0: nothing, with room for
+ * one u64 more. */
 bool rebalance_set_tried(struct bkey_i *k);
+void rebalance_set_entry(struct bkey_i *k, const struct bcfs_extent_rebalance *r);
 /* Memory for compressing so any extent there may be. */
 size_t rebalance_compress_mem(u16 compression);
 /* Of a key with pointers: keeps rebalance_work. */

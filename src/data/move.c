@@ -101,6 +101,18 @@ static enum btree_id move_btree(const struct bkey *k)
 	return k->type == KEY_TYPE_reflink_v ? BTREE_ID_reflink : BTREE_ID_extents;
 }
 
+static bool asked_for(const struct data_move *m, struct bkey_s_c k)
+{
+	struct extent_ptr_decoded p;
+	bool ret = false;
+
+	for_each_extent_ptr(k, 0, it, p)
+	{
+		ret |= p.ptr.offset >= m->first && p.ptr.offset <= m->last;
+	}
+	return ret;
+}
+
 /* The key behind a backpointer into m->e[m->nr]. 0, a restart, an error; positive: nothing there.
  */
 static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bpos bp_pos,
@@ -128,12 +140,12 @@ static int move_lookup(struct btree_trans *trans, struct data_move *m, struct bp
 	if (ret)
 		return ret;
 	k = bkey_i_to_s_c(&e->key.k);
+	if (!asked_for(m, k))
+		return 1;
 	if (!movable(m->d, k, &e->p)) {
 		m->stuck = true;
 		return 1;
 	}
-	if (e->p.ptr.offset < m->first || e->p.ptr.offset > m->last)
-		return 1;
 	if (m->old_gen && !(e->p.crc && e->p.crc->key_gen && e->p.crc->key_gen < m->old_gen))
 		return 1;
 	alloc_backpointer_of_key(k, move_btree(k.k), &e->p, &pos, &found);
@@ -213,7 +225,15 @@ static int move_read_start(struct data_fs *d, struct move_extent *e)
 	return 0;
 }
 
-/* Is the range still where it was read from? Positive: no. */
+/* How a key says that it is to be compressed. */
+static u16 wanted(struct bkey_s_c k)
+{
+	const struct bcfs_extent_rebalance *r = extent_rebalance(k);
+
+	return r ? r->compression : 0;
+}
+
+/* Is the range still where it was read from, and, of a rewrite, as it is wanted? Positive: no. */
 static int still_there(struct btree_trans *trans, struct btree_iter *iter,
 		       const struct move_extent *e, u64 start, u64 end)
 {
@@ -225,6 +245,8 @@ static int still_there(struct btree_trans *trans, struct btree_iter *iter,
 		return bkey_err(k);
 	if (k.k->p.snapshot != was->p.snapshot || k.k->type != was->type || !movable(e->d, k, &p) ||
 	    bkey_start_offset(k.k) > start || k.k->p.offset < end)
+		return 1;
+	if (e->rewrite && wanted(k) != wanted(bkey_i_to_s_c(&e->key.k)))
 		return 1;
 	return p.ptr.gen == e->p.ptr.gen && extent_base(&p, k.k) == extent_base(&e->p, was) ? 0 : 1;
 }
@@ -347,16 +369,29 @@ static int move_read_finish(struct data_move *m, struct btree_trans *trans, stru
 
 /* ---- writing ---- */
 
-/* What replaces shared data has the count that they have now. */
-static int move_keep_count(struct btree_trans *trans, struct btree_iter *iter, struct bkey_i **k)
+/*
+ * What is put in the place of a key: with what it says of rebalance now, which a scan may have
+ * changed, and the count that shared data have now.
+ */
+static int move_keep(struct btree_trans *trans, struct btree_iter *iter,
+		     const struct move_extent *e, const union data_key *new, struct bkey_i **ret)
 {
+	struct bkey_i *k = btree_trans_copy_key(trans, bkey_i_to_s_c(&new->k), sizeof(u64));
 	struct bkey_s_c old = btree_iter_peek_slot(iter);
+	const struct bcfs_extent_rebalance *r;
 
 	if (bkey_err(old))
 		return bkey_err(old);
-	*k = reflink_v_of(
-		trans, bkey_i_to_s_c(*k),
-		planted(share_moved_alone) ? 1 : ((const struct bcfs_reflink_v *)old.v)->refcount);
+	r = extent_rebalance(old);
+	if (r && (!e->rewrite || planted(rebalance_entry_kept)) &&
+	    bkey_val_u64s(&k->k) < BKEY_VAL_U64s_MAX)
+		rebalance_set_entry(k, r);
+	if (old.k->type == KEY_TYPE_reflink_v)
+		k = reflink_v_of(trans, bkey_i_to_s_c(k),
+				 planted(share_moved_alone)
+					 ? 1
+					 : ((const struct bcfs_reflink_v *)old.v)->refcount);
+	*ret = k;
 	return 0;
 }
 
@@ -373,11 +408,7 @@ static int move_commit_step(struct btree_trans *trans, const struct move_extent 
 	ret = still_there(trans, &iter, e, bkey_start_offset(n), n->p.offset);
 	if (ret > 0 && e->rewrite && planted(rebalance_unconditional))
 		ret = 0;
-	if (!ret) {
-		k = btree_trans_copy_key(trans, bkey_i_to_s_c(&new->k), 0);
-		if (e->key.k.k.type == KEY_TYPE_reflink_v)
-			ret = move_keep_count(trans, &iter, &k);
-	}
+	ret = ret ?: move_keep(trans, &iter, e, new, &k);
 	if (!ret)
 		ret = btree_trans_update(trans, &iter, k, 0);
 	btree_iter_exit(&iter);
@@ -520,8 +551,6 @@ static int piece_submit(struct data_move *m, struct move_piece *p, struct move_e
 		return ret;
 	p->start = start;
 	p->sectors = form.sectors;
-	if (!e->rewrite || planted(rebalance_entry_kept))
-		form.rebalance = rebalance_entry(&e->key.k);
 	ret = extent_encode(d, SPOS(k->p.inode, start + form.sectors, k->p.snapshot), &p->space.ptr,
 			    &form, &p->key);
 	if (ret) {

@@ -73,11 +73,20 @@ bool rebalance_wants(const struct data_fs *d, const struct data_file *f, u32 sec
 	return true;
 }
 
-struct bcfs_extent_rebalance rebalance_entry(const struct bkey_i *k)
+void rebalance_set_entry(struct bkey_i *k, const struct bcfs_extent_rebalance *r)
 {
-	const struct bcfs_extent_rebalance *r = extent_rebalance(bkey_i_to_s_c(k));
+	const struct bcfs_extent_rebalance *old;
 
-	return r ? *r : (struct bcfs_extent_rebalance){0};
+	while ((old = extent_rebalance(bkey_i_to_s_c(k)))) {
+		u64 *p = (u64 *)old, *end = (u64 *)k->v + bkey_val_u64s(&k->k);
+
+		memmove(p, p + 1, (size_t)(end - p - 1) * sizeof(*p));
+		set_bkey_val_u64s(&k->k, bkey_val_u64s(&k->k) - 1);
+	}
+	if (r->type) {
+		memcpy((u64 *)k->v + bkey_val_u64s(&k->k), r, sizeof(*r));
+		set_bkey_val_u64s(&k->k, bkey_val_u64s(&k->k) + 1);
+	}
 }
 
 bool rebalance_set_tried(struct bkey_i *k)

@@ -4,8 +4,6 @@
 #include "util/cleanup.h"
 #include "util/printbuf.h"
 
-#include <string.h>
-
 #define SCAN_KEYS_MAX 16U  /* changed in one commit */
 #define SCAN_LOOK     256U /* keys */
 
@@ -33,19 +31,6 @@ static bool stored_as(struct bkey_s_c k, u8 *ret)
 	return nr == 1;
 }
 
-/* Without the entries that say what it is to become. */
-static void drop_entries(struct bkey_i *k)
-{
-	const struct bcfs_extent_rebalance *r;
-
-	while ((r = extent_rebalance(bkey_i_to_s_c(k)))) {
-		u64 *p = (u64 *)r, *end = (u64 *)k->v + bkey_val_u64s(&k->k);
-
-		memmove(p, p + 1, (size_t)(end - p - 1) * sizeof(*p));
-		set_bkey_val_u64s(&k->k, bkey_val_u64s(&k->k) - 1);
-	}
-}
-
 /* *ret: in the place of @k; NULL: it is as it should be. */
 static void scan_key(struct btree_trans *trans, const struct scan *s, struct bkey_s_c k,
 		     struct bkey_i **ret)
@@ -65,11 +50,7 @@ static void scan_key(struct btree_trans *trans, const struct scan *s, struct bke
 	if ((!old && !want.type) || bkey_val_u64s(k.k) >= BKEY_VAL_U64s_MAX)
 		return;
 	n = btree_trans_copy_key(trans, k, sizeof(u64));
-	drop_entries(n);
-	if (want.type) {
-		memcpy((u64 *)n->v + bkey_val_u64s(&n->k), &want, sizeof(want));
-		set_bkey_val_u64s(&n->k, bkey_val_u64s(&n->k) + 1);
-	}
+	rebalance_set_entry(n, &want);
 	*ret = n;
 }
 
@@ -186,8 +167,7 @@ int data_rebalance_scan(struct data_fs *d, const struct data_file *f, u64 *ret_s
 	while (!ret && !end) {
 		u64 pos = 0, sectors = 0;
 
-		ret = commit_do(trans, NULL, BTREE_COMMIT_KEEPS,
-				scan_step(trans, &s, &pos, &sectors, &end));
+		ret = commit_do(trans, NULL, 0, scan_step(trans, &s, &pos, &sectors, &end));
 		if (!ret) {
 			s.pos = pos;
 			s.sectors += sectors;

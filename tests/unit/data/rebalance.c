@@ -486,6 +486,131 @@ Test(rebalance, scan)
 	dfs_run(trand_seed(7), &geometry_odd, scan_body);
 }
 
+/* ---- a scan beside what moves and rewrites ---- */
+
+struct beside {
+	struct tfs *f;
+	union data_key key;
+	struct extent_ptr_decoded p;
+	struct data_rewritten done;
+};
+
+static int first_key(struct btree_trans *trans, const struct data_file *id, union data_key *ret)
+{
+	struct btree_iter iter;
+	struct bkey_s_c k;
+	int err;
+
+	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(id, 0), 0);
+	k = btree_iter_peek_slot(&iter);
+	err = bkey_err(k);
+	if (!err)
+		bkey_reassemble(&ret->k, k);
+	btree_iter_exit(&iter);
+	return err;
+}
+
+static void beside_key(struct beside *b, const struct data_file *id)
+{
+	struct btree_trans *trans = btree_trans_get(b->f->btree);
+	struct extent_ptr_decoded p;
+
+	DFS_OK(b->f, lockrestart_do(trans, first_key(trans, id, &b->key)));
+	btree_trans_put(trans);
+	for_each_extent_ptr(bkey_i_to_s_c(&b->key.k), 0, it, p) b->p = p;
+}
+
+/* One extent at the beginning, not what ends with a bucket. */
+static void write_extent(struct beside *b, struct file *x, bool compressible)
+{
+	do {
+		write_piece(x, 0, 24 << 10, compressible);
+		beside_key(b, &x->id);
+	} while (b->key.k.k.size != 48);
+}
+
+static void move_it(void *arg)
+{
+	struct beside *b = arg;
+
+	DFS_OK(b->f, data_move_failed(b->f->data, &b->p.ptr, b->p.stored_sectors));
+}
+
+static void rewrite_it(void *arg)
+{
+	struct beside *b = arg;
+
+	DFS_OK(b->f, data_rewrite(b->f->data, &b->key, 1, &b->done));
+}
+
+/* While @fn is at the first extent of a file, something else is wanted of it. */
+static void beside(struct tfs *f, struct beside *b, struct file *x, void (*fn)(void *arg),
+		   const char *background, u64 *ret_sectors)
+{
+	struct env_thread *t;
+
+	DFS_OK(f, env_thread_start(f->env, &t, "beside", fn, b));
+	env_sleep_ns(f->env, trand_below(&x->r, 1500) * ENV_NSEC_PER_USEC);
+	x->id.background = opt(background);
+	DFS_OK(f, data_rebalance_scan(f->data, &x->id, ret_sectors));
+	env_thread_join(t);
+}
+
+static void beside_body(struct tfs *f)
+{
+	struct beside b = {.f = f};
+	struct file *x = &files[0];
+	unsigned gone = 0, tried = 0;
+	u64 sectors, again;
+
+	files_init(f, "none", "none");
+	data_rebalance_pause(f->data, true);
+	for (unsigned round = 0; round < 30; round++) {
+		/* What was asked for stays so when it is moved, */
+		x->id.background = 0;
+		write_extent(&b, x, true);
+		beside(f, &b, x, move_it, "zstd:1", &sectors);
+		DFS_OK(f, data_rebalance_scan(f->data, &x->id, &again));
+		DFS_ASSERT(f, sectors == 48 && !again, "moved: %llu, then %llu",
+			   (unsigned long long)sectors, (unsigned long long)again);
+		/* and when the same is rewritten as was asked for before. */
+		x->id.background = opt("lz4");
+		write_extent(&b, x, true);
+		beside(f, &b, x, rewrite_it, "zstd:5", &sectors);
+		gone += b.done.gone != 0;
+		DFS_OK(f, data_rebalance_scan(f->data, &x->id, &again));
+		DFS_ASSERT(f, !again && counter(f, BCFS_ACCOUNTING_rebalance) == 48,
+			   "rewritten: %llu, then %llu", (unsigned long long)sectors,
+			   (unsigned long long)again);
+		/* What was tried stays so. */
+		write_extent(&b, x, false);
+		struct beside mover = b;
+		struct env_thread *t;
+
+		DFS_OK(f, env_thread_start(f->env, &t, "mover", move_it, &mover));
+		env_sleep_ns(f->env, trand_below(&x->r, 300) * ENV_NSEC_PER_USEC);
+		rewrite_it(&b);
+		env_thread_join(t);
+		tried += b.done.in_vain != 0;
+		DFS_ASSERT(f, counter(f, BCFS_ACCOUNTING_rebalance) == (b.done.in_vain ? 0 : 48),
+			   "%llu in vain, %lld are work", (unsigned long long)b.done.in_vain,
+			   (long long)counter(f, BCFS_ACCOUNTING_rebalance));
+		check_all(f, "beside");
+	}
+	DFS_ASSERT(f, gone && tried, "%u gone, %u tried", gone, tried);
+	data_rebalance_pause(f->data, false);
+	wait_done(f);
+	check_as_wanted(f, BCFS_COMPRESSION_zstd);
+	check_all(f, "done");
+	files_exit();
+}
+
+Test(rebalance, scan_beside)
+{
+	dfs_run(trand_seed(12), &geometry, beside_body);
+	dfs_run(trand_seed(13), &geometry_odd, beside_body);
+}
+
 /* ---- shared data ---- */
 
 static void share(struct file *from, struct file *to, u64 at, u64 len)
