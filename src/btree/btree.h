@@ -151,6 +151,8 @@ struct btree_cache_stats {
 void btree_cache_stats(struct btree_fs *c, struct btree_cache_stats *ret);
 /* What the keys of one commit, triggers' included, can take in the journal. */
 u32 btree_commit_u64s_max(const struct btree_fs *c);
+/* Commits have to wait for room in the journal now. A glance: it may change at once. */
+bool btree_journal_is_low(const struct btree_fs *c);
 void btree_fs_to_text(struct printbuf *out, struct btree_fs *c);
 
 /*

@@ -277,6 +277,11 @@ u32 btree_commit_u64s_max(const struct btree_fs *c)
 	return journal_res_max_u64s(c->j);
 }
 
+bool btree_journal_is_low(const struct btree_fs *c)
+{
+	return journal_is_low(c->j);
+}
+
 static u32 journal_u64s(struct btree_trans *trans)
 {
 	u32 u64s = 0;

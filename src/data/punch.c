@@ -4,7 +4,8 @@
  *
  * Extents are deleted by keys of type deleted that have a size; what they overlap is trimmed by
  * the btree. A commit takes a bounded number of them, and may dig into the space kept for interior
- * updates: taking away works on a full device.
+ * updates: taking away works on a full device. (But not a hole amid shared data, which gives
+ * nothing back.)
  */
 #include "data/data_private.h"
 #include "util/planted.h"
@@ -46,6 +47,8 @@ struct punch {
 	u64 pos, end; /* sectors; deleted up to pos */
 	u64 end_bytes;
 	u32 shared_max; /* u64s of reflink_v that one commit changes */
+	bool splits; /* the step leaves shared data on both sides: it adds keys, and frees nothing
+		      */
 	data_commit_fn commit;
 	void *arg;
 	u64 seq;
@@ -58,6 +61,7 @@ static int punch_step(struct btree_trans *trans, struct punch *p, unsigned max, 
 	u32 budget = p->shared_max;
 	int ret = 0;
 
+	p->splits = false;
 	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(p->f, pos), BTREE_ITER_INTENT);
 	for (unsigned nr = 0; nr < max && budget && pos < p->end; nr++) {
 		struct bkey_s_c k;
@@ -77,8 +81,10 @@ static int punch_step(struct btree_trans *trans, struct punch *p, unsigned max, 
 		from = max(bkey_start_offset(k.k), pos);
 		to = min(k.k->p.offset, p->end);
 		counts = data_key_sectors(k.k);
-		if (k.k->type == KEY_TYPE_reflink_p)
+		if (k.k->type == KEY_TYPE_reflink_p) {
+			p->splits |= bkey_start_offset(k.k) < from && p->end < k.k->p.offset;
 			ret = reflink_limit(trans, k, from, &to, &budget);
+		}
 		if (ret)
 			break;
 		if (counts)
@@ -118,7 +124,7 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 	while (!ret && p.pos < p.end) {
 		u64 seq = 0, pos = 0;
 
-		ret = commit_do(trans, &seq, BTREE_COMMIT_REMOVES,
+		ret = commit_do(trans, &seq, p.splits ? 0 : BTREE_COMMIT_REMOVES,
 				punch_step(trans, &p, PUNCH_KEYS_PER_COMMIT, &pos));
 		if (!ret) {
 			p.pos = pos;

@@ -303,7 +303,7 @@ static int own_step(struct btree_trans *trans, const struct data_fs *d, const st
 			ret = btree_trans_update(trans, &iter, &own->k, 0);
 	}
 	/* What is moved meanwhile must not be found where it was: both are watched until then. */
-	ret = ret ?: btree_trans_commit(trans, BTREE_COMMIT_KEEPS, NULL);
+	ret = ret ?: btree_trans_commit(trans, 0, NULL);
 	btree_iter_exit(&v_iter);
 	btree_iter_exit(&iter);
 	return ret;
@@ -311,8 +311,12 @@ static int own_step(struct btree_trans *trans, const struct data_fs *d, const st
 
 void reflink_own(struct data_fs *d, const struct data_file *f, u64 sector)
 {
-	struct btree_trans *trans = btree_trans_get(d->btree);
+	struct btree_trans *trans;
 
+	/* A read is not to wait for room, nor to take it from others. */
+	if (!alloc_may_rewrite(d->alloc) || btree_journal_is_low(d->btree))
+		return;
+	trans = btree_trans_get(d->btree);
 	/* Not for lack of space, or because all is being shut down: then it stays as it is. */
 	(void)lockrestart_do(trans, own_step(trans, d, f, sector));
 	btree_trans_put(trans);

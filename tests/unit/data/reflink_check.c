@@ -125,6 +125,62 @@ Test(data_reflink_check, says_what_is_wrong)
 	dfs_run(trand_seed(0xda16), &dfs_small, run_check);
 }
 
+/* ---- a full device ---- */
+
+/*
+ * Reading does not make data a file's own. A hole amid shared data is refused before what removing
+ * needs is gone; and all can be removed then.
+ */
+static void run_full_holes(struct tfs *f)
+{
+	enum { BLOCKS = 4096, PART = 64 };
+	const struct data_file a = {UINT32_MAX, 1, 0}, b = {UINT32_MAX, 2, 0},
+			       alone = {UINT32_MAX, 3, 0}, big = {UINT32_MAX, 99, 0};
+	u64 block = f->g.block_sectors * 512ULL, part = PART * block, len = BLOCKS * block, done;
+	u64 at;
+	unsigned holes = 0, refused = 0;
+	u8 *buf = aligned_alloc(4096, part);
+	struct btree_trans *trans;
+
+	memset(buf, 1, part);
+	for (u64 o = 0; o < len; o += part)
+		DFS_OK(f, data_write(f->data, &a, o, buf, part, o, NULL, NULL, &done, NULL));
+	DFS_OK(f, data_share(f->data, &a, 0, &alone, 0, part, NULL, NULL, &done));
+	DFS_OK(f, data_punch(f->data, &a, 0, part, len, NULL, NULL, NULL));
+	for (at = 0; !data_write(f->data, &big, at, buf, part, at, NULL, NULL, &done, NULL);)
+		at += part;
+	DFS_OK(f, data_read(f->data, &alone, 0, buf, part, &done));
+	trans = btree_trans_get(f->btree);
+	DFS_ASSERT(f, lockrestart_do(trans, nr_shared(trans)), "its own on a full device");
+	btree_trans_put(trans);
+
+	DFS_OK(f, data_share(f->data, &a, part, &b, part, len - part, NULL, NULL, &done));
+	for (u64 o = part + block; o < len; o += 2 * block) {
+		int ret = data_punch(f->data, &b, o, block, len, NULL, NULL, NULL);
+
+		DFS_ASSERT(f, !ret || ret == -BCFS_ERR_nospc, "%s", err_name(ret));
+		holes += !ret;
+		refused += !!ret;
+	}
+	DFS_ASSERT(f, holes && refused, "%u holes, %u refused", holes, refused);
+	tfs_check(f, "holes");
+	DFS_OK(f, data_truncate(f->data, &b, 0, NULL, NULL, NULL));
+	DFS_OK(f, data_truncate(f->data, &a, 0, NULL, NULL, NULL));
+	DFS_OK(f, data_truncate(f->data, &big, 0, NULL, NULL, NULL));
+	DFS_OK(f, alloc_do_discards(f->alloc));
+	/* There is space. */
+	DFS_OK(f, data_read(f->data, &alone, 0, buf, part, &done));
+	trans = btree_trans_get(f->btree);
+	DFS_ASSERT(f, !lockrestart_do(trans, nr_shared(trans)), "not its own");
+	btree_trans_put(trans);
+	free(buf);
+}
+
+Test(data_reflink_check, full_holes)
+{
+	dfs_run(trand_seed(0xda18), &dfs_small, run_full_holes);
+}
+
 /*
  * Every second block of shared data belongs to one owner alone: as many keys as there can be. What
  * takes them away in one go is not to be more than a journal entry holds.

@@ -531,3 +531,59 @@ Test(seal, moving)
 	dfs_run(trand_seed(0xda65), &g, run_move);
 	dfs_run(trand_seed(0xda65) + 1, &g, run_move);
 }
+
+/* The first key of a file from @sector on; @lose: it was sealed with a key that is not there. */
+static int extent_at(struct btree_trans *trans, const struct data_file *x, u64 sector, bool lose,
+		     struct extent_ptr_decoded *ret)
+{
+	struct btree_iter iter;
+	struct bkey_s_c k;
+	struct bkey_i *n;
+	int err;
+
+	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(x, sector), BTREE_ITER_INTENT);
+	k = btree_iter_peek_slot(&iter);
+	err = bkey_err(k);
+	if (!err) {
+		struct extent_ptr_decoded p;
+
+		n = btree_trans_copy_key(trans, k, 0);
+		for_each_extent_ptr(k, 0, it, p) *ret = p;
+		((union extent_entry *)n->v)->crc.key_gen = 99;
+		if (lose)
+			err = btree_trans_insert(trans, BTREE_ID_extents, n,
+						 BTREE_UPDATE_NOTRIGGERS | BTREE_UPDATE_NO_EXTENT);
+	}
+	btree_iter_exit(&iter);
+	return err;
+}
+
+/* What cannot be moved, elsewhere in the bucket, does not matter. */
+static void run_neighbour(struct tfs *f)
+{
+	const struct data_file x = {.snapshot = UINT32_MAX, .inum = 1};
+	u64 len = 2ULL * f->g.block_sectors * SECTOR_BYTES, at = 1 << 20, done;
+	struct btree_trans *trans = btree_trans_get(f->btree);
+	struct extent_ptr_decoded a, b, now;
+	u8 *buf = calloc(1, len);
+
+	DFS_OK(f, data_write(f->data, &x, 0, buf, len, 0, NULL, NULL, &done, NULL));
+	DFS_OK(f, data_write(f->data, &x, at, buf, len, at, NULL, NULL, &done, NULL));
+	DFS_OK(f, commit_do(trans, NULL, 0, extent_at(trans, &x, 0, true, &a)));
+	DFS_OK(f, commit_do(trans, NULL, 0, extent_at(trans, &x, at >> SECTOR_SHIFT, false, &b)));
+	btree_trans_unlock(trans);
+	DFS_ASSERT(f, a.ptr.offset / f->g.bucket_sectors == b.ptr.offset / f->g.bucket_sectors,
+		   "not neighbours");
+	DFS_OK(f, data_move_failed(f->data, &b.ptr, b.stored_sectors));
+	DFS_OK(f, commit_do(trans, NULL, 0, extent_at(trans, &x, at >> SECTOR_SHIFT, false, &now)));
+	DFS_ASSERT(f, now.ptr.offset != b.ptr.offset, "not moved");
+	btree_trans_put(trans);
+	free(buf);
+}
+
+Test(seal, moved_beside_what_cannot_be)
+{
+	struct tfs_geometry g = dfs_sealed(&dfs_small);
+
+	dfs_run(trand_seed(0xda66), &g, run_neighbour);
+}
