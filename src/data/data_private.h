@@ -264,6 +264,11 @@ int reflink_resolve(struct btree_iter *iter, struct bkey_s_c k, u64 sector, unio
  * reflink_v, from which they are taken; one at least. @k is not to be used after this.
  */
 int reflink_limit(struct btree_trans *trans, struct bkey_s_c k, u64 from, u64 *to, u32 *budget);
+/*
+ * After -BCFS_ERR_journal_res_too_big: the first key at or behind @sector becomes two, if it is a
+ * reflink_p, which changes nothing but what one commit has to; or the same error. No locks.
+ */
+int reflink_split(struct data_fs *d, const struct data_file *f, u64 sector, unsigned flags);
 /* The reflink_v of what an extent's key @k says, at the same place; in transaction memory. */
 struct bkey_i *reflink_v_of(struct btree_trans *trans, struct bkey_s_c k, u64 count);
 /* Shared data at @sector that nobody else has become the file's own, if there is room for that. */

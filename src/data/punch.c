@@ -126,9 +126,12 @@ static int punch_sectors(struct data_fs *d, const struct data_file *f, u64 start
 
 		ret = commit_do(trans, &seq, p.splits ? 0 : BTREE_COMMIT_REMOVES,
 				punch_step(trans, &p, PUNCH_KEYS_PER_COMMIT, &pos));
+		btree_trans_unlock(trans);
 		if (!ret) {
 			p.pos = pos;
 			p.seq = max(p.seq, seq);
+		} else if (ret == -BCFS_ERR_journal_res_too_big) {
+			ret = reflink_split(d, f, p.pos, p.splits ? 0 : BTREE_COMMIT_REMOVES);
 		}
 	}
 	btree_trans_put(trans);

@@ -8,7 +8,8 @@
  * 2. A reflink_v whose count is 0 behind all these triggers is deleted by its own, which comes
  *    later: btrees' triggers run in the order of their ids.
  * 3. A reflink_p leads to one reflink_v at first, of at most SHARE_BLOCKS blocks; so it never leads
- *    to more than that many. Commits that take several keys away count what these lead to.
+ *    to more than that many. Commits that take several keys away count what these lead to. What is
+ *    still too much for one is cut in two, and tried again.
  */
 #include "codec/keyring.h"
 #include "data/data_private.h"
@@ -18,7 +19,7 @@
 #include <string.h>
 
 #define SHARE_BLOCKS	      64U
-#define SHARE_HOLE_KEYS	      16U /* of the destination, that one commit takes away */
+#define SHARE_KEYS	      16U /* of the destination, that one commit takes away */
 #define SHARE_HOLE_SECTORS    (1U << 30)
 #define INDEX_MAX	      (1ULL << 62)
 #define REFLINK_ENTRIES_START (sizeof(struct bcfs_reflink_v) / sizeof(u64))
@@ -266,6 +267,50 @@ int reflink_limit(struct btree_trans *trans, struct bkey_s_c k, u64 from, u64 *t
 	return ret;
 }
 
+/* ---- cutting in two ---- */
+
+/* The first key at or behind @sector keeps its back; the front, 1/@parts of it, is another. */
+static int split_step(struct btree_trans *trans, const struct data_fs *d, const struct data_file *f,
+		      u64 sector, u32 parts, bool *ret_any)
+{
+	const struct bkey_ops_table *ops = btree_ops_table(btree_trans_fs(trans));
+	struct btree_iter iter;
+	struct bkey_i *front;
+	struct bkey_s_c k;
+	u64 len = 0;
+	int ret;
+
+	*ret_any = false;
+	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(f, sector), BTREE_ITER_INTENT);
+	k = btree_iter_peek_max(&iter, data_pos(f, UINT64_MAX));
+	ret = bkey_err(k);
+	if (!ret && k.k && k.k->type == KEY_TYPE_reflink_p) {
+		len = round_down(k.k->size / parts, d->block_sectors);
+		*ret_any = len;
+	}
+	if (*ret_any) {
+		front = btree_trans_copy_key(trans, k, 0);
+		bkey_cut_back(ops, bkey_start_offset(k.k) + len, front);
+		front->k.p.snapshot = f->snapshot;
+		btree_iter_set_pos(&iter, data_pos(f, bkey_start_offset(&front->k)));
+		ret = btree_trans_update(trans, &iter, front, 0);
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+int reflink_split(struct data_fs *d, const struct data_file *f, u64 sector, unsigned flags)
+{
+	struct btree_trans *trans = btree_trans_get(d->btree);
+	int ret = -BCFS_ERR_journal_res_too_big;
+	bool any = true;
+
+	for (u32 parts = 2; any && ret == -BCFS_ERR_journal_res_too_big; parts *= 2)
+		ret = commit_do(trans, NULL, flags, split_step(trans, d, f, sector, parts, &any));
+	btree_trans_put(trans);
+	return ret || any ? ret : -BCFS_ERR_journal_res_too_big;
+}
+
 /* ---- one owner left ---- */
 
 /* Sealed by a key that is being replaced: who does that has to meet it where it was. */
@@ -390,11 +435,11 @@ static int make_shared(struct btree_trans *trans, const struct share *s, struct 
 	return btree_trans_update(trans, iter, p, 0);
 }
 
-/* Where the destination's keys that a hole from @start to @end would take away are too many. */
-static int hole_limit(struct btree_iter *iter, const struct share *s, u64 start, u64 *end,
-		      bool *ret_any)
+/* Where the destination's keys that what goes to @start to @end would take away are too many. */
+static int dst_limit(struct btree_iter *iter, const struct share *s, u64 start, u64 *end,
+		     bool *ret_any)
 {
-	u32 budget = reflink_u64s_per_commit(s->d);
+	u32 budget = max(reflink_u64s_per_commit(s->d) / 2, 1U);
 	u64 pos = start;
 	int ret = 0;
 
@@ -403,7 +448,7 @@ static int hole_limit(struct btree_iter *iter, const struct share *s, u64 start,
 		struct bkey_s_c k;
 		u64 from;
 
-		if (nr == SHARE_HOLE_KEYS || !budget) {
+		if (nr == SHARE_KEYS || !budget) {
 			*end = pos;
 			break;
 		}
@@ -422,6 +467,38 @@ static int hole_limit(struct btree_iter *iter, const struct share *s, u64 start,
 	return ret;
 }
 
+/*
+ * Blocks of an extent that go into one reflink_v. Its parts, should each block have one, are to fit
+ * into a commit: who changes the end of a reflink_p counts all of it anew.
+ */
+static u32 share_blocks(const struct data_fs *d, struct bkey_s_c k)
+{
+	u32 fit = btree_commit_u64s_max(d->btree) / (4 * (k.k->u64s + 3U));
+
+	return max(min(fit, SHARE_BLOCKS), 1U);
+}
+
+/* What of [start, *end) one commit may share, as *end; *ret_any: the destination has some there. */
+static int share_limit(const struct share *s, struct bkey_s_c k, struct btree_iter *dst_iter,
+		       u64 start, u64 *end, bool *ret_any)
+{
+	u32 budget = max(reflink_u64s_per_commit(s->d) / 2, 1U);
+	int ret = 0;
+
+	if (k.k->type == KEY_TYPE_extent)
+		*end = min(*end, start + (u64)share_blocks(s->d, k) * s->d->block_sectors);
+	else if (k.k->type == KEY_TYPE_reflink_p)
+		ret = reflink_limit(dst_iter->trans, k, start, end, &budget);
+	else
+		*end = min(*end, start + SHARE_HOLE_SECTORS);
+	if (ret)
+		return ret;
+	*end += s->delta;
+	ret = dst_limit(dst_iter, s, start + s->delta, end, ret_any);
+	*end -= s->delta;
+	return ret;
+}
+
 /* The destination's key for [start, *end) of the source, *end moved down if it is to be less. */
 static int share_key(struct btree_trans *trans, const struct share *s, struct btree_iter *iter,
 		     struct btree_iter *v_iter, struct btree_iter *dst_iter, u64 start, u64 *end,
@@ -437,17 +514,18 @@ static int share_key(struct btree_trans *trans, const struct share *s, struct bt
 	if (err)
 		return err;
 	*end = min(s->end, k.k->p.offset);
+	if (bkey_val_u64s(k.k))
+		k = bkey_i_to_s_c(btree_trans_copy_key(trans, k, 0));
+	err = share_limit(s, k, dst_iter, start, end, &any);
+	if (err)
+		return err;
 	switch (k.k->type) {
 	case KEY_TYPE_deleted:
 	case KEY_TYPE_whiteout:
 	case KEY_TYPE_reservation:
-		*end = min(*end, start + SHARE_HOLE_SECTORS);
-		*end += s->delta;
-		err = hole_limit(dst_iter, s, start + s->delta, end, &any);
-		*end -= s->delta;
-		if (!err && any)
+		if (any)
 			*ret = btree_trans_alloc_key(trans, KEY_TYPE_deleted, POS_MIN, 0);
-		return err;
+		return 0;
 	case KEY_TYPE_inline_data:
 		*ret = btree_trans_copy_key(trans, k, 0);
 		bkey_cut_front(ops, start, *ret);
@@ -457,7 +535,6 @@ static int share_key(struct btree_trans *trans, const struct share *s, struct bt
 		idx = p_val(k)->idx + (start - bkey_start_offset(k.k));
 		break;
 	case KEY_TYPE_extent:
-		*end = min(*end, start + (u64)SHARE_BLOCKS * s->d->block_sectors);
 		err = make_shared(trans, s, iter, v_iter, k, start, *end, &idx);
 		break;
 	case KEY_TYPE_error:
@@ -541,6 +618,9 @@ int data_share(struct data_fs *d, const struct data_file *src, u64 offset,
 		ret = lockrestart_do(trans, share_step(trans, &s, &pos));
 		if (!ret)
 			s.pos = pos;
+		btree_trans_unlock(trans);
+		if (ret == -BCFS_ERR_journal_res_too_big)
+			ret = reflink_split(d, dst, s.pos + s.delta, 0);
 	}
 	btree_trans_put(trans);
 	*ret_done = min((s.pos << SECTOR_SHIFT) - offset, len);

@@ -5,7 +5,8 @@
  * One extent a commit, beginning with the one that moves into the hole: where it goes nothing is
  * (it was punched, or has moved), so the new key, the end of the old one and, where the range
  * begins inside an extent, what stays in front, are plain keys, without the rules for overlaps.
- * (Those look at what is in the btree, and an extent may overlap its own new place.)
+ * (Those look at what is in the btree, and an extent may overlap its own new place.) Of shared data
+ * that a commit cannot hold one part moves after the other.
  *
  * The space does not change: the triggers of the old and the new key cancel each other, but for the
  * backpointer, which follows the key.
@@ -49,7 +50,9 @@ static int shift_leave(struct btree_trans *trans, const struct shift *s, struct 
 	return btree_trans_delete(trans, BTREE_ID_extents, data_pos(s->f, k.k->p.offset), 0);
 }
 
-static int shift_step(struct btree_trans *trans, const struct shift *s, u64 *ret_pos, bool *ret_end)
+/* *ret_pos: up to where it is done, or down to; *ret_from: the key that moves begins there. */
+static int shift_step(struct btree_trans *trans, const struct shift *s, u64 *ret_pos, u64 *ret_from,
+		      bool *ret_end)
 {
 	const struct bkey_ops_table *ops = btree_ops_table(btree_trans_fs(trans));
 	struct btree_iter iter;
@@ -66,7 +69,8 @@ static int shift_step(struct btree_trans *trans, const struct shift *s, u64 *ret
 		*ret_end = true;
 		goto out;
 	}
-	*ret_pos = s->delta > 0 ? max(bkey_start_offset(k.k), s->start) : k.k->p.offset;
+	*ret_from = max(bkey_start_offset(k.k), s->start);
+	*ret_pos = s->delta > 0 ? *ret_from : k.k->p.offset;
 	n = btree_trans_copy_key(trans, k, 0);
 	n->k.p.snapshot = s->f->snapshot;
 	bkey_cut_front(ops, s->start, n);
@@ -119,10 +123,15 @@ int data_shift(struct data_fs *d, const struct data_file *f, u64 start, u64 end,
 	int ret = 0;
 
 	while (!ret && !done) {
-		u64 pos = 0;
+		u64 pos = 0, from = 0;
 
 		ret = commit_do(trans, NULL, BTREE_COMMIT_REMOVES,
-				shift_step(trans, &s, &pos, &done));
+				shift_step(trans, &s, &pos, &from, &done));
+		if (ret == -BCFS_ERR_journal_res_too_big) {
+			btree_trans_unlock(trans);
+			ret = reflink_split(d, f, from, BTREE_COMMIT_REMOVES);
+			continue;
+		}
 		if (!ret && !done && delta > 0)
 			s.end = pos;
 		else if (!ret && !done)

@@ -115,6 +115,8 @@ static int write_commit(struct btree_trans *trans, struct data_writer *w,
 		if (ret == -BCFS_ERR_journal_res_too_big && most > block) {
 			most = max(round_down(most / 2, block), block);
 			ret = 0;
+		} else if (ret == -BCFS_ERR_journal_res_too_big) {
+			ret = reflink_split(w->d, w->f, pos, BTREE_COMMIT_RESERVE);
 		} else if (!ret) {
 			pos = w->committed = part.k.k.p.offset;
 			w->seq = max(w->seq, seq);

@@ -39,6 +39,7 @@ static void alloc_all(struct tfs *f)
 		.bucket_sectors = f->g.bucket_sectors,
 		.magic = 0x1234,
 		.csum_type = BCFS_CSUM_crc32c,
+		.entry_bytes_max = f->g.entry_bytes,
 		.ops = &journal_ops,
 		.arg = f,
 	};

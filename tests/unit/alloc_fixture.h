@@ -15,6 +15,7 @@ struct tfs_geometry {
 	u64 nr_buckets;
 	unsigned nr_journal; /* buckets */
 	u64 cache_bytes;     /* 0: default */
+	u32 entry_bytes;     /* of the journal; 0: default */
 	/* Of the data layer. */
 	u32 extent_sectors; /* 0: default */
 	u32 inline_bytes;

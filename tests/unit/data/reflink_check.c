@@ -243,3 +243,121 @@ Test(data_reflink_check, splinters_long_checksums)
 	g.csum_type = BCFS_CSUM_blake2b;
 	dfs_run(trand_seed(0xda17), &g, run_shared_splinters);
 }
+
+#define SPLINTERS 128U /* blocks */
+
+/* Two files with the same data, of which every second block then belongs to one of them alone. */
+static void splinter(struct tfs *f, const struct data_file *a, const struct data_file *b,
+		     const u8 *bytes, const u8 *mine)
+{
+	u64 block = f->g.block_sectors * 512ULL, len = SPLINTERS * block, done;
+
+	DFS_OK(f, data_write(f->data, a, 0, bytes, len, 0, NULL, NULL, &done, NULL));
+	DFS_OK(f, data_share(f->data, a, 0, b, 0, len, NULL, NULL, &done));
+	for (u64 o = block; o < len; o += 2 * block)
+		DFS_OK(f, data_write(f->data, b, o, mine + o, block, len, NULL, NULL, &done, NULL));
+}
+
+static int moved_nowhere(struct btree_trans *trans, void *arg, u64 pos)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static void has(struct tfs *f, const struct data_file *x, u64 at, const u8 *want, u64 len)
+{
+	u8 *got = malloc(len);
+	u64 done;
+
+	DFS_OK(f, data_read(f->data, x, at, got, len, &done));
+	DFS_ASSERT(f, !memcmp(got, want, len), "inode %llu has other data at %llu",
+		   (unsigned long long)x->inum, (unsigned long long)at);
+	free(got);
+}
+
+/*
+ * One reflink_p leads to more than a journal entry can hold: collapsed, inserted into, written
+ * amid, punched, shared over. @small: from when on entries are so small.
+ */
+static void small_entries(struct tfs *f, u32 small)
+{
+	enum { PAIRS = 5 };
+	u64 block = f->g.block_sectors * 512ULL, len = SPLINTERS * block, part = 8 * block, done;
+	u64 end = UINT64_MAX & ~511ULL, r = f->seed;
+	u8 *bytes = calloc(2, len), *mine = bytes + len;
+	struct data_file a[PAIRS], b[PAIRS];
+	unsigned steps = 0;
+
+	for (u64 i = 0; i < 2 * len; i++)
+		bytes[i] = i < len || (i - len) / block % 2 ? (u8)trand_u64(&r) : bytes[i - len];
+	for (unsigned i = 0; i < PAIRS; i++) {
+		a[i] = (struct data_file){.snapshot = UINT32_MAX, .inum = 10 + i};
+		b[i] = (struct data_file){.snapshot = UINT32_MAX, .inum = 20 + i};
+		splinter(f, &a[i], &b[i], bytes, mine);
+	}
+	if (small) {
+		tfs_umount(f);
+		f->g.entry_bytes = small;
+		tfs_mount(f);
+	}
+	DFS_OK(f, data_truncate(f->data, &a[0], len - part, NULL, NULL, NULL));
+	DFS_OK(f, data_shift(f->data, &a[0], 5 * block, end, (s64)part, moved_nowhere, &steps));
+	has(f, &a[0], 5 * block + part, bytes + 5 * block, len - part - 5 * block);
+	DFS_OK(f, data_punch(f->data, &a[1], 0, part, len, NULL, NULL, NULL));
+	DFS_OK(f, data_shift(f->data, &a[1], part, end, -(s64)part, moved_nowhere, &steps));
+	has(f, &a[1], 0, bytes + part, len - part);
+	DFS_OK(f,
+	       data_write(f->data, &a[2], 73 * block, mine, block, len, NULL, NULL, &done, NULL));
+	has(f, &a[2], 73 * block, mine, block);
+	has(f, &a[2], 74 * block, bytes + 74 * block, 10 * block);
+	DFS_OK(f, data_punch(f->data, &a[3], 73 * block, block, len, NULL, NULL, NULL));
+	has(f, &a[3], 74 * block, bytes + 74 * block, 10 * block);
+	DFS_OK(f, data_share(f->data, &b[0], 0, &a[4], 60 * block, 60 * block, NULL, NULL, &done));
+	has(f, &a[4], 0, bytes, 60 * block);
+	has(f, &a[4], 60 * block, mine, 60 * block);
+	has(f, &a[4], 120 * block, bytes + 120 * block, 8 * block);
+	for (unsigned i = 0; i < PAIRS; i++)
+		has(f, &b[i], 0, mine, len);
+	tfs_check(f, "all");
+	for (unsigned i = 0; i < PAIRS; i++) {
+		DFS_OK(f, data_truncate(f->data, &a[i], 0, NULL, NULL, NULL));
+		DFS_OK(f, data_truncate(f->data, &b[i], 0, NULL, NULL, NULL));
+	}
+	DFS_ASSERT(f, steps, "nothing moved");
+	free(bytes);
+}
+
+static struct tfs_geometry long_checksums(void)
+{
+	struct tfs_geometry g = dfs_tiny;
+
+	g.extent_sectors = 128;
+	g.csum_type = BCFS_CSUM_blake2b;
+	return g;
+}
+
+static void run_small_entries(struct tfs *f)
+{
+	small_entries(f, 0);
+}
+
+Test(data_reflink_check, small_entries)
+{
+	struct tfs_geometry g = long_checksums();
+
+	g.entry_bytes = 16 << 10;
+	dfs_run(trand_seed(0xda19), &g, run_small_entries);
+}
+
+/* Made where there was more room. */
+static void run_smaller_entries(struct tfs *f)
+{
+	small_entries(f, 8 << 10);
+}
+
+Test(data_reflink_check, smaller_entries)
+{
+	struct tfs_geometry g = long_checksums();
+
+	dfs_run(trand_seed(0xda1a), &g, run_smaller_entries);
+}
