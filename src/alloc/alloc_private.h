@@ -150,8 +150,8 @@ struct alloc_fs {
 	u64 freespace_cursor; /* protected by fill_lock */
 
 	struct env_mutex discard_lock;
-	u64 discard_owner;   /* thread; atomic */
-	bool freed_some;     /* since the mark was last looked at; protected by discard_lock */
+	u64 discard_owner; /* thread; atomic */
+	bool freed_some;   /* since the mark was last looked at; protected by discard_lock */
 
 	/* Copygc, see gc.c; protected by lock. */
 	bool gc_on; /* also read without */
