@@ -128,14 +128,20 @@ Test(data_reflink_check, says_what_is_wrong)
 /* ---- a full device ---- */
 
 /*
- * Reading does not make data a file's own. A hole amid shared data is refused before what removing
- * needs is gone; and all can be removed then.
+ * Reading does not make data a file's own. A hole amid shared data, and a scan for what is to be
+ * rewritten, are refused before what removing needs is gone; and all can be removed then.
  */
 static void run_full_holes(struct tfs *f)
 {
 	enum { BLOCKS = 4096, PART = 64 };
 	const struct data_file a = {UINT32_MAX, 1, 0}, b = {UINT32_MAX, 2, 0},
 			       alone = {UINT32_MAX, 3, 0}, big = {UINT32_MAX, 99, 0};
+	const struct data_file wish = {
+		.snapshot = UINT32_MAX,
+		.inum = 99,
+		.background = compression_opt(BCFS_COMPRESSION_zstd, 1),
+	};
+	u64 sectors = 0;
 	u64 block = f->g.block_sectors * 512ULL, part = PART * block, len = BLOCKS * block, done;
 	u64 at;
 	unsigned holes = 0, refused = 0;
@@ -147,8 +153,8 @@ static void run_full_holes(struct tfs *f)
 		DFS_OK(f, data_write(f->data, &a, o, buf, part, o, NULL, NULL, &done, NULL));
 	DFS_OK(f, data_share(f->data, &a, 0, &alone, 0, part, NULL, NULL, &done));
 	DFS_OK(f, data_punch(f->data, &a, 0, part, len, NULL, NULL, NULL));
-	for (at = 0; !data_write(f->data, &big, at, buf, part, at, NULL, NULL, &done, NULL);)
-		at += part;
+	for (at = 0; !data_write(f->data, &big, at, buf, 2 * block, at, NULL, NULL, &done, NULL);)
+		at += 2 * block;
 	DFS_OK(f, data_read(f->data, &alone, 0, buf, part, &done));
 	trans = btree_trans_get(f->btree);
 	DFS_ASSERT(f, lockrestart_do(trans, nr_shared(trans)), "its own on a full device");
@@ -163,6 +169,10 @@ static void run_full_holes(struct tfs *f)
 		refused += !!ret;
 	}
 	DFS_ASSERT(f, holes && refused, "%u holes, %u refused", holes, refused);
+	/* Work adds keys, too. */
+	data_rebalance_pause(f->data, true);
+	DFS_ASSERT(f, data_rebalance_scan(f->data, &wish, &sectors) == -BCFS_ERR_nospc,
+		   "%llu sectors became work", (unsigned long long)sectors);
 	tfs_check(f, "holes");
 	DFS_OK(f, data_truncate(f->data, &b, 0, NULL, NULL, NULL));
 	DFS_OK(f, data_truncate(f->data, &a, 0, NULL, NULL, NULL));
