@@ -70,7 +70,7 @@ static int rekey_data(struct core *c, u16 gen)
 			return ret;
 		if (r.left)
 			return -BCFS_ERR_rekey_left;
-	} while ((r.found && !planted(rekey_one_pass)) || data_rekey_missed(c->fs.data));
+	} while (r.found || data_rekey_missed(c->fs.data));
 	return 0;
 }
 

@@ -78,7 +78,7 @@ void data_sealed_hook(struct btree_trans *trans, enum btree_id btree, unsigned l
 
 bool data_rekey_missed(const struct data_fs *d)
 {
-	return atomic_load(&((struct data_fs *)d)->rekey.missed) && !planted(rekey_one_pass);
+	return atomic_load(&((struct data_fs *)d)->rekey.missed);
 }
 
 /* ---- a pass ---- */
@@ -175,5 +175,10 @@ int data_rekey(struct data_fs *d, u16 gen, bool (*stop)(void *arg), void *arg,
 	err = data_gather_flush(d, UINT64_MAX);
 	for (unsigned i = 0; !err && i < ARRAY_SIZE(ids); i++)
 		err = rekey_tree(d, ids[i], gen, stop, arg, ret);
+	if (planted(rekey_one_pass)) {
+		ret->found = 0;
+		atomic_store(&d->rekey.gen, 0);
+		atomic_store(&d->rekey.missed, false);
+	}
 	return err;
 }

@@ -295,8 +295,8 @@ void journal_add_usage(struct journal *j, struct journal_res *res, enum bcfs_acc
 
 /* Sequence numbers and flushing */
 
-u64 journal_cur_seq(const struct journal *j);	  /* of the open entry (or the next to be opened) */
-u64 journal_last_seq(const struct journal *j);	  /* oldest pinned */
+u64 journal_cur_seq(const struct journal *j);  /* of the open entry (or the next to be opened) */
+u64 journal_last_seq(const struct journal *j); /* oldest pinned */
 /* The oldest that the newest durable flush entry asks for: at most that. */
 u64 journal_last_seq_ondisk(struct journal *j);
 u64 journal_flushed_seq(const struct journal *j); /* durable up to here */
