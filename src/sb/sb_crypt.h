@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Encryption in the superblock: the master keys of the filesystem, wrapped in slots that a
- *passphrase or a key file opens, and the code (MAC) that authenticates the rest.
+ * passphrase or a key file opens, and the code (MAC) that authenticates the rest.
  *
  * A filesystem has one or more generations of master keys (codec/keyring.h). Each slot wraps the
  * newest one; those before it, by which data may still be encrypted while it is being rewritten,
- *are wrapped by the newest. So whoever opens any slot has all of them, and adding, changing or
+ * are wrapped by the newest. So whoever opens any slot has all of them, and adding, changing or
  * removing a slot rewrites nothing but the superblock. (doc/format.md has the bytes.)
  *
  * An encrypted superblock is read as any other. sb_crypt_open() tries a secret on its slots, checks
  * the MAC, and hangs the keyring into the handle, which owns it from then on. From then on
  * sb_write() makes the MAC anew each time, and sb_clean_set() encrypts. Three things can be wrong,
- *and are told apart:
+ * and are told apart:
  *
  *	sb_crypt_wrong_secret	no slot opens: another passphrase, please
  *	sb_all_damaged		the field of no copy makes sense: sb_read() said so, and why
@@ -19,17 +19,18 @@
  *
  * The MAC covers what decides how the filesystem is read:
  *	versions, type of the superblock's checksum, both uuids, block and node size, number of this
- *device and of all, time_base, options in flags (checksums, encryption, compression, sizes of
- *chunks and extents, errors), all feature bits; uuid, bucket size and buckets of each device; the
- *fields journal, blacklist and crypt, whole. It does not cover what changes at each mount, or
- *decides nothing: seq, write_time, offset of the copy, the flags clean, initialized, error and
- *discard, label, layout of copies, state, counters and times of devices, the fields errors, labels,
- *downgrade, quota and unknown ones; the clean field, which is encrypted and has a tag of its own.
+ * device and of all, time_base, options in flags (checksums, encryption, compression, sizes of
+ * chunks and extents, errors), the flag clean, all feature bits; uuid, bucket size and buckets of
+ * each device; the fields journal, blacklist and crypt, whole, and of clean what is before its
+ * entries, which are encrypted: their tag among it. It does not cover what decides nothing: seq,
+ * write_time, offset of the copy, the flags initialized, error and discard, label, layout of
+ * copies, state, counters and times of devices, the fields errors, labels, downgrade, quota and
+ * unknown ones. A whole superblock of an earlier moment is in order for it.
  *
  * Invariants:
  *  1. at least one slot is in use; the last one cannot be removed;
  *  2. the handle of an encrypted filesystem has all generations of its field, or no keys at all;
- *without keys sb_write() refuses to write what the MAC covers and was changed (sb_crypt_locked);
+ *     without keys sb_write() refuses what the MAC covers and was changed (sb_crypt_locked);
  *  3. a generation is on the device before anything is encrypted with it: it comes into the ring
  *     after sb_write();
  *  4. secrets are in secret memory (codec/secret.h), wiped when they are no longer wanted; what is
@@ -41,7 +42,7 @@
  * logged in one line that names the device, but for those of parameters.
  *
  * What is not done here: asking for a secret (programs do), encrypting anything but the clean
- *field.
+ * field.
  */
 #ifndef BCFS_SB_CRYPT_H
 #define BCFS_SB_CRYPT_H

@@ -13,8 +13,8 @@
 
 /* ---- the MAC ---- */
 
-/* flags[0] below the options: what a mount is up to. */
-#define FLAGS_NOT_COVERED 0xffULL
+/* flags[0] below the options: what a mount is up to; but whether the journal counts is covered. */
+#define FLAGS_NOT_COVERED (0xffULL & ~BCFS_SB_FLAG_CLEAN)
 
 static void add(crypto_generichash_state *st, const void *p, size_t len)
 {
@@ -74,9 +74,23 @@ static void add_field(crypto_generichash_state *st, const struct bcfs_sb *sb, u3
 	add(st, p + done, sb_field_bytes(f) - done);
 }
 
+/*
+ * Up to the tag, which is over the rest. Whether or not the flag is set: recovery begins at the
+ * field's seq, and a section of before would make it begin earlier.
+ */
+static void add_clean(crypto_generichash_state *st, const struct bcfs_sb *sb)
+{
+	const struct bcfs_sb_field_clean *c = sb_field_clean(sb);
+	const u32 none = 0;
+
+	add(st, c ? &c->field.u64s : &none, sizeof(none));
+	if (c)
+		add(st, c, sizeof(*c));
+}
+
 void sb_mac(const struct bcfs_sb *sb, const struct csum_key *master, u8 ret[32])
 {
-	static const char what[17] = "bcfs superblock 1"; /* without a NUL */
+	static const char what[17] = "bcfs superblock 2"; /* without a NUL */
 	struct csum_key key = {.gen = 0};
 	crypto_generichash_state st;
 
@@ -89,6 +103,7 @@ void sb_mac(const struct bcfs_sb *sb, const struct csum_key *master, u8 ret[32])
 	add_field(&st, sb, BCFS_SB_FIELD_journal);
 	add_field(&st, sb, BCFS_SB_FIELD_crypt);
 	add_field(&st, sb, BCFS_SB_FIELD_blacklist);
+	add_clean(&st, sb);
 	crypto_generichash_final(&st, ret, 32);
 	secret_wipe(&st, sizeof(st));
 	secret_wipe(&key, sizeof(key));

@@ -10,6 +10,7 @@
 #include "crypt_world.h"
 #include "../test_rand.h"
 #include "btree/btree.h"
+#include "codec/codec.h"
 #include "sb/sb.h"
 
 #include <criterion/criterion.h>
@@ -159,6 +160,44 @@ static void content_main(void *arg)
 	refused(w, NULL, -BCFS_ERR_sb_crypt_locked, "needed");
 }
 
+/* Somebody without the key changes the flag clean, in all copies, with right checksums. */
+static void set_clean_flag(struct world *w, bool clean)
+{
+	struct sb_handle *h = take_sb(w);
+	struct bcfs_sb *sb = h->sb;
+
+	must(!clean == !!(sb->flags[0] & BCFS_SB_FLAG_CLEAN), "was it closed cleanly?");
+	sb->flags[0] ^= BCFS_SB_FLAG_CLEAN;
+	for (unsigned i = 0; i < sb->layout.nr_copies; i++) {
+		sb->offset = sb->layout.offset[i];
+		must(!csum_compute(NULL, sb->csum_type, NULL, NULL, 0, (u8 *)sb + sizeof(sb->csum),
+				   sb_bytes(sb) - sizeof(sb->csum), &sb->csum),
+		     "csum");
+		sim_bdev_poke(w->bdev, sb->offset * SECTOR_SIZE, sb, sb_bytes(sb));
+	}
+	sb_free(h);
+}
+
+/* With what was synced since the last clean unmount, a mount that is called clean begins there. */
+static void called_clean_main(void *arg)
+{
+	struct world *w = arg;
+
+	world_mkfs(w, &world_key_file);
+	world_opens(w, &world_right);
+	fill(&w->c->fs, 0, FILES);
+	must(!bcfs_sync(&w->c->fs), "sync");
+	world_crash(w);
+	set_clean_flag(w, true);
+	refused(w, &world_right, -BCFS_ERR_sb_crypt_tampered, "tampered with");
+	set_clean_flag(w, false);
+	world_opens(w, &world_right);
+	look(&w->c->fs, FILES);
+	must(!core_close(w->c), "close");
+	set_clean_flag(w, false);
+	refused(w, &world_right, -BCFS_ERR_sb_crypt_tampered, "tampered with");
+}
+
 /* ---- another master key ---- */
 
 #define DATA_FILES 12
@@ -274,6 +313,11 @@ Test(crypt, secrets)
 Test(crypt, content)
 {
 	world_run(content_main, 2, true);
+}
+
+Test(crypt, called_clean)
+{
+	world_run(called_clean_main, 7, true);
 }
 
 Test(crypt, another_master_key)
