@@ -28,6 +28,8 @@
 #include "bcfs/bcfs.h"
 #include "opts.h"
 
+struct task;
+
 struct bcfs_ioc_remount;
 struct loops;
 
@@ -171,6 +173,8 @@ bool may_set_xattr(struct daemon *d, uint32_t uid, fuse_ino_t node, const char *
 /* As bcfs_setxattr(), and what is said to the daemon that way. */
 int set_xattr(struct daemon *d, fuse_ino_t node, const char *name, const char *value, size_t size,
 	      uint32_t how);
+/* True: it was bcfs.rebalance=scan, which @from, a task without a function, is to do. */
+bool scan_start(const struct task *from, const char *name, const char *value, size_t size);
 void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 
 void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,

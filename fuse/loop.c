@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "bcfs/ioctl.h"
 #include "fuse_bcfs.h"
 #include "loop.h"
 
@@ -200,12 +201,22 @@ static bool takes_long(const struct daemon *d, const struct fuse_in_header *in)
 	case FUSE_SYNCFS:
 	case FUSE_FALLOCATE:
 	case FUSE_COPY_FILE_RANGE:
+	case OP_COPY_FILE_RANGE_64:
 		return true;
 	case FUSE_WRITE:
 		return in->len >= LONG_WRITE;
 	default:
 		return false;
 	}
+}
+
+/* An ioctl that brings passphrases and key files. */
+static bool has_secrets(const struct fuse_in_header *in, size_t len)
+{
+	const struct fuse_ioctl_in *arg = (const void *)(in + 1);
+
+	return in->opcode == FUSE_IOCTL && len >= sizeof(*in) + sizeof(*arg) &&
+	       arg->cmd == BCFS_IOC_KEY_ROTATE;
 }
 
 /* The bits that libfuse does not pass on. */
@@ -240,10 +251,11 @@ static void run_request(struct worker *w, char *buf, size_t len)
 	const struct fuse_in_header *in = (const void *)buf;
 	struct daemon *d = w->l->d;
 	struct fuse_buf fbuf = {.size = len, .mem = buf};
-	bool gave_away = false;
+	bool gave_away = false, secrets;
 
 	if (len < sizeof(*in))
 		return;
+	secrets = has_secrets(in, len);
 	note_request(w, in, len);
 	request_count(d, in->opcode);
 	if (in->opcode == FUSE_DESTROY && d->fuseblk) {
@@ -262,6 +274,9 @@ static void run_request(struct worker *w, char *buf, size_t len)
 	else if (!raw_request(d, buf, len))
 		fuse_session_process_buf(d->se, &fbuf);
 	pthread_rwlock_unlock(&d->fs_lock);
+	/* Whatever became of it: who is to use them has a copy. */
+	if (secrets)
+		explicit_bzero(buf, len);
 	w->req.opcode = gave_away ? UINT32_MAX : 0;
 }
 

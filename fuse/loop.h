@@ -62,6 +62,9 @@ const struct fuse_custom_io *loops_io(void);
  * Runs a request that libfuse does not know; false: it does know it.
  */
 bool raw_request(struct daemon *d, const void *buf, size_t len);
+/* The reply to such a request that a task was left with. */
+void raw_reply(struct daemon *d, uint64_t unique, int code);
+void raw_reply_errno(struct daemon *d, uint64_t unique, int error);
 /* The last request of a fuseblk mount: whoever unmounts waits until all is on the device. */
 void raw_destroy(struct daemon *d, const void *buf);
 /* Answers every request where there is no filesystem any more. */

@@ -284,7 +284,7 @@ static void run_rotate(struct task *t)
 	tool_secret_free(&t->rotate);
 }
 
-/* What came with the request is wiped there. */
+/* What came with the request the loop wipes. */
 static void rotate(fuse_req_t req, const void *in)
 {
 	struct task t = {.req = req, .fn = run_rotate};
@@ -294,7 +294,6 @@ static void rotate(fuse_req_t req, const void *in)
 		return;
 	}
 	memcpy(t.rotate.p, in, sizeof(struct bcfs_ioc_key_rotate));
-	explicit_bzero((void *)in, sizeof(struct bcfs_ioc_key_rotate));
 	if (!task_start(&t))
 		tool_secret_free(&t.rotate);
 }

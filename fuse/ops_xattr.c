@@ -4,15 +4,18 @@
  * program `bcfs`: bcfs.counters reads as the counters of the running
  * filesystem, bcfs.errors as what went wrong with its data, bcfs.device as the path of its device,
  * bcfs.writes as 1 if this mount may have written to it, bcfs.rebalance as what is rewritten in the
- * background, which is told "pause" or "resume" by setting it; and on any file "scan".
+ * background, which is told "pause" or "resume" by setting it; and on any file "scan". Those with
+ * paths are not for everybody.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fuse_bcfs.h"
 #include "loop.h"
+#include "task.h"
 
 static const char rebalance[] = "bcfs.rebalance";
 
@@ -58,12 +61,23 @@ static void get_text(fuse_req_t req, struct daemon *d, enum text what, size_t si
 	free(text);
 }
 
+/* Some texts have paths, which directories may hide: for root, and whoever the mount is of. */
+static bool may_see_paths(fuse_req_t req)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+
+	return !uid || uid == geteuid();
+}
+
 /* True: answered. */
 static bool get_virtual(fuse_req_t req, struct daemon *d, const char *name, size_t size)
 {
 	const char *device = d->opts->device_abs;
+	bool paths = !strcmp(name, "bcfs.errors") || !strcmp(name, rebalance);
 
-	if (!strcmp(name, "bcfs.counters"))
+	if (paths && !may_see_paths(req))
+		fuse_reply_err(req, EPERM);
+	else if (!strcmp(name, "bcfs.counters"))
 		get_text(req, d, TEXT_COUNTERS, size);
 	else if (!strcmp(name, "bcfs.errors"))
 		get_text(req, d, TEXT_ERRORS, size);
@@ -165,6 +179,24 @@ static bool is_text(const char *value, size_t size, const char *text)
 	return size == strlen(text) && !memcmp(value, text, size);
 }
 
+static void run_scan(struct task *t)
+{
+	struct daemon *d = task_daemon(t);
+
+	task_reply(t, bcfs_rebalance_scan(d->fs, ino_of(d, t->node), NULL));
+}
+
+bool scan_start(const struct task *from, const char *name, const char *value, size_t size)
+{
+	struct task t = *from;
+
+	if (strcmp(name, rebalance) || !is_text(value, size, "scan"))
+		return false;
+	t.fn = run_scan;
+	task_start(&t);
+	return true;
+}
+
 int set_xattr(struct daemon *d, fuse_ino_t node, const char *name, const char *value, size_t size,
 	      uint32_t how)
 {
@@ -173,8 +205,6 @@ int set_xattr(struct daemon *d, fuse_ino_t node, const char *name, const char *v
 			return bcfs_rebalance_pause(d->fs, 1);
 		if (node == FUSE_ROOT_ID && is_text(value, size, "resume"))
 			return bcfs_rebalance_pause(d->fs, 0);
-		if (is_text(value, size, "scan"))
-			return bcfs_rebalance_scan(d->fs, ino_of(d, node), NULL);
 	}
 	return bcfs_setxattr(d->fs, ino_of(d, node), name, value, size, how);
 }
@@ -183,6 +213,7 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 		 int flags)
 {
 	const int create = 1, replace = 2; /* as of setxattr(2) */
+	struct task t = {.req = req, .node = node};
 	struct daemon *d = req_daemon(req);
 	uint32_t how = 0;
 
@@ -194,6 +225,8 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 		fuse_reply_err(req, EPERM);
 		return;
 	}
+	if (scan_start(&t, name, value, size))
+		return;
 	if (flags & create)
 		how |= BCFS_XATTR_CREATE;
 	if (flags & replace)

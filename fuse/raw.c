@@ -14,6 +14,7 @@
 
 #include "fuse_bcfs.h"
 #include "loop.h"
+#include "task.h"
 
 struct statx_in {
 	uint32_t getattr_flags;
@@ -77,6 +78,18 @@ static int send_reply(struct daemon *d, uint64_t unique, int error, const void *
 		len = 0;
 	}
 	return writev(d->fd, iov, len ? 2 : 1) < 0 ? errno : 0;
+}
+
+void raw_reply_errno(struct daemon *d, uint64_t unique, int error)
+{
+	send_reply(d, unique, error, NULL, 0);
+}
+
+void raw_reply(struct daemon *d, uint64_t unique, int code)
+{
+	if (code)
+		note_code(d, code);
+	send_reply(d, unique, bcfs_errno(code), NULL, 0);
 }
 
 static void timeout_split(double seconds, uint64_t *ret_sec, uint32_t *ret_nsec)
@@ -203,8 +216,8 @@ static void raw_setxattr(struct daemon *d, const struct fuse_in_header *in,
 	const char *name = (const void *)(arg + 1), *value;
 	size_t room = arg_len - sizeof(*arg), name_len = strnlen(name, room);
 	const uint32_t create = 1, replace = 2; /* as of setxattr(2) */
+	struct task t = {.raw_d = d, .raw_unique = in->unique, .node = in->nodeid};
 	uint32_t how = 0;
-	int ret;
 
 	value = name + name_len + 1;
 	if (name_len == room || room - name_len - 1 < arg->size ||
@@ -216,16 +229,15 @@ static void raw_setxattr(struct daemon *d, const struct fuse_in_header *in,
 		send_reply(d, in->unique, EPERM, NULL, 0);
 		return;
 	}
+	if (scan_start(&t, name, value, arg->size))
+		return;
 	if (arg->flags & create)
 		how |= BCFS_XATTR_CREATE;
 	if (arg->flags & replace)
 		how |= BCFS_XATTR_REPLACE;
 	if (arg->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
 		how |= BCFS_XATTR_KILL_SGID;
-	ret = set_xattr(d, in->nodeid, name, value, arg->size, how);
-	if (ret)
-		note_code(d, ret);
-	send_reply(d, in->unique, bcfs_errno(ret), NULL, 0);
+	raw_reply(d, in->unique, set_xattr(d, in->nodeid, name, value, arg->size, how));
 }
 
 void raw_destroy(struct daemon *d, const void *buf)

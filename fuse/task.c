@@ -3,12 +3,26 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "loop.h"
 #include "task.h"
+
+struct daemon *task_daemon(const struct task *t)
+{
+	return t->req ? req_daemon(t->req) : t->raw_d;
+}
+
+void task_reply(const struct task *t, int code)
+{
+	if (t->req)
+		reply_code(t->req, code);
+	else
+		raw_reply(t->raw_d, t->raw_unique, code);
+}
 
 static void *task_main(void *arg)
 {
 	struct task *t = arg;
-	struct daemon *d = req_daemon(t->req);
+	struct daemon *d = task_daemon(t);
 
 	t->fn(t);
 	free(t);
@@ -21,7 +35,7 @@ static void *task_main(void *arg)
 
 bool task_start(const struct task *task)
 {
-	struct daemon *d = req_daemon(task->req);
+	struct daemon *d = task_daemon(task);
 	struct task *t = malloc(sizeof(*t));
 	pthread_t thread;
 	int ret = ENOMEM;
@@ -43,7 +57,10 @@ bool task_start(const struct task *task)
 		pthread_mutex_unlock(&d->tasks_lock);
 	}
 	free(t);
-	fuse_reply_err(task->req, ret);
+	if (task->req)
+		fuse_reply_err(task->req, ret);
+	else
+		raw_reply_errno(d, task->raw_unique, ret);
 	return false;
 }
 

@@ -12,7 +12,9 @@
 #include "fuse_bcfs.h"
 
 struct task {
-	fuse_req_t req;
+	fuse_req_t req; /* NULL: a request that libfuse does not know */
+	struct daemon *raw_d;
+	uint64_t raw_unique;
 	fuse_ino_t node;
 	void (*fn)(struct task *t); /* replies to req */
 	union {
@@ -30,6 +32,9 @@ struct task {
 
 /* Runs a copy of *task; what cannot be started (false) is replied to with the reason. */
 bool task_start(const struct task *task);
+struct daemon *task_daemon(const struct task *t);
+/* 0 or an error of bcfs, where that is the whole reply. */
+void task_reply(const struct task *t, int code);
 /* Waits for all that were started. */
 void tasks_wait(struct daemon *d);
 

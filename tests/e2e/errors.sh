@@ -122,6 +122,22 @@ ok "and listed" bash -c '"$0" errors "$1" | grep -q \
 	"x data checksum error: /a dir/b/file: bytes 16384 to 20480 of inode"' "$bcfs" "$T/mnt"
 ok "and counted" bash -c '"$0" errors "$1" | grep -q "checksum errors: 0 before this mount, [1-9]"' \
 	"$bcfs" "$T/mnt"
+if [ "$(id -u)" = 0 ]; then
+	ok_python "but not to other users, who might not see the path" "$T/mnt" <<-'END'
+		import errno, os, sys
+		fd = os.open(sys.argv[1], os.O_RDONLY)
+		for name in "bcfs.errors", "bcfs.rebalance":
+		    os.getxattr(fd, name)
+		os.setuid(65534)
+		os.getxattr(fd, "bcfs.counters")
+		for name in "bcfs.errors", "bcfs.rebalance":
+		    try:
+		        sys.exit(f"{name}: {os.getxattr(fd, name)}")
+		    except OSError as e:
+		        if e.errno != errno.EPERM:
+		            sys.exit(str(e))
+	END
+fi
 mv "$T/mnt/a dir" "$T/mnt/elsewhere"
 ok "by the path that it has now" bash -c '"$0" errors "$1" | grep -q ": /elsewhere/b/file: bytes"' \
 	"$bcfs" "$T/mnt"

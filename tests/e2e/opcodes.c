@@ -3,19 +3,26 @@
  * What the FUSE front end answers to every request of the protocol.
  *
  * Goal: ENOSYS, which sticks in the kernel, is answered to OPEN, OPENDIR, FLUSH
- * and POLL alone; INIT asks for what it should and for nothing else. Method: the
- * loops run on a socket in place of /dev/fuse; each opcode is sent once.
+ * and POLL alone; INIT asks for what it should and for nothing else; what takes long
+ * does not keep others waiting; secrets of a refused ioctl do not stay in memory. Method: the
+ * loops run on a socket in place of /dev/fuse; each opcode is sent once; calls
+ * of the library that take long are replaced by ones that wait; the program searches its memory.
  * usage: opcodes IMAGE    (a bcfs; it is opened read-only)
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "bcfs/ioctl.h"
 
 #include "../../fuse/fuse_bcfs.h"
 #include "../../fuse/loop.h"
@@ -130,6 +137,18 @@ static int get_reply(int fd, uint64_t unique, void *data, size_t size)
 	return -out->error;
 }
 
+/* Whatever comes next. */
+static int get_any_reply(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	char buf[8192];
+	struct fuse_out_header *out = (void *)buf;
+
+	if (poll(&p, 1, 2000) != 1 || read(fd, buf, sizeof(buf)) < (ssize_t)sizeof(*out))
+		return -1;
+	return -out->error;
+}
+
 static void test_init(int fd)
 {
 	struct fuse_init_in in = {
@@ -171,6 +190,197 @@ static void test_row(const struct row *r, int fd)
 	result(error >= 0 && (error != ENOSYS || may_be_missing), text);
 }
 
+/* ---- what takes long ---- */
+
+static pthread_mutex_t held_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t held_wake = PTHREAD_COND_INITIALIZER;
+static bool held;
+static unsigned int nr_waiting;
+
+static void wait_while_held(void)
+{
+	pthread_mutex_lock(&held_lock);
+	nr_waiting++;
+	pthread_cond_broadcast(&held_wake);
+	while (held)
+		pthread_cond_wait(&held_wake, &held_lock);
+	nr_waiting--;
+	pthread_mutex_unlock(&held_lock);
+}
+
+/* In place of the library's (--wrap). */
+int64_t __wrap_bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_off,
+			       struct bcfs_ino dst, uint64_t dst_off, uint64_t len, uint32_t flags);
+int __wrap_bcfs_rebalance_scan(struct bcfs *fs, struct bcfs_ino ino, uint64_t *ret);
+int64_t __real_bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_off,
+			       struct bcfs_ino dst, uint64_t dst_off, uint64_t len, uint32_t flags);
+
+int64_t __wrap_bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_off,
+			       struct bcfs_ino dst, uint64_t dst_off, uint64_t len, uint32_t flags)
+{
+	wait_while_held();
+	return __real_bcfs_copy_range(fs, src, src_off, dst, dst_off, len, flags);
+}
+
+int __wrap_bcfs_rebalance_scan(struct bcfs *fs, struct bcfs_ino ino, uint64_t *ret)
+{
+	wait_while_held();
+	return 0;
+}
+
+/* So many of the request at once, and one that is short, which is answered. */
+static void test_long(int fd, const char *what, uint32_t opcode, const void *arg, size_t len,
+		      unsigned int nr_at_once)
+{
+	uint64_t other;
+	bool others, good;
+
+	held = true;
+	for (unsigned int i = 0; i < nr_at_once; i++)
+		send_request(fd, opcode, arg, len);
+	pthread_mutex_lock(&held_lock);
+	for (unsigned int i = 0; i < 20 && nr_waiting < nr_at_once; i++) {
+		struct timespec t;
+
+		clock_gettime(CLOCK_REALTIME, &t);
+		t.tv_nsec += 100000000;
+		t.tv_sec += t.tv_nsec / 1000000000;
+		t.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&held_wake, &held_lock, &t);
+	}
+	good = nr_waiting == nr_at_once;
+	pthread_mutex_unlock(&held_lock);
+	other = send_request(fd, FUSE_GETATTR, NULL, 0);
+	others = !get_reply(fd, other, NULL, 0);
+
+	pthread_mutex_lock(&held_lock);
+	held = false;
+	pthread_cond_broadcast(&held_wake);
+	pthread_mutex_unlock(&held_lock);
+	for (unsigned int i = 0; i < nr_at_once; i++)
+		good &= get_any_reply(fd) >= 0;
+	if (!others)
+		printf("# GETATTR had to wait\n");
+	result(good && others, what);
+}
+
+static void test_long_ones(int fd)
+{
+	const struct fuse_copy_file_range_in copy = {.nodeid_out = FUSE_ROOT_ID, .len = 4096};
+	struct {
+		struct fuse_setxattr_in in;
+		char name[15], value[4];
+	} __attribute__((packed))
+	set = {.in = {.size = 4}, .name = "bcfs.rebalance", .value = "scan"};
+
+	test_long(fd, "COPY_FILE_RANGE keeps nobody waiting", FUSE_COPY_FILE_RANGE, &copy,
+		  sizeof(copy), 3);
+	test_long(fd, "nor does COPY_FILE_RANGE_64", 53, &copy, sizeof(copy), 3);
+	test_long(fd, "nor do scans, however many", FUSE_SETXATTR, &set, sizeof(set), 100);
+}
+
+/* ---- secrets ---- */
+
+#define SECRET_LEN 24
+
+/* Its bytes are nowhere but where this puts them. */
+static void secret_put(volatile char *p)
+{
+	for (unsigned int i = 0; i < SECRET_LEN; i++)
+		p[i] = (char)(0x80 | (i * 37 + 11));
+}
+
+static bool secret_at(const char *p)
+{
+	unsigned int i = 0;
+
+	while (i < SECRET_LEN && p[i] == (char)(0x80 | (i * 37 + 11)))
+		i++;
+	return i == SECRET_LEN;
+}
+
+static bool secret_in(int mem, uint64_t from, uint64_t to)
+{
+	static char buf[1 << 20];
+	bool found = false;
+
+	for (; from < to && !found; from += sizeof(buf)) {
+		size_t want = to - from < sizeof(buf) ? to - from : sizeof(buf);
+		ssize_t n = pread(mem, buf, want, (off_t)from);
+
+		for (ssize_t i = 0; i + SECRET_LEN <= n && !found; i++)
+			found = secret_at(buf + i);
+	}
+	explicit_bzero(buf, sizeof(buf));
+	return found;
+}
+
+static bool secret_in_memory(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	int mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	unsigned long long from, to;
+	char line[512], perms[8];
+	bool found = !maps || mem < 0;
+
+	while (!found && fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%llx-%llx %7s", &from, &to, perms) == 3 &&
+		    !strncmp(perms, "rw", 2) && to - from < 1ULL << 30)
+			found = secret_in(mem, from, to);
+	if (maps)
+		fclose(maps);
+	if (mem >= 0)
+		close(mem);
+	return found;
+}
+
+/* One to replace the master key, full of a secret, that nobody takes. */
+static void test_secret(int fd, const char *what, uint32_t uid, uint32_t in_size, int error)
+{
+	static struct {
+		struct fuse_in_header head;
+		struct fuse_ioctl_in ioctl;
+		char data[sizeof(struct bcfs_ioc_key_rotate)];
+	} r;
+	size_t at = 0;
+	int ret;
+
+	r.head = (struct fuse_in_header){.len = sizeof(r),
+					 .opcode = FUSE_IOCTL,
+					 .unique = 1000001,
+					 .nodeid = FUSE_ROOT_ID,
+					 .uid = uid};
+	r.ioctl = (struct fuse_ioctl_in){.cmd = BCFS_IOC_KEY_ROTATE, .in_size = in_size};
+	for (; at + SECRET_LEN <= sizeof(r.data); at += SECRET_LEN)
+		secret_put(r.data + at);
+	result(secret_in_memory(), "the search finds a secret");
+	if (write(fd, &r, sizeof(r)) != sizeof(r))
+		perror("write");
+	explicit_bzero(&r, sizeof(r));
+	ret = get_reply(fd, 1000001, NULL, 0);
+	usleep(100000); /* what is wiped is so after the reply */
+	if (ret != error)
+		printf("# %s\n", strerror(ret));
+	result(ret == error && !secret_in_memory(), what);
+}
+
+static void test_secrets(struct daemon *d, int fd)
+{
+	const uint32_t size = sizeof(struct bcfs_ioc_key_rotate);
+	struct bcfs *fs = d->fs;
+
+	test_secret(fd, "of a user: refused, and the secret wiped", 1000, size, EPERM);
+	test_secret(fd, "cut short: ditto", 0, 8, ENOTTY);
+	test_secret(fd, "without sense: ditto", 0, size, EINVAL);
+	pthread_rwlock_wrlock(&d->fs_lock);
+	d->fs = NULL;
+	pthread_rwlock_unlock(&d->fs_lock);
+	test_secret(fd, "the filesystem gone: ditto", 0, size, EIO);
+	pthread_rwlock_wrlock(&d->fs_lock);
+	d->fs = fs;
+	pthread_rwlock_unlock(&d->fs_lock);
+}
+
 int main(int argc, char **argv)
 {
 	struct mount_opts o;
@@ -200,6 +410,8 @@ int main(int argc, char **argv)
 	test_init(fds[1]);
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		test_row(&rows[i], fds[1]);
+	test_long_ones(fds[1]);
+	test_secrets(&d, fds[1]);
 	printf("1..%u\n", nr);
 
 	shutdown(fds[1], SHUT_RDWR);

@@ -49,6 +49,8 @@ ok "mkfs" "$mkfs" --size 128M "$T/img"
 ok "mount" "$fuse" "$T/img" "$T/mnt"
 ok "write and read" bash -c 'echo mine >"$0/f" && [ "$(cat "$0/f")" = mine ]' "$T/mnt"
 ok "files are the user's" test -O "$T/mnt/f"
+ok "and so is what tells paths" "$bcfs" errors "$T/mnt"
+ok "all of it" "$bcfs" rebalance status "$T/mnt"
 ok "set-user-ID and devices are off" grep -q "$T/mnt fuse.bcfs rw,nosuid,nodev" /proc/mounts
 ok "fusermount3 -u" fusermount3 -u "$T/mnt"
 ok "fsck" "$fsck" "$T/img"
