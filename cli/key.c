@@ -202,13 +202,19 @@ static int run_list(const struct command *cmd, int argc, char **argv)
 
 /* ---- add, remove, change ---- */
 
+static void made(const struct key_args *a)
+{
+	printf("slot %u\n", a->slot);
+	tool_key_file_notice(&a->new);
+}
+
 static int add(struct key_args *a, char *msg, size_t size)
 {
 	int ret = bcfs_key_add(a->path, &a->key, tool_secret_arg(&a->new, &a->new_for_lib),
 			       &a->slot, msg, size);
 
 	if (!ret)
-		printf("slot %u\n", a->slot);
+		made(a);
 	return ret;
 }
 
@@ -223,7 +229,7 @@ static int change(struct key_args *a, char *msg, size_t size)
 				  tool_secret_arg(&a->new, &a->new_for_lib), msg, size);
 
 	if (!ret)
-		printf("slot %u\n", a->slot);
+		made(a);
 	return ret;
 }
 

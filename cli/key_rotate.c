@@ -49,8 +49,10 @@ static bool add_secret(struct bcfs_ioc_key_rotate *r, const struct tool_secret_o
 		r->bytes += (uint32_t)(sizeof(head) + s.len);
 		r->nr++;
 	} else {
-		tool_error("%s: more than %u bytes, or %u of them", what, BCFS_IOC_KEY_BYTES,
-			   BCFS_KEY_SECRETS_MAX);
+		tool_error(
+			"%s: all together have more than %u bytes, or are more than %u; a slot of "
+			"a larger key file cannot be kept",
+			what, BCFS_IOC_KEY_BYTES, BCFS_KEY_SECRETS_MAX);
 	}
 	tool_secret_free(&s);
 	return ok;
@@ -68,6 +70,13 @@ static const char *why(int error)
 		return "one of these opens no slot";
 	case EBUSY:
 		return "too many older keys are in use: wait until they are replaced";
+	case ENOBUFS:
+		return "it was replaced too often since the mount: unmount and mount it again "
+		       "first";
+	case EOVERFLOW:
+		return "it was replaced so often that there are no more numbers for keys";
+	case EAGAIN:
+		return "the key slots were changed meanwhile: try again";
 	case EINVAL:
 		return "it is not encrypted";
 	default:

@@ -14,6 +14,8 @@
 #include "passphrase.h"
 #include "tool.h"
 
+extern char **environ;
+
 #define PASSPHRASE_MAX 4096U
 #define KEY_FILE_MAX   (8U << 20)
 #define PROMPTS_MAX    3
@@ -200,7 +202,18 @@ static const char *env_name(const struct tool_secret_opts *o)
 	return o->env ? o->env : "BCFS_PASSPHRASE";
 }
 
-static bool from_env(const char *name, char *value, const char *what, struct tool_secret *s)
+/* Where /proc/PID/environ shows it, too; children do not have it. */
+static void env_forget(const char *name)
+{
+	size_t len = strlen(name);
+
+	for (char **e = environ; e && *e; e++)
+		if (!strncmp(*e, name, len) && (*e)[len] == '=')
+			explicit_bzero(*e + len + 1, strlen(*e + len + 1));
+	unsetenv(name);
+}
+
+static bool from_env(const char *name, const char *value, const char *what, struct tool_secret *s)
 {
 	size_t len = strlen(value);
 	bool ok = len <= PASSPHRASE_MAX;
@@ -212,9 +225,6 @@ static bool from_env(const char *name, char *value, const char *what, struct too
 		memcpy(s->p, value, len);
 		s->len = len;
 	}
-	/* Where /proc/PID/environ shows it, too; children do not have it. */
-	explicit_bzero(value, len);
-	unsetenv(name);
 	return ok && passphrase_ok(s, what, name);
 }
 
@@ -376,29 +386,41 @@ bool tool_secret_given(const struct tool_secret_opts *o)
 	return o->key_file || o->passphrase_fd || getenv(env_name(o));
 }
 
-bool tool_secret_get(const struct tool_secret_opts *o, const char *what, bool twice,
-		     struct tool_secret *ret)
+static bool from_any(const struct tool_secret_opts *o, const char *what, bool twice,
+		     struct tool_secret *s)
 {
-	struct tool_secret s = {0};
-	char *env = getenv(env_name(o));
-	bool ok;
+	const char *env = getenv(env_name(o));
 
 	if (o->key_file && o->passphrase_fd) {
 		tool_error("%skey-file and %spassphrase-fd exclude each other", dash(o), dash(o));
 		return false;
 	}
 	if (o->key_file)
-		ok = from_file(o->key_file, &s);
-	else if (o->passphrase_fd)
-		ok = from_fd(o, what, &s);
-	else if (env)
-		ok = from_env(env_name(o), env, what, &s);
-	else if (!o->no_prompt)
-		ok = from_tty(o, what, twice, &s);
-	else {
-		none_given(o, what, "none was given");
-		ok = false;
-	}
+		return from_file(o->key_file, s);
+	if (o->passphrase_fd)
+		return from_fd(o, what, s);
+	if (env)
+		return from_env(env_name(o), env, what, s);
+	if (!o->no_prompt)
+		return from_tty(o, what, twice, s);
+	none_given(o, what, "none was given");
+	return false;
+}
+
+void tool_secret_forget_env(void)
+{
+	env_forget("BCFS_PASSPHRASE");
+	env_forget("BCFS_NEW_PASSPHRASE");
+}
+
+bool tool_secret_get(const struct tool_secret_opts *o, const char *what, bool twice,
+		     struct tool_secret *ret)
+{
+	struct tool_secret s = {0};
+	bool ok = from_any(o, what, twice, &s);
+
+	/* Also if it was not wanted. */
+	env_forget(env_name(o));
 	if (ok)
 		*ret = s;
 	else

@@ -6,7 +6,8 @@
  *	--key-file=PATH		the bytes of the file, all of them
  *	--passphrase-fd=N	one line from file descriptor N, without its newline; what follows
  *				it is left for the next who reads
- *	BCFS_PASSPHRASE		the variable is overwritten and taken out of the environment
+ *	BCFS_PASSPHRASE		the variable is overwritten and taken out of the environment, also
+ *				if an option goes before it
  *	otherwise		asked for on /dev/tty, without echo, twice if it is a new one
  *
  * The first two exclude each other and go before the rest. A passphrase is its bytes: no character
@@ -73,6 +74,8 @@ bool tool_secret_given(const struct tool_secret_opts *o);
  */
 bool tool_secret_get(const struct tool_secret_opts *o, const char *what, bool twice,
 		     struct tool_secret *ret);
+/* Both variables go: of a program that lives on. */
+void tool_secret_forget_env(void);
 /* Zeroed memory of this kind, for what else is as secret. False, with a message: there is none. */
 bool tool_secret_map(struct tool_secret *s, size_t size);
 /* Locks the pages (again). False: that is not allowed. */

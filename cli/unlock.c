@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "bcfs/ioctl.h"
 #include "tool.h"
 #include "unlock.h"
 
@@ -16,6 +17,15 @@ const struct bcfs_secret *tool_secret_arg(const struct tool_secret *s, struct bc
 		.len = s->len,
 	};
 	return s->p ? buf : NULL;
+}
+
+void tool_key_file_notice(const struct tool_secret *s)
+{
+	if (s->type == TOOL_SECRET_KEY_FILE && s->len > BCFS_IOC_KEY_FILE_MAX)
+		tool_error(
+			"note: the key file has more than %u bytes: its slot cannot be kept when "
+			"the master key is replaced (bcfs key rotate)",
+			BCFS_IOC_KEY_FILE_MAX);
 }
 
 static bool get(struct tool_unlock *u)

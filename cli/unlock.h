@@ -40,6 +40,8 @@ bool tool_unlock_retry(struct tool_unlock *u);
 /* Wipes it. */
 void tool_unlock_end(struct tool_unlock *u);
 
+/* To stderr, if it is so: the slot that was made of it cannot be kept by key rotate. */
+void tool_key_file_notice(const struct tool_secret *s);
 /* As libbcfs wants it; NULL of none. */
 const struct bcfs_secret *tool_secret_arg(const struct tool_secret *s, struct bcfs_secret *buf);
 

@@ -341,6 +341,7 @@ static int mount_it(struct mount_opts *o)
 	o->unlock.opts = (struct tool_secret_opts){
 		.key_file = o->key_file, .passphrase_fd = o->passphrase_fd, .mount = true};
 	ok = tool_unlock(&o->unlock);
+	tool_secret_forget_env();
 
 	close_others(-1);
 	while (ok) {

@@ -361,6 +361,8 @@ static int make(const struct args *a, struct bcfs_info *ret_info)
 		opts.dry_run = 0;
 		opts.secret = tool_secret_arg(&secret, &for_lib);
 		ret = bcfs_mkfs(a->path, &opts, ret_info, msg, sizeof(msg));
+		if (!ret)
+			tool_key_file_notice(&secret);
 	}
 	tool_secret_free(&secret);
 	if (ret)

@@ -675,7 +675,9 @@ int bcfs_key_list(const char *path, struct bcfs_key_slot *ret, uint32_t max, uin
  * it, and in the background (also in later mounts, until it is done) all that is there, so that the
  * old one is of no use any more. Each slot that is to stay has to be opened by one of the secrets;
  * the others are removed if drop_others is set. EPERM: a slot would be lost; EKEYREJECTED: a secret
- * opens none; EBUSY: seven older keys are still in use; EINVAL: it is not encrypted.
+ * opens none; EBUSY: the 7 older keys that there may be are still in use; ENOBUFS: since it was
+ * opened there were 15 already, close it first; EOVERFLOW: 65535 ever; EAGAIN: the slots were
+ * changed meanwhile; ENOMEM; EINVAL: it is not encrypted.
  */
 int bcfs_key_rotate(struct bcfs *fs, const struct bcfs_secret *secrets, uint32_t nr,
 		    int drop_others);

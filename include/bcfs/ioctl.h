@@ -45,11 +45,12 @@ struct bcfs_ioc_remount {
 #define BCFS_IOC_REMOUNT _IOWR(0xbc, 3, struct bcfs_ioc_remount)
 
 /*
- * A new master key, as bcfs_key_rotate(): what opens the slots that are to stay. For root. EPERM: a
- * slot would be lost; EKEYREJECTED: a secret opens none; EBUSY: seven older keys are still in use;
- * EINVAL: it is not encrypted, or this makes no sense.
+ * A new master key, as bcfs_key_rotate(), with its errors: what opens the slots that are to stay.
+ * For root. EINVAL also: this makes no sense. The secrets of all, each with 4 bytes before it, have
+ * to fit, so a slot of a key file of more than BCFS_IOC_KEY_FILE_MAX bytes cannot be kept.
  */
-#define BCFS_IOC_KEY_BYTES 12272
+#define BCFS_IOC_KEY_BYTES    12272
+#define BCFS_IOC_KEY_FILE_MAX (BCFS_IOC_KEY_BYTES - 4)
 
 struct bcfs_ioc_key_rotate {
 	uint32_t nr;	      /* secrets */

@@ -238,18 +238,6 @@ int aead_seal_to(const struct csum_key *key, unsigned type, const struct bcfs_no
 	return seal_op(&op, type, ret_tag);
 }
 
-int aead_open_to(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
-		 const void *ad, size_t ad_len, void *dst, const void *src, size_t len,
-		 const struct bcfs_csum *tag)
-{
-	const struct csum_iov a = {ad, ad_len};
-	const struct aead_iov d = {dst, len};
-	const struct aead_op op = {
-		.key = key, .nonce = nonce, .ad = &a, .nr_ad = 1, .data = &d, .nr = 1, .src = src};
-
-	return open_op(&op, type, tag);
-}
-
 int aead_verify(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 		const void *ad, size_t ad_len, const void *buf, size_t len,
 		const struct bcfs_csum *tag)

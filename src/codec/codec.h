@@ -96,15 +96,10 @@ int aead_seal(const struct csum_key *key, unsigned type, const struct bcfs_nonce
  */
 int aead_open(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 	      const void *ad, size_t ad_len, void *buf, size_t len, const struct bcfs_csum *tag);
-/*
- * The same from src to dst, which do not overlap. Of what does not open dst stays as it was.
- */
+/* Sealed from src to dst, which do not overlap. */
 int aead_seal_to(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 		 const void *ad, size_t ad_len, void *dst, const void *src, size_t len,
 		 struct bcfs_csum *ret_tag);
-int aead_open_to(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
-		 const void *ad, size_t ad_len, void *dst, const void *src, size_t len,
-		 const struct bcfs_csum *tag);
 /* Only whether it would open. */
 int aead_verify(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 		const void *ad, size_t ad_len, const void *buf, size_t len,

@@ -107,6 +107,17 @@ u64 env_real_ns(struct env *env)
 				 : SIM_EPOCH_NS + env->sim->now_ns;
 }
 
+u64 env_ram_bytes(struct env *env)
+{
+	long pages, size;
+
+	if (env->sim)
+		return env->sim->ram_bytes;
+	pages = sysconf(_SC_PHYS_PAGES);
+	size = sysconf(_SC_PAGESIZE);
+	return pages > 0 && size > 0 ? (u64)pages * (u64)size : 0;
+}
+
 void env_sleep_ns(struct env *env, u64 ns)
 {
 	struct timespec ts;

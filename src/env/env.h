@@ -98,6 +98,8 @@ void *env_malloc_huge(struct env *env, size_t size);
  */
 void env_release_pages(struct env *env, void *p, size_t size);
 void env_free(struct env *env, void *p);
+/* What the machine has; 0: unknown. */
+u64 env_ram_bytes(struct env *env);
 
 /* ---- mutex and condition ---- */
 

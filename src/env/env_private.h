@@ -94,6 +94,7 @@ struct env_sim {
 	u64 seed;
 	struct sim_rng rng_sched, rng_user, rng_dev;
 	u64 now_ns;
+	u64 ram_bytes;
 	u64 time_limit_ns;
 	u64 limit_switches, limit_ns;	    /* without progress; 0: none */
 	u64 progress_switches, progress_ns; /* at the last */

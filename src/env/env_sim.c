@@ -370,6 +370,7 @@ struct env *env_sim_create(u64 seed)
 	sim_rng_seed(&s->rng_dev, splitmix(&x));
 	s->now_ns = ENV_NSEC_PER_SEC;
 	s->preempt = 64;
+	s->ram_bytes = 16ULL << 30;
 	s->root = (struct env_fiber){.sim = s, .id = 1, .name = "root", .timer.fn = timer_fired};
 	s->event_fiber = (struct env_fiber){.sim = s, .name = "event"};
 	s->cur = &s->root;
@@ -462,6 +463,10 @@ void env_sim_set_stalls(struct env *env, u32 ppm, u64 max_ns)
 {
 	env->sim->stall_ppm = max_ns ? ppm : 0;
 	env->sim->stall_max_ns = max_ns;
+}
+void env_sim_set_ram(struct env *env, u64 bytes)
+{
+	env->sim->ram_bytes = bytes;
 }
 void env_sim_set_time_limit(struct env *env, u64 mono_ns)
 {

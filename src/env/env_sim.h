@@ -85,6 +85,9 @@ void env_sim_set_time_limit(struct env *env, u64 mono_ns);
 void env_sim_set_progress_limit(struct env *env, u64 switches, u64 ns);
 void env_sim_progress(struct env *env);
 
+/* What env_ram_bytes() says. Default 16 GiB. */
+void env_sim_set_ram(struct env *env, u64 bytes);
+
 /* The stream of random numbers for devices and faults. */
 u64 env_sim_random(struct env *env);
 

@@ -225,12 +225,6 @@ int sb_journal_set(struct sb_handle *h, const struct bcfs_journal_run *runs, uns
  * sb_crypt_locked: the filesystem is encrypted and the handle has none.
  */
 int sb_clean_set(struct sb_handle *h, u64 journal_seq, const void *entries, u32 u64s);
-void sb_clean_clear(struct sb_handle *h);
-/*
- * The field if the flag is set, else NULL; *ret_u64s: words at its start[], which are encrypted if
- * its key_gen is not 0.
- */
-const struct bcfs_sb_field_clean *sb_clean_get(const struct bcfs_sb *sb, u32 *ret_u64s);
 /*
  * A copy of the entries, whether or not the flag is set, decrypted if need be, of *ret_u64s words;
  * env_free() it. NULL with 0: there is no clean section. nomem, sb_crypt_locked, sb_crypt_clean,

@@ -92,10 +92,11 @@ static int check_args(const struct sb_handle *h, const struct crypt_secret *s,
 /* ---- wrapping ---- */
 
 /* The key that a secret yields with a slot's salt and cost. */
-static int derive_kek(const struct crypt_secret *s, const struct bcfs_crypt_slot *slot,
-		      struct csum_key *ret)
+static int derive_kek(struct env *env, const struct crypt_secret *s,
+		      const struct bcfs_crypt_slot *slot, struct csum_key *ret)
 {
 	static const u8 personal[16] = "bcfs key file";
+	u64 ram;
 
 	ret->gen = 1; /* not of a generation: keys of slots have none */
 	if (s->type == BCFS_CRYPT_SLOT_key_file) {
@@ -106,6 +107,10 @@ static int derive_kek(const struct crypt_secret *s, const struct bcfs_crypt_slot
 		(void)err;
 		return 0;
 	}
+	/* Memory that is not there is had all the same, until somebody is killed for it. */
+	ram = env_ram_bytes(env);
+	if (ram && slot->kdf_mem > ram / 2)
+		return -BCFS_ERR_sb_crypt_kdf_ram;
 	return crypto_pwhash(ret->b, sizeof(ret->b), s->p, s->len, slot->salt, slot->kdf_ops,
 			     slot->kdf_mem, crypto_pwhash_ALG_ARGON2ID13)
 		       ? -BCFS_ERR_sb_crypt_kdf_memory
@@ -189,7 +194,7 @@ static int slot_prepare(struct env *env, const struct crypt_secret *s, const str
 		.kdf_mem = passphrase ? kdf->mem : 0,
 	};
 	env_random(env, ret->salt, sizeof(ret->salt));
-	return derive_kek(s, ret, ret_kek);
+	return derive_kek(env, s, ret, ret_kek);
 }
 
 static int fail_memory(const struct sb_handle *h, int err)
@@ -198,6 +203,12 @@ static int fail_memory(const struct sb_handle *h, int err)
 		log_err(h->log,
 			"%s: there is not enough memory to derive a key from the passphrase",
 			h->bdev->name);
+	if (err == -BCFS_ERR_sb_crypt_kdf_ram)
+		log_err(h->log,
+			"%s: to derive a key from the passphrase takes more than half of the "
+			"memory "
+			"of this machine, which has %llu MiB: not done",
+			h->bdev->name, (unsigned long long)env_ram_bytes(h->env) >> 20);
 	return err;
 }
 
@@ -268,8 +279,8 @@ static void slots_get(const struct sb_handle *h, struct slots_copy *ret)
  * The slot, among those that skip has no bit of, that a secret opens. Then kek and master are what
  * they say; wiped otherwise.
  */
-static int slots_try(const struct slots_copy *c, u32 skip, const struct crypt_secret *s,
-		     struct crypt_work *w, unsigned *ret_slot)
+static int slots_try(struct env *env, const struct slots_copy *c, u32 skip,
+		     const struct crypt_secret *s, struct crypt_work *w, unsigned *ret_slot)
 {
 	int ret = -BCFS_ERR_sb_crypt_wrong_secret;
 
@@ -278,7 +289,7 @@ static int slots_try(const struct slots_copy *c, u32 skip, const struct crypt_se
 
 		if (c->d[i].type != s->type || (skip >> i & 1))
 			continue;
-		err = derive_kek(s, &c->d[i], &w->kek);
+		err = derive_kek(env, s, &c->d[i], &w->kek);
 		if (err)
 			ret = err; /* another may open all the same */
 		else if (slot_unwrap(&c->d[i], &w->kek, c->key_gen, &w->master)) {
@@ -297,6 +308,14 @@ static int fail_secret(const struct sb_handle *h, const struct crypt_secret *s, 
 			s->type == BCFS_CRYPT_SLOT_passphrase
 				? "wrong passphrase: no key slot opens with it"
 				: "wrong key file: no key slot opens with it");
+	if (err == -BCFS_ERR_sb_crypt_kdf_ram) {
+		log_err(h->log,
+			"%s: no key slot opens with the passphrase, but for one that was not "
+			"tried: "
+			"it takes more than half of the memory of this machine, which has %llu MiB",
+			h->bdev->name, (unsigned long long)env_ram_bytes(h->env) >> 20);
+		return err;
+	}
 	return fail_memory(h, err);
 }
 
@@ -474,7 +493,7 @@ int sb_crypt_open(struct sb_handle *h, const struct crypt_secret *s, unsigned *r
 	if (!ring || !w)
 		return -BCFS_ERR_nomem;
 	slots_get(h, &slots);
-	ret = fail_secret(h, s, slots_try(&slots, 0, s, w, &slot));
+	ret = fail_secret(h, s, slots_try(h->env, &slots, 0, s, w, &slot));
 	ret = ret ?: open_ring(h, w, ring);
 	if (ret)
 		return ret;
@@ -484,33 +503,20 @@ int sb_crypt_open(struct sb_handle *h, const struct crypt_secret *s, unsigned *r
 	return 0;
 }
 
-int sb_crypt_try(struct sb_handle *h, const struct crypt_secret *s, unsigned *ret_slot)
-{
-	CLEANUP(work_free_p) struct crypt_work *w = NULL;
-	struct slots_copy slots;
-	unsigned slot;
-	int ret;
-
-	if (!sb_has_encryption(h->sb))
-		return -BCFS_ERR_sb_crypt_none;
-	ret = check_args(h, s, NULL);
-	if (ret)
-		return ret;
-	w = work_alloc(h->env);
-	if (!w)
-		return -BCFS_ERR_nomem;
-	sb_lock(h);
-	slots_get(h, &slots);
-	sb_unlock(h);
-	ret = fail_secret(h, s, slots_try(&slots, 0, s, w, &slot));
-	if (!ret && ret_slot)
-		*ret_slot = slot;
-	return ret;
-}
-
 /* ---- slots ---- */
 
 #define SLOT_ANY_FREE UINT32_MAX
+
+/* What a passphrase that opens none costs, but for one slot. */
+static u64 cost_of_others(const struct bcfs_sb_field_crypt *c, unsigned slot)
+{
+	u64 cost = 0;
+
+	for (unsigned i = 0; i < c->nr_slots; i++)
+		if (i != slot && c->slots[i].type == BCFS_CRYPT_SLOT_passphrase)
+			cost += c->slots[i].kdf_ops * c->slots[i].kdf_mem;
+	return cost;
+}
 
 /* Wraps the master key in a slot: a free one, or one that is in use. lock is held. */
 static int slot_put(struct sb_handle *h, unsigned slot, struct bcfs_crypt_slot *d,
@@ -527,6 +533,14 @@ static int slot_put(struct sb_handle *h, unsigned slot, struct bcfs_crypt_slot *
 			return -BCFS_ERR_sb_crypt_slots_full;
 	} else if (!sb_crypt_slot_type(h->sb, slot)) {
 		return -BCFS_ERR_sb_crypt_no_slot;
+	}
+	if (d->kdf_ops * d->kdf_mem + cost_of_others(c, slot) > BCFS_CRYPT_KDF_COST_MAX) {
+		log_err(h->log,
+			"%s: the passphrases of all slots together would take more than %llu GiB "
+			"of "
+			"passes: take fewer passes, or less memory",
+			h->bdev->name, BCFS_CRYPT_KDF_COST_MAX >> 30);
+		return -BCFS_ERR_sb_crypt_kdf_cost;
 	}
 	ret = field_save(h, &saved);
 	if (ret)
@@ -638,7 +652,9 @@ static int rotation_prepare(struct sb_handle *h, struct rotation *r,
 		unsigned slot;
 		int ret = check_args(h, s, NULL);
 
-		ret = ret ?: fail_secret(h, s, slots_try(&r->was, r->keep, s, &r->w, &slot));
+		ret = ret
+			      ?: fail_secret(h, s,
+					     slots_try(h->env, &r->was, r->keep, s, &r->w, &slot));
 		if (!ret) {
 			const struct crypt_kdf kdf = {r->was.d[slot].kdf_ops,
 						      r->was.d[slot].kdf_mem};
@@ -667,10 +683,12 @@ static int rotation_check(const struct sb_handle *h, const struct rotation *r, b
 	for (unsigned i = 0; i < c->nr_slots && !drop_others; i++)
 		if (c->slots[i].type && !(r->keep >> i & 1))
 			return -BCFS_ERR_sb_crypt_slot_left;
-	if (c->nr_old >= BCFS_CRYPT_OLD_MAX || keyring_nr(h->keys) == KEYRING_GENS_MAX ||
-	    c->key_gen == UINT16_MAX)
+	if (c->key_gen == UINT16_MAX)
+		return -BCFS_ERR_sb_crypt_gen_last;
+	if (c->nr_old >= BCFS_CRYPT_OLD_MAX)
 		return -BCFS_ERR_sb_crypt_gens;
-	return 0;
+	/* Keys that were forgotten stay in the ring, as others use it without a lock. */
+	return keyring_nr(h->keys) == KEYRING_GENS_MAX ? -BCFS_ERR_sb_crypt_gens_mount : 0;
 }
 
 /* lock is held. */

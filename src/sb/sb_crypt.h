@@ -74,7 +74,11 @@ struct crypt_kdf {
 		.ops = 3, .mem = 256ULL << 20                                                      \
 	}
 
-/* sb_crypt_kdf_cost, with one line to err (may be NULL): what is possible. */
+/*
+ * sb_crypt_kdf_cost, with one line to err (may be NULL): what is possible. All slots together may
+ * cost no more than one: a wrong passphrase is tried on each. More than half of the machine's
+ * memory is refused where it would be taken (sb_crypt_kdf_ram), as another machine may have it.
+ */
 int crypt_kdf_check(const struct crypt_kdf *kdf, struct printbuf *err);
 /* sb_crypt_secret_len, with one line to err (may be NULL). */
 int crypt_secret_check(const struct crypt_secret *s, struct printbuf *err);
@@ -82,14 +86,16 @@ int crypt_secret_check(const struct crypt_secret *s, struct printbuf *err);
 /*
  * Makes a new, unwritten superblock (sb_init()) an encrypted one: a random master key of generation
  * 1, slot 0 opened by the secret, the feature bit, and xchacha20_poly1305 as metadata and data
- * checksum. Not written. Errors of the checks above, nomem, sb_crypt_kdf_memory, sb_full.
+ * checksum. Not written. Errors of the checks above, nomem, sb_crypt_kdf_memory,
+ * sb_crypt_kdf_ram, sb_full.
  */
 int sb_crypt_make(struct sb_handle *h, const struct crypt_secret *s, const struct crypt_kdf *kdf);
 
 /*
  * Opens: the handle then has its keys (h->keys). *ret_slot (may be NULL): which slot it was.
- * sb_crypt_none, sb_crypt_wrong_secret, sb_crypt_tampered, sb_crypt_kdf_memory (a slot could not be
- * tried, and no other opened), sb_crypt_secret_len, nomem. For whoever alone has the handle.
+ * sb_crypt_none, sb_crypt_wrong_secret, sb_crypt_tampered, sb_crypt_kdf_memory and sb_crypt_kdf_ram
+ * (a slot could not be tried, and no other opened), sb_crypt_secret_len, nomem. For whoever alone
+ * has the handle.
  */
 int sb_crypt_open(struct sb_handle *h, const struct crypt_secret *s, unsigned *ret_slot);
 /*
@@ -98,13 +104,11 @@ int sb_crypt_open(struct sb_handle *h, const struct crypt_secret *s, unsigned *r
  * sb_crypt_tampered, nomem.
  */
 int sb_crypt_open_ring(struct sb_handle *h, const struct keyring *keys);
-/* Only whether the secret opens a slot, and which: same errors. Takes the lock for a moment. */
-int sb_crypt_try(struct sb_handle *h, const struct crypt_secret *s, unsigned *ret_slot);
 
 /* ---- with the keys (h->keys), mounted or not: each writes the superblock. Errors of sb_write(),
  * too. ---- */
 
-/* sb_crypt_slots_full. */
+/* sb_crypt_slots_full, sb_crypt_kdf_cost: all slots together would cost too much. */
 int sb_crypt_slot_add(struct sb_handle *h, const struct crypt_secret *s,
 		      const struct crypt_kdf *kdf, unsigned *ret_slot);
 /* sb_crypt_no_slot, sb_crypt_last_slot. */
@@ -117,8 +121,8 @@ int sb_crypt_slot_change(struct sb_handle *h, unsigned slot, const struct crypt_
  * A new master key: from now on new things are encrypted by the next generation, and the caller
  * rewrites those of the old ones. A slot can be wrapped anew only by its secret: secrets has one
  * for each slot that is to stay (sb_crypt_wrong_secret: one opens none). Slots without are removed
- * if drop_others, else sb_crypt_slot_left. sb_crypt_gens: BCFS_CRYPT_OLD_MAX generations are in
- * use, or the open filesystem has seen KEYRING_GENS_MAX.
+ * if drop_others, else sb_crypt_slot_left. sb_crypt_gens: BCFS_CRYPT_OLD_MAX older generations are
+ * in use; sb_crypt_gens_mount: the handle has seen KEYRING_GENS_MAX; sb_crypt_gen_last.
  */
 int sb_crypt_rotate(struct sb_handle *h, const struct crypt_secret *secrets, unsigned nr,
 		    bool drop_others);

@@ -182,22 +182,6 @@ int sb_clean_set(struct sb_handle *h, u64 journal_seq, const void *entries, u32 
 	return 0;
 }
 
-void sb_clean_clear(struct sb_handle *h)
-{
-	h->sb->flags[0] &= ~BCFS_SB_FLAG_CLEAN;
-	(void)sb_field_resize(h, BCFS_SB_FIELD_clean, 0, NULL); /* shrinking does not fail */
-}
-
-const struct bcfs_sb_field_clean *sb_clean_get(const struct bcfs_sb *sb, u32 *ret_u64s)
-{
-	const struct bcfs_sb_field_clean *c = sb_field_clean(sb);
-
-	if (!(sb->flags[0] & BCFS_SB_FLAG_CLEAN) || !c)
-		return NULL;
-	*ret_u64s = c->field.u64s - sizeof(*c) / 8;
-	return c;
-}
-
 /* ---- blacklist ---- */
 
 unsigned sb_blacklist_nr(const struct bcfs_sb *sb)

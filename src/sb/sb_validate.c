@@ -116,6 +116,7 @@ static int validate_crypt(const struct bcfs_sb *sb, const struct bcfs_sb_field *
 	const struct bcfs_sb_field_crypt *c = (const void *)f;
 
 	const struct bcfs_crypt_old_key *old;
+	u64 cost = 0;
 	bool any = false;
 
 	if (!sb_has_encryption(sb))
@@ -130,13 +131,19 @@ static int validate_crypt(const struct bcfs_sb *sb, const struct bcfs_sb_field *
 		const struct bcfs_crypt_slot *s = &c->slots[i];
 
 		any |= s->type != BCFS_CRYPT_SLOT_free;
-		/* What is refused here costs no memory later. */
-		if (s->type == BCFS_CRYPT_SLOT_passphrase &&
-		    crypt_kdf_check(&(struct crypt_kdf){s->kdf_ops, s->kdf_mem}, NULL))
+		if (s->type != BCFS_CRYPT_SLOT_passphrase)
+			continue;
+		/* What is refused here costs no time and memory later. */
+		if (crypt_kdf_check(&(struct crypt_kdf){s->kdf_ops, s->kdf_mem}, NULL))
 			return sb_fail(err, sb_invalid_crypt,
 				       "key slot %u: a passphrase of %u passes over %llu bytes", i,
 				       s->kdf_ops, (unsigned long long)s->kdf_mem);
+		cost += s->kdf_ops * s->kdf_mem;
 	}
+	if (cost > BCFS_CRYPT_KDF_COST_MAX)
+		return sb_fail(err, sb_invalid_crypt,
+			       "the passphrases of all key slots take %llu bytes of passes",
+			       (unsigned long long)cost);
 	if (!any)
 		return sb_fail(err, sb_invalid_crypt, "no key slot is in use");
 	old = sb_crypt_old(c);

@@ -128,7 +128,13 @@
 	x(sb_crypt_gens, 471, EBUSY,                                                               \
 	  "too many generations of keys in use: earlier ones must be replaced first")              \
 	x(sb_crypt_clean, 472, EUCLEAN, "the clean section was tampered with, or is damaged")      \
-	x(sb_crypt_changed, 473, EBUSY, "the key slots were changed meanwhile: try again")
+	x(sb_crypt_changed, 473, EAGAIN, "the key slots were changed meanwhile: try again")         \
+	x(sb_crypt_gens_mount, 474, ENOBUFS,                                                       \
+	  "too many generations of keys since the mount: unmount and mount it again first")        \
+	x(sb_crypt_gen_last, 475, EOVERFLOW,                                                       \
+	  "no more generations of keys are possible: copy everything to a new filesystem")         \
+	x(sb_crypt_kdf_ram, 476, ENOMEM,                                                           \
+	  "the passphrase wants more than half of the memory of this machine")
 
 /* journal: 500.. */
 #define BCFS_ERRCODES_JOURNAL(x)                                                                   \

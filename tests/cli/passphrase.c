@@ -168,7 +168,7 @@ static void test_key_file(void)
 {
 	struct tool_secret_opts o = {.key_file = path_of("key")};
 	struct tool_secret s;
-	char text[16], path[64];
+	char text[16], path[64], *value;
 	int fd;
 
 	refused(&o, "No such file", "a file that is not there");
@@ -192,6 +192,26 @@ static void test_key_file(void)
 	tool_secret_free(&s);
 	o.key_file = dir;
 	refused(&o, "Is a directory", "a directory");
+
+	/* The variable has no say then, and does not stay either. */
+	fd = make_file("key", "key", 3);
+	close(fd);
+	o.key_file = path_of("key");
+	setenv("BCFS_PASSPHRASE", "not wanted", 1);
+	value = getenv("BCFS_PASSPHRASE");
+	ok(get(&o, &s) && is(&s, TOOL_SECRET_KEY_FILE, "key", 3),
+	   "a file goes before the variable");
+	ok(!getenv("BCFS_PASSPHRASE") && !value[0] && !memcmp(value, value + 1, 9),
+	   "which is gone all the same");
+	tool_secret_free(&s);
+	setenv("BCFS_PASSPHRASE", "not wanted", 1);
+	o.key_file = dir;
+	refused(&o, "Is a directory", "a directory again");
+	ok(!getenv("BCFS_PASSPHRASE"), "and the variable is gone");
+	setenv("BCFS_PASSPHRASE", "x", 1);
+	setenv("BCFS_NEW_PASSPHRASE", "y", 1);
+	tool_secret_forget_env();
+	ok(!getenv("BCFS_PASSPHRASE") && !getenv("BCFS_NEW_PASSPHRASE"), "both can be forgotten");
 }
 
 /* ---- the terminal ---- */

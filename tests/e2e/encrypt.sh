@@ -148,12 +148,22 @@ make_tree()
 	sync -f "$1"
 }
 
+# usage: not_in_environ TEXT...
+not_in_environ()
+{
+	local p text
+	p=$(daemons_of "$img")
+	[ -n "$p" ] || return
+	for text; do
+		! grep -qaF -- "$text" "/proc/$p/environ" "/proc/$p/cmdline" || return
+	done
+}
+
 daemon_hides()
 {
 	local p
+	not_in_environ "$right" || return
 	p=$(daemons_of "$img")
-	[ -n "$p" ] || return
-	! grep -qaF "$right" "/proc/$p/environ" "/proc/$p/cmdline" || return
 	# AddressSanitizer has mlock(2) do nothing, and keeps a copy of the environment of its own.
 	[ -z "$SAN" ] || return 0
 	awk '$1 == "VmLck:" { found = $2 > 0 } END { exit !found }' "/proc/$p/status" || return
@@ -244,6 +254,10 @@ mounted_by()
 }
 ok "mounted by the environment, after the kill" mounted_by by_env "$right" "$fuse"
 ok "mounted by descriptor" mounted_by by_fd "$right" "$fuse" -o passphrase-fd=7
+BCFS_PASSPHRASE=$right BCFS_NEW_PASSPHRASE=later-$right \
+	by_fd "$right" "$fuse" -o passphrase-fd=7 "$img" "$mnt" || bail_out "mounting failed"
+ok "variables that were not wanted are gone, too" not_in_environ "$right"
+ok "unmounted" "$bcfs" umount "$mnt"
 
 # ---- slots ----
 
@@ -294,6 +308,20 @@ ok "the first passphrase is changed, by number" \
 ok "the old one opens nothing" fails_with "wrong passphrase" by_env "$right" "$fsck" "$img"
 ok "a slot is removed" by_env third "$bcfs" key remove "$img" 2
 ok "two slots" slots_are "slot 0: passphrase;slot 1: key file;"
+head -c 12269 /dev/urandom >"$T/large"
+says_large()
+{
+	local out
+	out=$("$@" 2>&1) || return
+	grep -q "more than 12268 bytes: its slot cannot be kept" <<<"$out" && return
+	echo "$out"
+	return 1
+}
+ok "a large key file is noted" says_large by_env third "$bcfs" key add --new-key-file "$T/large" "$img"
+ok "it opens, and goes" "$bcfs" key remove --key-file "$T/large" "$img" 2
+head -c 12268 "$T/large" >"$T/less"
+no "one that is not so large is not" says_large by_env third "$bcfs" key add --new-key-file "$T/less" "$img"
+ok "it goes as well" by_env third "$bcfs" key remove "$img" 2
 ok "its passphrase opens nothing" fails_with "wrong passphrase" by_env second "$fsck" "$img"
 ok "a slot that is not there" fails_with "no such key slot" by_env third "$bcfs" key remove "$img" 5
 ok "one more" by_env third "$bcfs" key remove "$img" 1

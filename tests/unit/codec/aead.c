@@ -130,7 +130,7 @@ Test(aead, elsewhere)
 	struct csum_key key = {.gen = 1};
 	struct bcfs_nonce nonce = {{7}};
 	struct bcfs_csum tag, tag2;
-	u8 src[300], here[300], there[300], back[300], ad[20] = {1, 2, 3};
+	u8 src[300], here[300], there[300], ad[20] = {1, 2, 3};
 
 	for (unsigned len = 0; len <= sizeof(src); len += 1 + len / 7) {
 		for (unsigned i = 0; i < len; i++)
@@ -141,17 +141,9 @@ Test(aead, elsewhere)
 		cr_assert(!memcmp(here, there, len) && !memcmp(&tag, &tag2, sizeof(tag)));
 		cr_assert_eq(aead_verify(&key, XCHACHA, &nonce, ad, 20, there, len, &tag), 0);
 		cr_assert(!memcmp(here, there, len), "verifying changes nothing");
-		cr_assert_eq(aead_open_to(&key, XCHACHA, &nonce, ad, 20, back, there, len, &tag),
-			     0);
-		cr_assert(!memcmp(back, src, len));
-		memset(back, 0xee, sizeof(back));
 		tag.b[len % 16] ^= 1;
 		cr_assert_eq(aead_verify(&key, XCHACHA, &nonce, ad, 20, there, len, &tag),
 			     -BCFS_ERR_aead_mismatch);
-		cr_assert_eq(aead_open_to(&key, XCHACHA, &nonce, ad, 20, back, there, len, &tag),
-			     -BCFS_ERR_aead_mismatch);
-		for (unsigned i = 0; i < len; i++)
-			cr_assert_eq(back[i], 0xee, "a failed open changes nothing");
 	}
 }
 

@@ -41,9 +41,6 @@ Test(sb_crypt_slots, slots)
 	cr_assert_eq(sb_crypt_open(h2, &second, &slot), 0);
 	cr_expect_eq(slot, 3);
 	cr_expect(same_master(h, h2, 1));
-	s = file(7, buf);
-	cr_expect_eq(sb_crypt_try(h2, &s, &slot), 0);
-	cr_expect_eq(slot, 7);
 	sb_free(h2);
 	sb_free(h);
 	tfs_exit(&t);
@@ -105,7 +102,6 @@ Test(sb_crypt_slots, no_memory)
 	cr_assert_eq(env_inject_arm(t.env, "secret_alloc", 1, true), 0);
 	expect_err(sb_crypt_slot_add(h, &second, &quick, NULL), BCFS_ERR_nomem);
 	expect_err(sb_crypt_rotate(h, &first, 1, false), BCFS_ERR_nomem);
-	expect_err(sb_crypt_try(h, &first, NULL), BCFS_ERR_nomem);
 	env_inject_disarm_all(t.env);
 	cr_expect_eq(sb_crypt_open(h2, &first, NULL), 0);
 	sb_free(h2);
@@ -177,6 +173,113 @@ Test(sb_crypt_slots, generations)
 	sb_free(h);
 	tfs_exit(&t);
 }
+/* What stands in the way is not the older keys, of which there are none left. */
+Test(sb_crypt_slots, generations_in_one_mount)
+{
+	struct crypt_secret first = pass("first");
+	unsigned nr = 0;
+	struct sb_handle *h;
+	struct tfs t;
+	int ret;
+
+	h = make(&t);
+	while (!(ret = sb_crypt_rotate(h, &first, 1, false))) {
+		cr_assert_eq(sb_crypt_forget(h, sb_crypt_gen(h->sb)), 0);
+		nr++;
+	}
+	expect_err(ret, BCFS_ERR_sb_crypt_gens_mount);
+	cr_expect_eq(nr, KEYRING_GENS_MAX - 1);
+	cr_expect_eq(sb_crypt_gen_oldest(h->sb), sb_crypt_gen(h->sb));
+	sb_free(h);
+	cr_assert_eq(reopen(&t, &first, &h, NULL), 0);
+	cr_expect_eq(sb_crypt_rotate(h, &first, 1, false), 0, "after another mount");
+
+	/* The number has 16 bits. */
+	sb_field_crypt(h->sb)->key_gen = UINT16_MAX;
+	expect_err(sb_crypt_rotate(h, &first, 1, false), BCFS_ERR_sb_crypt_gen_last);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+/* ---- what a secret costs that opens nothing ---- */
+
+Test(sb_crypt_slots, all_together_cost_no_more_than_one)
+{
+	const struct crypt_kdf dear = {64, BCFS_CRYPT_KDF_COST_MAX / 64 / 2};
+	struct crypt_secret second = pass("second"), third = pass("third");
+	struct sb_validate_ctx ctx = {.skip_csum = true};
+	struct printbuf err = PRINTBUF;
+	struct bcfs_crypt_slot *d;
+	struct sb_handle *h;
+	unsigned slot = 99;
+	struct tfs t;
+
+	h = make(&t);
+	ctx.area_bytes = sb_area_bytes(h->sb);
+	/* Where the passphrase's key is derived before the cost is known to be too much it is dear.
+	 */
+	d = sb_field_crypt(h->sb)->slots;
+	for (unsigned i = 1; i < 3; i++)
+		d[i] = (struct bcfs_crypt_slot){.type = BCFS_CRYPT_SLOT_passphrase,
+						.kdf_ops = dear.ops,
+						.kdf_mem = dear.mem};
+	d[2].kdf_mem -= BCFS_CRYPT_KDF_MEM_MIN;
+	cr_expect_eq(sb_validate(h->sb, &ctx, &err), 0, "%s", printbuf_str(&err));
+	tfs_write(h);
+	cr_expect_eq(sb_crypt_slot_add(h, &second, &quick, &slot), 0, "%s", t.line);
+	for (unsigned i = 0; i < 64; i++)
+		if (sb_crypt_slot_add(h, &third, &(struct crypt_kdf){16, BCFS_CRYPT_KDF_MEM_MIN},
+				      NULL))
+			break;
+	cr_expect_not_null(strstr(t.line, "all slots together would take more than 32 GiB"), "%s",
+			   t.line);
+	cr_expect_eq(sb_crypt_nr_used(h->sb), 7);
+	expect_err(sb_crypt_slot_change(h, slot, &third,
+					&(struct crypt_kdf){64, BCFS_CRYPT_KDF_MEM_MIN}),
+		   BCFS_ERR_sb_crypt_kdf_cost);
+	cr_expect_eq(sb_crypt_slot_change(h, 1, &third, &quick), 0, "%s", t.line);
+
+	/* Somebody else may have written it. */
+	d[1] = d[2];
+	d[1].kdf_mem += 2 * BCFS_CRYPT_KDF_MEM_MIN;
+	expect_err(sb_validate(h->sb, &ctx, &err), BCFS_ERR_sb_invalid_crypt);
+	cr_expect_not_null(strstr(printbuf_str(&err), "all key slots take"));
+	printbuf_exit(&err);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
+Test(sb_crypt_slots, half_of_the_memory)
+{
+	const struct crypt_kdf kdf = {1, 1 << 20};
+	struct crypt_secret first = pass("first"), second = pass("second"), third = pass("third");
+	struct sb_handle *h, *h2;
+	unsigned slot = 99;
+	struct tfs t;
+
+	h = make(&t);
+	env_sim_set_ram(t.env, 2 << 20);
+	cr_assert_eq(sb_crypt_slot_add(h, &second, &kdf, NULL), 0, "%s", t.line);
+	env_sim_set_ram(t.env, (2 << 20) - 2);
+	expect_err(sb_crypt_slot_add(h, &third, &kdf, NULL), BCFS_ERR_sb_crypt_kdf_ram);
+	cr_expect_str_eq(t.line,
+			 "dev: to derive a key from the passphrase takes more than half of the "
+			 "memory of this machine, which has 1 MiB: not done");
+	expect_err(sb_crypt_rotate(h, &second, 1, true), BCFS_ERR_sb_crypt_kdf_ram);
+	cr_expect_eq(sb_crypt_nr_used(h->sb), 2);
+	/* The others open all the same. */
+	expect_err(reopen(&t, &second, &h2, &slot), BCFS_ERR_sb_crypt_kdf_ram);
+	cr_expect_not_null(strstr(t.line, "takes more than half of the memory"), "%s", t.line);
+	cr_assert_eq(sb_crypt_open(h2, &first, &slot), 0, "%s", t.line);
+	sb_free(h2);
+	env_sim_set_ram(t.env, 0);
+	cr_assert_eq(reopen(&t, &second, &h2, &slot), 0, "unknown: not held against it");
+	cr_expect_eq(slot, 1);
+	sb_free(h2);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
 /* ---- random operations against a model ---- */
 
 struct model {
@@ -234,8 +337,11 @@ static void model_rotate(struct model *m, struct sb_handle *h, u64 *rng)
 		return;
 	}
 	if (ret == -BCFS_ERR_sb_crypt_gens) {
-		cr_assert(m->newest - m->oldest == BCFS_CRYPT_OLD_MAX ||
-			  keyring_nr(h->keys) == KEYRING_GENS_MAX);
+		cr_assert_eq(m->newest - m->oldest, BCFS_CRYPT_OLD_MAX);
+		return;
+	}
+	if (ret == -BCFS_ERR_sb_crypt_gens_mount) {
+		cr_assert_eq(keyring_nr(h->keys), KEYRING_GENS_MAX);
 		return;
 	}
 	cr_assert_eq(ret, 0, "%s", err_name(ret));

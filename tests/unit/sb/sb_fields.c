@@ -121,6 +121,7 @@ Test(sb_fields, accessors)
 	struct bcfs_member m;
 	struct sb_handle *h;
 	struct tfs t;
+	u64 *entries;
 	u32 u64s;
 	bool on;
 
@@ -142,11 +143,11 @@ Test(sb_fields, accessors)
 	cr_assert_eq(sb_journal_set(h, NULL, 0), 0);
 	cr_expect_null(sb_field_journal(h->sb));
 
-	cr_expect_eq(sb_clean_get(h->sb, &u64s)->journal_seq, 77);
+	cr_expect(h->sb->flags[0] & BCFS_SB_FLAG_CLEAN);
+	cr_expect_eq(sb_field_clean(h->sb)->journal_seq, 77);
+	cr_assert_eq(sb_clean_read(h, &entries, &u64s), 0);
 	cr_expect_eq(u64s, 6);
-	sb_clean_clear(h);
-	cr_expect_null(sb_clean_get(h->sb, &u64s));
-	cr_expect(!(h->sb->flags[0] & BCFS_SB_FLAG_CLEAN));
+	env_free(t.env, entries);
 
 	cr_expect_eq(sb_error_nr(h->sb, BCFS_ERR_data_csum), 3);
 	cr_assert_eq(sb_error_add(h, BCFS_ERR_data_csum, UINT64_MAX - 1), 0);

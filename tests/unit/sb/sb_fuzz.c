@@ -50,6 +50,7 @@ static void use(struct sb_handle *h)
 	struct printbuf out = PRINTBUF;
 	struct bcfs_member m = sb_member_get(h->sb, h->sb->dev_idx);
 	u64 seq = h->sb->seq;
+	u64 *entries;
 	u32 u64s;
 	int ret;
 
@@ -58,12 +59,14 @@ static void use(struct sb_handle *h)
 	printbuf_exit(&out);
 	for (u64 n = sb_journal_nr_buckets(h->sb); n--;)
 		cr_assert_lt(sb_journal_bucket(h->sb, n), m.nr_buckets);
-	sb_clean_get(h->sb, &u64s);
+	if (!sb_clean_read(h, &entries, &u64s))
+		env_free(h->env, entries);
 	sb_blacklist_has(h->sb, 15);
 	(void)sb_blacklist_add(h, 18, 33);
 	sb_blacklist_drop_below(h, 25);
 	(void)sb_error_add(h, 1, 1);
-	sb_clean_clear(h);
+	h->sb->flags[0] &= ~BCFS_SB_FLAG_CLEAN;
+	(void)sb_field_resize(h, BCFS_SB_FIELD_clean, 0, NULL);
 	(void)sb_member_set(h, h->sb->dev_idx, &m);
 	ret = sb_write(h);
 	cr_assert(!ret || ret == -BCFS_ERR_sb_write_ro || ret <= -BCFS_ERR_sb_invalid_csum, "%s",
