@@ -372,6 +372,18 @@ if [ "$(id -u)" = 0 ]; then
 	mount_image -o key-file="$T/key" "$img" "$mnt"
 	ok "it goes on at the next mount" rotated
 	ok "all is there again" same
+	too_often()
+	{
+		local i
+		for i in $(seq 20); do
+			"$bcfs" key rotate --key-file "$T/key" "$mnt" >"$T/said" 2>&1 || break
+			rotated || return
+		done
+		cat "$T/said"
+		grep -q "unmount and mount it again first" "$T/said"
+	}
+	ok "so often in one mount: it says what to do" too_often
+	ok "all is there after that" same
 	ok "unmounted again" "$bcfs" umount "$mnt"
 	ok "fsck is clean again" "$fsck" --key-file "$T/key" "$img"
 	ok "a passphrase in its place again" by_fd new "$bcfs" key change --key-file "$T/key" \
