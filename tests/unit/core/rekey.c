@@ -356,18 +356,18 @@ static void under_way_main(void *arg)
 	must(!core_close(w->c), "close");
 }
 
-Test(rekey, under_way, .timeout = 300)
+Test(rekey, under_way, .timeout = 900)
 {
-	u64 seed = trand_seed(150);
+	u64 seed = trand_seed(155);
 
-	for (unsigned i = 0; i < trand_rounds(30); i++)
+	for (unsigned i = 0; i < trand_rounds(20); i++)
 		world_run_slow(under_way_main, seed + i, false, 20 * ENV_NSEC_PER_MSEC);
 }
 
-Test(rekey, beside_everything, .timeout = 300)
+Test(rekey, beside_everything, .timeout = 900)
 {
 	u64 seed = trand_seed(1);
 
-	for (unsigned i = 0; i < trand_rounds(4); i++)
+	for (unsigned i = 0; i < trand_rounds(2); i++)
 		world_run(beside_main, seed + i, false);
 }
