@@ -9,7 +9,9 @@
 #include "btree/btree.h"
 #include "util/planted.h"
 
+/* After a round that met what goes on beside it; after one that failed. */
 #define REKEY_AGAIN_NS	   (10 * ENV_NSEC_PER_MSEC)
+#define REKEY_AGAIN_MAX_NS (10 * ENV_NSEC_PER_SEC)
 #define REKEY_RETRY_NS	   (10 * ENV_NSEC_PER_SEC)
 #define REKEY_RETRY_MAX_NS (3600 * ENV_NSEC_PER_SEC)
 
@@ -116,7 +118,7 @@ static void rekey_thread(void *arg)
 {
 	struct core *c = arg;
 	struct ratelimit limit = RATELIMIT_DEFAULT;
-	u64 wait = REKEY_RETRY_NS;
+	u64 retry = REKEY_RETRY_NS, again = REKEY_AGAIN_NS, wait;
 	u16 oldest, gen;
 
 	for (;;) {
@@ -132,14 +134,18 @@ static void rekey_thread(void *arg)
 		if (!ret)
 			continue;
 		rekey_failed(c, &limit, ret);
+		/* A pass reads everything, and what is broken stays so for long. */
+		if (ret == -BCFS_ERR_rekey_again) {
+			wait = again;
+			again = min(again * 2, REKEY_AGAIN_MAX_NS);
+		} else {
+			wait = retry;
+			retry = min(retry * 2, REKEY_RETRY_MAX_NS);
+		}
 		env_mutex_lock(&c->rekey_lock);
 		if (!rekey_stopping(c))
-			env_cond_timedwait(&c->rekey_cond, &c->rekey_lock,
-					   ret == -BCFS_ERR_rekey_again ? REKEY_AGAIN_NS : wait);
+			env_cond_timedwait(&c->rekey_cond, &c->rekey_lock, wait);
 		env_mutex_unlock(&c->rekey_lock);
-		/* A pass reads everything, and what is broken stays so for long. */
-		if (ret != -BCFS_ERR_rekey_again)
-			wait = min(wait * 2, REKEY_RETRY_MAX_NS);
 	}
 }
 

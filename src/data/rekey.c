@@ -38,13 +38,25 @@ void data_sealing_end(struct data_fs *d, unsigned epoch)
 	atomic_fetch_sub(&d->rekey.writers[epoch & 1], 1);
 }
 
-/* Those that began before now end. */
-static void wait_for_writers(struct data_fs *d, bool (*stop)(void *arg), void *arg)
+static void writers_end(struct data_fs *d, unsigned epoch, bool (*stop)(void *arg), void *arg)
 {
-	unsigned epoch = atomic_fetch_add(&d->rekey.epoch, 1);
-
 	while (atomic_load(&d->rekey.writers[epoch & 1]) && !stop(arg) && !planted(rekey_no_wait))
 		env_sleep_ns(d->env, WRITERS_POLL_NS);
+}
+
+/*
+ * Those that began before now end. Also those of the epoch before, for whom a pass that was stopped
+ * may not have waited: what follows this epoch counts with them.
+ */
+static void wait_for_writers(struct data_fs *d, bool (*stop)(void *arg), void *arg)
+{
+	unsigned epoch = atomic_load(&d->rekey.epoch);
+
+	writers_end(d, epoch - 1, stop, arg);
+	if (stop(arg))
+		return;
+	atomic_store(&d->rekey.epoch, epoch + 1);
+	writers_end(d, epoch, stop, arg);
 }
 
 /* ---- what is sealed with one ---- */

@@ -83,6 +83,47 @@ out:
 	return ret;
 }
 
+/* ---- what keeps it from adding keys ---- */
+
+static int cut_step(struct btree_trans *trans, const struct data_file *f, u64 at, u64 end,
+		    bool shared)
+{
+	const struct bkey_ops_table *ops = btree_ops_table(btree_trans_fs(trans));
+	struct btree_iter iter;
+	struct bkey_i *front;
+	struct bkey_s_c k;
+	int ret;
+
+	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(f, at), BTREE_ITER_INTENT);
+	k = btree_iter_peek_slot(&iter);
+	ret = bkey_err(k);
+	if (!ret && bkey_start_offset(k.k) < at && end < k.k->p.offset &&
+	    (k.k->type == KEY_TYPE_reflink_p || (k.k->type == KEY_TYPE_extent && !shared))) {
+		front = btree_trans_copy_key(trans, k, 0);
+		bkey_cut_back(ops, at, front);
+		front->k.p.snapshot = f->snapshot;
+		btree_iter_set_pos(&iter, data_pos(f, bkey_start_offset(&front->k)));
+		ret = btree_trans_update(trans, &iter, front, 0);
+	}
+	btree_iter_exit(&iter);
+	return ret;
+}
+
+int data_cut(struct data_fs *d, const struct data_file *f, u64 offset, u64 end, bool shared)
+{
+	struct btree_trans *trans = btree_trans_get(d->btree);
+	u64 at = offset >> SECTOR_SHIFT;
+	int ret;
+
+	do {
+		ret = commit_do(trans, NULL, 0,
+				cut_step(trans, f, at, end >> SECTOR_SHIFT, shared));
+		btree_trans_unlock(trans);
+	} while (ret == -BCFS_ERR_journal_res_too_big && !(ret = reflink_split(d, f, at, 0)));
+	btree_trans_put(trans);
+	return ret;
+}
+
 static int last_extent_step(struct btree_trans *trans, const struct data_file *f, u64 *ret_end)
 {
 	struct btree_iter iter;

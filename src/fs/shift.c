@@ -78,14 +78,13 @@ static int clear_place(struct shift_args *a, const struct bcfs_inode_unpacked *i
 	struct data_file f = io_file(a->c, a->ino, inode);
 	struct io_update u = {.c = a->c, .ino = a->ino};
 	u64 start = a->op.src_offset << SECTOR_SHIFT, len = shift_bytes(&a->op);
-	int ret;
 
 	if (!is_insert(&a->op))
 		return data_punch(a->c->data, &f, start, len, inode->size, io_commit, &u, NULL);
 	if (!(a->op.state & FINSERT_KEEP_SIZE))
 		return 0;
-	ret = data_punch(a->c->data, &f, inode->size - len, len, inode->size, io_commit, &u, NULL);
-	return ret ?: data_truncate(a->c->data, &f, inode->size, io_commit, &u, NULL);
+	/* What then lies behind the end, in its block, is zeroed when the file grows. */
+	return data_truncate(a->c->data, &f, inode->size - len, io_commit, &u, NULL);
 }
 
 static int shift_move(struct shift_args *a, const struct bcfs_inode_unpacked *inode)
@@ -152,6 +151,19 @@ static int shift_check(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_in
 	return ret ?: end > FILE_SIZE_MAX - len ? -BCFS_ERR_file_too_big : 0;
 }
 
+/*
+ * An extent that the range lies in the midst of becomes one more, without giving space back if it
+ * is shared, or stays. That is done before: once it is logged, there is no way back.
+ */
+static int shift_cut(const struct shift_args *a, const struct bcfs_inode_unpacked *inode)
+{
+	struct data_file f = io_file(a->c, a->ino, inode);
+	u64 start = a->op.src_offset << SECTOR_SHIFT, len = shift_bytes(&a->op);
+
+	return is_insert(&a->op) ? data_cut(a->c->data, &f, start, start, false)
+				 : data_cut(a->c->data, &f, start, start + len, true);
+}
+
 int inode_shift_locked(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode,
 		       u32 mode, u64 offset, u64 len)
 {
@@ -177,7 +189,7 @@ int inode_shift_locked(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_in
 	/* Bytes behind the end may come to lie in front of it. */
 	if (!ret && mode & BCFS_FALLOC_KEEP_SIZE)
 		ret = io_zero_tail(c, ino, inode);
-	ret = ret ?: inode_update_flags(c, ino, BTREE_COMMIT_KEEPS, begin_step, &a);
+	ret = ret ?: shift_cut(&a, inode) ?: inode_update_flags(c, ino, BTREE_COMMIT_KEEPS, begin_step, &a);
 	return ret ?: shift_finish(&a, inode);
 }
 

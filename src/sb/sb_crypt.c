@@ -197,18 +197,21 @@ static int slot_prepare(struct env *env, const struct crypt_secret *s, const str
 	return derive_kek(env, s, ret, ret_kek);
 }
 
+static int fail_ram(const struct sb_handle *h, const char *what, int err)
+{
+	log_err(h->log, "%s: %s takes more than half of this machine's memory, which is %llu MiB",
+		h->bdev->name, what, (unsigned long long)env_ram_bytes(h->env) >> 20);
+	return err;
+}
+
 static int fail_memory(const struct sb_handle *h, int err)
 {
+	if (err == -BCFS_ERR_sb_crypt_kdf_ram)
+		return fail_ram(h, "not done: to derive a key from the passphrase", err);
 	if (err == -BCFS_ERR_sb_crypt_kdf_memory)
 		log_err(h->log,
 			"%s: there is not enough memory to derive a key from the passphrase",
 			h->bdev->name);
-	if (err == -BCFS_ERR_sb_crypt_kdf_ram)
-		log_err(h->log,
-			"%s: to derive a key from the passphrase takes more than half of the "
-			"memory "
-			"of this machine, which has %llu MiB: not done",
-			h->bdev->name, (unsigned long long)env_ram_bytes(h->env) >> 20);
 	return err;
 }
 
@@ -308,14 +311,11 @@ static int fail_secret(const struct sb_handle *h, const struct crypt_secret *s, 
 			s->type == BCFS_CRYPT_SLOT_passphrase
 				? "wrong passphrase: no key slot opens with it"
 				: "wrong key file: no key slot opens with it");
-	if (err == -BCFS_ERR_sb_crypt_kdf_ram) {
-		log_err(h->log,
-			"%s: no key slot opens with the passphrase, but for one that was not "
-			"tried: "
-			"it takes more than half of the memory of this machine, which has %llu MiB",
-			h->bdev->name, (unsigned long long)env_ram_bytes(h->env) >> 20);
-		return err;
-	}
+	if (err == -BCFS_ERR_sb_crypt_kdf_ram)
+		return fail_ram(h,
+				"no key slot opens with the passphrase, but for one that was not "
+				"tried: it",
+				err);
 	return fail_memory(h, err);
 }
 

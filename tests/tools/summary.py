@@ -46,6 +46,16 @@ def count_test(test):
     return (1, 0, 0) if result in GOOD else (0, 1, 0)
 
 
+def failures(lines):
+    """The lines of subtests that failed, each with the comments behind it."""
+    ret, keep = [], False
+    for line in lines:
+        keep = line.startswith("not ok") or (keep and line.startswith("#"))
+        if keep:
+            ret.append(line)
+    return ret
+
+
 def show_log(test):
     lines = []
     for stream in ("stdout", "stderr"):
@@ -53,9 +63,9 @@ def show_log(test):
     print(f"---- {test['name']}: {test['result']}, exit status {test.get('returncode')}, "
           f"{test.get('duration', 0):.1f} s")
     if len(lines) > LOG_LINES:
-        # what failed first, then how it ended
-        bad = [l for l in lines[:-LOG_LINES] if l.startswith("not ok")]
-        print("\n".join(bad[:20] + [f"... ({len(lines) - LOG_LINES} lines cut)"]))
+        # what failed first and why, then how it ended
+        bad = failures(lines[:-LOG_LINES])
+        print("\n".join(bad[:60] + [f"... ({len(lines) - LOG_LINES} lines cut)"]))
     print("\n".join(lines[-LOG_LINES:]))
 
 

@@ -3,6 +3,7 @@
 #ifndef BCFS_TESTS_CORE_CRYPT_WORLD_H
 #define BCFS_TESTS_CORE_CRYPT_WORLD_H
 
+#include "../test_must.h"
 #include "core/core.h"
 #include "dev/sim_bdev.h"
 
@@ -21,14 +22,6 @@ struct world {
 	struct sim_bdev_opts dev;
 	struct core *c;
 };
-
-#define must(cond, fmt, ...)                                                                       \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: " fmt "\n", __FILE__, __LINE__, ##__VA_ARGS__);    \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 void world_mkfs(struct world *w, const struct bcfs_secret *s);
 /* s: NULL: none is given. */

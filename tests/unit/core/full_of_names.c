@@ -42,7 +42,7 @@ static u32 fill(struct fsx *fx)
 			n++;
 		}
 	} while (!ret);
-	fsx_assert(err_to_errno(ret) == ENOSPC, "file %u: %s", n, err_str(ret));
+	must(err_to_errno(ret) == ENOSPC, "file %u: %s", n, err_str(ret));
 	return n;
 }
 
@@ -58,16 +58,15 @@ static void change_some(struct fsx *fx, u32 n, u64 *rng)
 		name_of(name, i, moved[i]);
 		name_of(to, i, !moved[i]);
 		ret = bcfs_lookup(fx->c, bcfs_root(fx->c), name, &st);
-		fsx_assert(!ret, "lookup %s: %s", name, err_str(ret));
+		must(!ret, "lookup %s: %s", name, err_str(ret));
 		ret = bcfs_setattr(fx->c, st.ino, &a, BCFS_SET_MODE, &st);
-		fsx_assert(!ret || err_to_errno(ret) == ENOSPC, "chmod %s: %s", name, err_str(ret));
+		must(!ret || err_to_errno(ret) == ENOSPC, "chmod %s: %s", name, err_str(ret));
 		bcfs_forget(fx->c, st.ino, 1);
 		ret = bcfs_rename(fx->c, bcfs_root(fx->c), name, bcfs_root(fx->c), to, 0);
 		moved[i] ^= !ret;
-		fsx_assert(!ret || err_to_errno(ret) == ENOSPC, "rename %s: %s", name,
-			   err_str(ret));
+		must(!ret || err_to_errno(ret) == ENOSPC, "rename %s: %s", name, err_str(ret));
 	}
-	fsx_assert(!bcfs_sync(fx->c), "sync");
+	must(!bcfs_sync(fx->c), "sync");
 }
 
 static void remove_all(struct fsx *fx, u32 n, u64 *rng)
@@ -88,7 +87,7 @@ static void remove_all(struct fsx *fx, u32 n, u64 *rng)
 		name_of(name, order[i], moved[order[i]]);
 		int ret = bcfs_unlink(fx->c, bcfs_root(fx->c), name);
 
-		fsx_assert(!ret, "unlink %u of %u: %s", i, n, err_str(ret));
+		must(!ret, "unlink %u of %u: %s", i, n, err_str(ret));
 	}
 	free(order);
 }
@@ -98,26 +97,26 @@ static void names_main(struct fsx *fx, void *arg)
 	u64 rng = 77;
 	u32 first = 0;
 
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	for (u32 turn = 0; turn < *(const unsigned *)arg; turn++) {
 		u32 n = fill(fx);
 
-		fsx_assert(!turn || n > first / 10 * 9, "%u files, at first %u", n, first);
+		must(!turn || n > first / 10 * 9, "%u files, at first %u", n, first);
 		first = n;
 		moved = calloc(n, sizeof(*moved));
 		change_some(fx, n, &rng);
 		/* Small nodes, many to a bucket: what is dirty may not all find a place
 		 * (design.md). */
 		int ret = fsx_close(fx);
-		fsx_assert(!ret || (fx->bucket_bytes && err_to_errno(ret) == ENOSPC), "close: %s",
-			   err_str(ret));
-		fsx_assert(!fsx_open(fx), "open");
+		must(!ret || (fx->bucket_bytes && err_to_errno(ret) == ENOSPC), "close: %s",
+		     err_str(ret));
+		must(!fsx_open(fx), "open");
 		remove_all(fx, n, &rng);
 		free(moved);
-		fsx_assert(!bcfs_sync(fx->c), "sync");
-		fsx_assert(!fsx_check(fx), "check");
+		must(!bcfs_sync(fx->c), "sync");
+		must(!fsx_check(fx), "check");
 	}
-	fsx_assert(!fsx_close(fx), "close");
+	must(!fsx_close(fx), "close");
 }
 
 Test(names, fill_and_remove)

@@ -20,7 +20,7 @@ static struct bcfs_stat make(struct fsx *fx, const char *name)
 	struct bcfs_stat st;
 	int ret = bcfs_mknod(fx->c, bcfs_root(fx->c), name, S_IFREG | 0644, 0, 0, &root_cred, &st);
 
-	fsx_assert(!ret, "%s: %s", name, err_str(ret));
+	must(!ret, "%s: %s", name, err_str(ret));
 	return st;
 }
 
@@ -34,8 +34,8 @@ static u64 make_nr(struct fsx *fx, unsigned nr)
 
 static void reopen(struct fsx *fx)
 {
-	fsx_assert(!fsx_close(fx), "close");
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_close(fx), "close");
+	must(!fsx_open(fx), "open");
 }
 
 /* ---- inode numbers ---- */
@@ -44,42 +44,41 @@ static void run_numbers(struct fsx *fx, void *arg)
 {
 	u64 first, last;
 
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	first = make_nr(fx, 0);
-	fsx_assert(first >= BCFS_FIRST_INO, "%llu", (unsigned long long)first);
+	must(first >= BCFS_FIRST_INO, "%llu", (unsigned long long)first);
 
 	/* Without the option they go on beyond 2^32. */
 	fx->c->ino->inum_next = UINT32_MAX;
-	fsx_assert(make_nr(fx, 1) == UINT32_MAX, "at 2^32 - 1");
-	fsx_assert(make_nr(fx, 2) == 1ULL << 32, "2^32");
+	must(make_nr(fx, 1) == UINT32_MAX, "at 2^32 - 1");
+	must(make_nr(fx, 2) == 1ULL << 32, "2^32");
 
 	/* With it new ones are below, and those that are there stay. */
 	reopen(fx);
 	fx->c->fs_opts.inodes_32bit = true;
 	last = make_nr(fx, 3);
-	fsx_assert(last == first + 1, "%llu is not the least that is free",
-		   (unsigned long long)last);
+	must(last == first + 1, "%llu is not the least that is free", (unsigned long long)last);
 	for (unsigned i = 4; i < 50; i++) {
 		u64 nr = make_nr(fx, i);
 
-		fsx_assert(nr == last + 1, "%llu", (unsigned long long)nr);
+		must(nr == last + 1, "%llu", (unsigned long long)nr);
 		last = nr;
 	}
-	fsx_assert(!fsx_check(fx), "check");
+	must(!fsx_check(fx), "check");
 
 	/* At the very end, the same: from the bottom again, with a new generation. */
 	reopen(fx);
-	fsx_assert(make_nr(fx, 50) == (1ULL << 32) + 1, "behind the last");
+	must(make_nr(fx, 50) == (1ULL << 32) + 1, "behind the last");
 	fx->c->ino->inum_next = BCFS_INUM_MAX;
-	fsx_assert(make_nr(fx, 51) == BCFS_INUM_MAX, "2^40 - 1");
+	must(make_nr(fx, 51) == BCFS_INUM_MAX, "2^40 - 1");
 	struct bcfs_stat st = make(fx, "again"), before;
-	fsx_assert(st.ino.inum == last + 1, "%llu is not the least that is free",
-		   (unsigned long long)st.ino.inum);
-	fsx_assert(!bcfs_lookup(fx->c, bcfs_root(fx->c), "51", &before), "lookup");
-	fsx_assert(st.generation != before.generation, "generation %u again", st.generation);
+	must(st.ino.inum == last + 1, "%llu is not the least that is free",
+	     (unsigned long long)st.ino.inum);
+	must(!bcfs_lookup(fx->c, bcfs_root(fx->c), "51", &before), "lookup");
+	must(st.generation != before.generation, "generation %u again", st.generation);
 	reopen(fx);
-	fsx_assert(!fsx_check(fx), "check");
-	fsx_assert(!fsx_close(fx), "close");
+	must(!fsx_check(fx), "check");
+	must(!fsx_close(fx), "close");
 }
 
 Test(limits, inode_numbers)
@@ -104,28 +103,28 @@ static void run_links(struct fsx *fx, void *arg)
 	struct bcfs_stat st, got;
 	struct bcfs_ino root;
 
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	root = bcfs_root(fx->c);
 	st = make(fx, "f");
-	fsx_assert(!inode_update(fx->c, st.ino, set_links, &beyond), "set");
+	must(!inode_update(fx->c, st.ino, set_links, &beyond), "set");
 	reopen(fx);
-	fsx_assert(!bcfs_lookup(fx->c, root, "f", &st), "lookup");
-	fsx_assert(st.nlink == UINT32_MAX - 3, "%u", st.nlink);
+	must(!bcfs_lookup(fx->c, root, "f", &st), "lookup");
+	must(st.nlink == UINT32_MAX - 3, "%u", st.nlink);
 
-	fsx_assert(!bcfs_link(fx->c, st.ino, root, "g", &got), "link");
-	fsx_assert(got.nlink == UINT32_MAX - 2, "%u", got.nlink);
-	fsx_assert(!bcfs_link(fx->c, st.ino, root, "h", &got), "link");
-	fsx_assert(got.nlink == UINT32_MAX - 1, "%u", got.nlink);
-	fsx_assert(bcfs_errno(bcfs_link(fx->c, st.ino, root, "i", &got)) == EMLINK, "one too many");
-	fsx_assert(bcfs_lookup(fx->c, root, "i", &got), "a name was left");
-	fsx_assert(!bcfs_unlink(fx->c, root, "g"), "unlink");
-	fsx_assert(!bcfs_link(fx->c, st.ino, root, "i", &got), "link");
-	fsx_assert(got.nlink == UINT32_MAX - 1, "%u", got.nlink);
+	must(!bcfs_link(fx->c, st.ino, root, "g", &got), "link");
+	must(got.nlink == UINT32_MAX - 2, "%u", got.nlink);
+	must(!bcfs_link(fx->c, st.ino, root, "h", &got), "link");
+	must(got.nlink == UINT32_MAX - 1, "%u", got.nlink);
+	must(bcfs_errno(bcfs_link(fx->c, st.ino, root, "i", &got)) == EMLINK, "one too many");
+	must(bcfs_lookup(fx->c, root, "i", &got), "a name was left");
+	must(!bcfs_unlink(fx->c, root, "g"), "unlink");
+	must(!bcfs_link(fx->c, st.ino, root, "i", &got), "link");
+	must(got.nlink == UINT32_MAX - 1, "%u", got.nlink);
 
 	beyond = 2;
-	fsx_assert(!inode_update(fx->c, st.ino, set_links, &beyond), "set");
-	fsx_assert(!fsx_check(fx), "check");
-	fsx_assert(!fsx_close(fx), "close");
+	must(!inode_update(fx->c, st.ino, set_links, &beyond), "set");
+	must(!fsx_check(fx), "check");
+	must(!fsx_close(fx), "close");
 }
 
 Test(limits, links)
@@ -142,26 +141,25 @@ static void run_sizes(struct fsx *fx, void *arg)
 	struct bcfs_stat st, set = {.size = FILE_SIZE_MAX}, got;
 	char byte = 'x', back = 0;
 
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	st = make(fx, "f");
-	fsx_assert(bcfs_write(fx->c, st.ino, FILE_SIZE_MAX - 1, &byte, 1, 0) == 1, "last byte");
-	fsx_assert(bcfs_errno((int)bcfs_write(fx->c, st.ino, FILE_SIZE_MAX, &byte, 1, 0)) == EFBIG,
-		   "behind the end of all");
+	must(bcfs_write(fx->c, st.ino, FILE_SIZE_MAX - 1, &byte, 1, 0) == 1, "last byte");
+	must(bcfs_errno((int)bcfs_write(fx->c, st.ino, FILE_SIZE_MAX, &byte, 1, 0)) == EFBIG,
+	     "behind the end of all");
 	reopen(fx);
-	fsx_assert(!bcfs_getattr(fx->c, st.ino, &got), "getattr");
-	fsx_assert(got.size == FILE_SIZE_MAX && got.blocks <= 8, "%llu bytes, %llu blocks",
-		   (unsigned long long)got.size, (unsigned long long)got.blocks);
-	fsx_assert(bcfs_read(fx->c, st.ino, FILE_SIZE_MAX - 1, &back, 1) == 1 && back == 'x',
-		   "read");
+	must(!bcfs_getattr(fx->c, st.ino, &got), "getattr");
+	must(got.size == FILE_SIZE_MAX && got.blocks <= 8, "%llu bytes, %llu blocks",
+	     (unsigned long long)got.size, (unsigned long long)got.blocks);
+	must(bcfs_read(fx->c, st.ino, FILE_SIZE_MAX - 1, &back, 1) == 1 && back == 'x', "read");
 	set.size = FILE_SIZE_MAX + 1;
-	fsx_assert(bcfs_errno(bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_SIZE, &got)) == EFBIG,
-		   "too large");
+	must(bcfs_errno(bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_SIZE, &got)) == EFBIG,
+	     "too large");
 	set.size = 0;
-	fsx_assert(!bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_SIZE, &got), "truncate");
+	must(!bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_SIZE, &got), "truncate");
 	set.size = FILE_SIZE_MAX;
-	fsx_assert(!bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_SIZE, &got), "a hole of all");
-	fsx_assert(!fsx_check(fx), "check");
-	fsx_assert(!fsx_close(fx), "close");
+	must(!bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_SIZE, &got), "a hole of all");
+	must(!fsx_check(fx), "check");
+	must(!fsx_close(fx), "close");
 }
 
 Test(limits, sizes)
@@ -184,21 +182,20 @@ static void run_times(struct fsx *fx, void *arg)
 	};
 	struct bcfs_stat st, got;
 
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	st = make(fx, "f");
 	for (unsigned i = 0; i < ARRAY_SIZE(times); i++) {
 		struct bcfs_stat set = {.atime = times[i], .mtime = times[i]};
 
-		fsx_assert(
-			!bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_ATIME | BCFS_SET_MTIME, &got),
-			"set %u", i);
+		must(!bcfs_setattr(fx->c, st.ino, &set, BCFS_SET_ATIME | BCFS_SET_MTIME, &got),
+		     "set %u", i);
 		reopen(fx);
-		fsx_assert(!bcfs_getattr(fx->c, st.ino, &got), "getattr");
-		fsx_assert(got.atime.sec == times[i].sec && got.atime.nsec == times[i].nsec &&
-				   got.mtime.sec == times[i].sec && got.mtime.nsec == times[i].nsec,
-			   "%u: %lld.%09u", i, (long long)got.mtime.sec, got.mtime.nsec);
+		must(!bcfs_getattr(fx->c, st.ino, &got), "getattr");
+		must(got.atime.sec == times[i].sec && got.atime.nsec == times[i].nsec &&
+			     got.mtime.sec == times[i].sec && got.mtime.nsec == times[i].nsec,
+		     "%u: %lld.%09u", i, (long long)got.mtime.sec, got.mtime.nsec);
 	}
-	fsx_assert(!fsx_close(fx), "close");
+	must(!fsx_close(fx), "close");
 }
 
 Test(limits, times)

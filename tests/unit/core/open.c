@@ -52,9 +52,9 @@ static void refused(struct fsx *fx, const struct core_opts *o, int err, const ch
 	struct core *core;
 	int ret = open_with(fx, o, NULL, &core, msg);
 
-	fsx_assert(ret == err, "%s: %s: \"%s\"", says, err_str(ret), msg);
-	fsx_assert(!strncmp(msg, "sim: ", 5) && strstr(msg, says) && !strchr(msg, '\n'),
-		   "no \"%s\" in \"%s\"", says, msg);
+	must(ret == err, "%s: %s: \"%s\"", says, err_str(ret), msg);
+	must(!strncmp(msg, "sim: ", 5) && strstr(msg, says) && !strchr(msg, '\n'),
+	     "no \"%s\" in \"%s\"", says, msg);
 }
 
 static struct bcfs_cred root_cred;
@@ -67,13 +67,12 @@ static void fill(struct fsx *fx)
 		char name[64];
 
 		snprintf(name, sizeof(name), "a name that takes some room %u", i);
-		fsx_assert(!bcfs_mknod(fx->c, bcfs_root(fx->c), name, S_IFREG | 0644, 0, 0,
-				       &root_cred, &st),
-			   "mknod");
+		must(!bcfs_mknod(fx->c, bcfs_root(fx->c), name, S_IFREG | 0644, 0, 0, &root_cred,
+				 &st),
+		     "mknod");
 		if (i % 50 == 0)
-			fsx_assert(bcfs_write(fx->c, st.ino, 0, name, sizeof(name), 0) ==
-					   sizeof(name),
-				   "write");
+			must(bcfs_write(fx->c, st.ino, 0, name, sizeof(name), 0) == sizeof(name),
+			     "write");
 		bcfs_forget(fx->c, st.ino, 1);
 	}
 }
@@ -96,9 +95,9 @@ static int look_all(struct bcfs *c)
 
 static void make(struct fsx *fx)
 {
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	fill(fx);
-	fsx_assert(!fsx_close(fx), "close");
+	must(!fsx_close(fx), "close");
 }
 
 /* ---- the superblock ---- */
@@ -107,14 +106,14 @@ static struct sb_handle *take_sb(struct fsx *fx)
 {
 	struct sb_handle *sb;
 
-	fsx_assert(!sb_read(fx->env, fx->bdev, NULL, &sb), "sb_read");
+	must(!sb_read(fx->env, fx->bdev, NULL, &sb), "sb_read");
 	return sb;
 }
 
 static void give_sb(struct sb_handle *sb)
 {
 	sb->read_only = false;
-	fsx_assert(!sb_write(sb), "sb_write");
+	must(!sb_write(sb), "sb_write");
 	sb_free(sb);
 }
 
@@ -133,37 +132,36 @@ static void superblock_main(struct fsx *fx, void *arg)
 	sb->sb->features_ro_compat[0] |= 1ULL << 62;
 	give_sb(sb);
 	refused(fx, &rw, -BCFS_ERR_core_ro_features, "can only read: mount it read-only");
-	fsx_assert(!open_with(fx, &ro, NULL, &core, msg), "read-only: %s", msg);
-	fsx_assert(!look_all(&core->fs), "lookup");
-	fsx_assert(!core_close(core), "close");
+	must(!open_with(fx, &ro, NULL, &core, msg), "read-only: %s", msg);
+	must(!look_all(&core->fs), "lookup");
+	must(!core_close(core), "close");
 	sb = take_sb(fx);
 	sb->sb->features_ro_compat[0] &= ~(1ULL << 62);
 	/* an error of an earlier mount */
 	sb->sb->flags[0] |= BCFS_SB_FLAG_ERROR;
 	give_sb(sb);
-	fsx_assert(!open_with(fx, &rw, &h, &core, msg), "open: %s", msg);
-	fsx_assert(strstr(h.all, "errors were met at an earlier mount"), "\"%s\"", h.all);
-	fsx_assert(!core_close(core), "close");
+	must(!open_with(fx, &rw, &h, &core, msg), "open: %s", msg);
+	must(strstr(h.all, "errors were met at an earlier mount"), "\"%s\"", h.all);
+	must(!core_close(core), "close");
 
 	/* a clean section that makes no sense, and none */
 	*(struct jset_entry *)garbage = (struct jset_entry){
 		.u64s = BKEY_U64s, .btree_id = 0, .type = BCFS_JSET_ENTRY_btree_root};
 	sb = take_sb(fx);
-	fsx_assert(!sb_clean_set(sb, 1000, garbage, ARRAY_SIZE(garbage)), "sb_clean_set");
+	must(!sb_clean_set(sb, 1000, garbage, ARRAY_SIZE(garbage)), "sb_clean_set");
 	give_sb(sb);
 	refused(fx, &rw, -BCFS_ERR_core_clean_invalid, "clean section is damaged");
 	sb = take_sb(fx);
 	sb->sb->flags[0] &= ~BCFS_SB_FLAG_CLEAN;
-	fsx_assert(!sb_field_resize(sb, BCFS_SB_FIELD_clean, 0, NULL), "sb_field_resize");
+	must(!sb_field_resize(sb, BCFS_SB_FIELD_clean, 0, NULL), "sb_field_resize");
 	give_sb(sb);
 	refused(fx, &rw, -BCFS_ERR_core_no_clean, "mkfs was interrupted");
 
 	/* an encrypted filesystem */
 	sb = take_sb(fx);
-	fsx_assert(!sb_crypt_make(sb,
-				  &(struct crypt_secret){BCFS_CRYPT_SLOT_passphrase, "secret", 6},
-				  &(struct crypt_kdf){1, BCFS_CRYPT_KDF_MEM_MIN}),
-		   "sb_crypt_make");
+	must(!sb_crypt_make(sb, &(struct crypt_secret){BCFS_CRYPT_SLOT_passphrase, "secret", 6},
+			    &(struct crypt_kdf){1, BCFS_CRYPT_KDF_MEM_MIN}),
+	     "sb_crypt_make");
 	give_sb(sb);
 	refused(fx, &rw, -BCFS_ERR_sb_crypt_locked, "is encrypted");
 	refused(fx, &ro, -BCFS_ERR_sb_crypt_locked, "is encrypted");
@@ -186,7 +184,7 @@ static struct bdev *begin_try(struct fsx *fx, struct sim_image **img)
 
 	if (!*img)
 		*img = sim_bdev_crash(bdev, &how);
-	fsx_assert(!sim_bdev_create_from(fx->env, "sim", &o, *img, &fx->bdev), "no device");
+	must(!sim_bdev_create_from(fx->env, "sim", &o, *img, &fx->bdev), "no device");
 	return bdev;
 }
 
@@ -227,11 +225,11 @@ static void no_memory(struct fsx *fx, bool read_only)
 		over = env_sim_nr_allocs(fx->env) - before < k;
 		env_sim_fail_alloc(fx->env, 0, false);
 		if (ret) {
-			fsx_assert(strstr(msg, "sim: ") == msg &&
-					   (ret == -BCFS_ERR_nomem ? strstr(msg, "memory")
-								   : strstr(msg, "thread")),
-				   "allocation %llu: %s: \"%s\"", (unsigned long long)k,
-				   err_str(ret), msg);
+			must(strstr(msg, "sim: ") == msg &&
+				     (ret == -BCFS_ERR_nomem ? strstr(msg, "memory")
+							     : strstr(msg, "thread")),
+			     "allocation %llu: %s: \"%s\"", (unsigned long long)k, err_str(ret),
+			     msg);
 			failed++;
 		} else {
 			core_abort(core);
@@ -239,7 +237,7 @@ static void no_memory(struct fsx *fx, bool read_only)
 		end_try(fx, bdev);
 	}
 	end_tries(fx, img);
-	fsx_assert(failed > 20, "only %u allocations count", failed);
+	must(failed > 20, "only %u allocations count", failed);
 }
 
 static void memory_main(struct fsx *fx, void *arg)
@@ -248,20 +246,20 @@ static void memory_main(struct fsx *fx, void *arg)
 	no_memory(fx, true);
 	no_memory(fx, false);
 	/* the same after a crash */
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	for (unsigned i = 0; i < FILES; i += 3) {
 		char name[64];
 
 		snprintf(name, sizeof(name), "a name that takes some room %u", i);
-		fsx_assert(!bcfs_unlink(fx->c, bcfs_root(fx->c), name), "unlink");
+		must(!bcfs_unlink(fx->c, bcfs_root(fx->c), name), "unlink");
 	}
-	fsx_assert(!bcfs_sync(fx->c), "sync");
+	must(!bcfs_sync(fx->c), "sync");
 	fsx_abandon(fx);
 	no_memory(fx, true);
 	no_memory(fx, false);
-	fsx_assert(!fsx_open(fx), "open");
-	fsx_assert(!fsx_check(fx), "check");
-	fsx_assert(!fsx_close(fx), "close");
+	must(!fsx_open(fx), "open");
+	must(!fsx_check(fx), "check");
+	must(!fsx_close(fx), "close");
 }
 
 Test(open, memory)
@@ -280,7 +278,7 @@ static struct core *reopen(struct fsx *fx, u8 on_error, struct heard *h)
 	char msg[CORE_MSG_SIZE];
 	struct core *core;
 
-	fsx_assert(!open_with(fx, &o, h, &core, msg), "open: %s", msg);
+	must(!open_with(fx, &o, h, &core, msg), "open: %s", msg);
 	return core;
 }
 
@@ -296,35 +294,35 @@ static void reads_main(struct fsx *fx, void *arg)
 	core = reopen(fx, BCFS_ON_ERROR_CONTINUE, NULL);
 	sim_bdev_arm(fx->bdev, SIM_FAULT_READ_ERROR, 1, true);
 	ret = look_all(&core->fs);
-	fsx_assert(ret == -BCFS_ERR_dev_read, "%s", err_str(ret));
-	fsx_assert(!bcfs_is_read_only(&core->fs), "read-only in spite of errors=continue");
+	must(ret == -BCFS_ERR_dev_read, "%s", err_str(ret));
+	must(!bcfs_is_read_only(&core->fs), "read-only in spite of errors=continue");
 	sim_bdev_arm(fx->bdev, SIM_FAULT_READ_ERROR, 0, false);
-	fsx_assert(!look_all(&core->fs), "lookup");
-	fsx_assert(!core_close(core), "close");
+	must(!look_all(&core->fs), "lookup");
+	must(!core_close(core), "close");
 	struct sb_handle *sb = take_sb(fx);
-	fsx_assert(sb_member_get(sb->sb, 0).errors[0], "no read error is counted");
-	fsx_assert(!(sb->sb->flags[0] & BCFS_SB_FLAG_ERROR), "flag");
+	must(sb_member_get(sb->sb, 0).errors[0], "no read error is counted");
+	must(!(sb->sb->flags[0] & BCFS_SB_FLAG_ERROR), "flag");
 	sb_free(sb);
 
 	/* errors=ro: read-only from then on, and the superblock says so */
 	core = reopen(fx, BCFS_ON_ERROR_RO, &h);
 	sim_bdev_arm(fx->bdev, SIM_FAULT_READ_ERROR, 1, true);
 	ret = look_all(&core->fs);
-	fsx_assert(ret == -BCFS_ERR_dev_read, "%s", err_str(ret));
+	must(ret == -BCFS_ERR_dev_read, "%s", err_str(ret));
 	sim_bdev_arm(fx->bdev, SIM_FAULT_READ_ERROR, 0, false);
-	fsx_assert(strstr(h.all, "read-only from now on"), "\"%s\"", h.all);
-	fsx_assert(bcfs_is_read_only(&core->fs), "not read-only");
+	must(strstr(h.all, "read-only from now on"), "\"%s\"", h.all);
+	must(bcfs_is_read_only(&core->fs), "not read-only");
 	ret = bcfs_mknod(&core->fs, bcfs_root(&core->fs), "no", S_IFREG, 0, 0, &root_cred, &st);
-	fsx_assert(ret && err_to_errno(ret) == EROFS, "%s", err_str(ret));
+	must(ret && err_to_errno(ret) == EROFS, "%s", err_str(ret));
 	ret = core_close(core);
-	fsx_assert(ret == -BCFS_ERR_dev_read, "close: %s", err_str(ret));
+	must(ret == -BCFS_ERR_dev_read, "close: %s", err_str(ret));
 	sb = take_sb(fx);
-	fsx_assert(sb->sb->flags[0] & BCFS_SB_FLAG_ERROR, "no flag");
+	must(sb->sb->flags[0] & BCFS_SB_FLAG_ERROR, "no flag");
 	sb_free(sb);
 	/* nothing is lost by that */
 	core = reopen(fx, BCFS_ON_ERROR_RO, NULL);
-	fsx_assert(!look_all(&core->fs), "lookup");
-	fsx_assert(!core_close(core), "close");
+	must(!look_all(&core->fs), "lookup");
+	must(!core_close(core), "close");
 }
 
 Test(open, reads_fail)
@@ -363,18 +361,18 @@ static void writes_main(struct fsx *fx, void *arg)
 	make(fx);
 	core = reopen(fx, BCFS_ON_ERROR_RO, &h);
 	ret = bcfs_mknod(&core->fs, bcfs_root(&core->fs), "lost", S_IFREG, 0, 0, &root_cred, &st);
-	fsx_assert(!ret, "%s", err_str(ret));
+	must(!ret, "%s", err_str(ret));
 	sim_bdev_arm(fx->bdev, SIM_FAULT_FLUSH_ERROR, 1, true);
-	fsx_assert(bcfs_sync(&core->fs), "sync");
-	fsx_assert(strstr(h.all, "the journal cannot be written"), "\"%s\"", h.all);
-	fsx_assert(bcfs_is_read_only(&core->fs), "not read-only");
+	must(bcfs_sync(&core->fs), "sync");
+	must(strstr(h.all, "the journal cannot be written"), "\"%s\"", h.all);
+	must(bcfs_is_read_only(&core->fs), "not read-only");
 	bcfs_forget(&core->fs, st.ino, 1);
-	fsx_assert(core_close(core), "close");
+	must(core_close(core), "close");
 	sim_bdev_arm(fx->bdev, SIM_FAULT_FLUSH_ERROR, 0, false);
 	core = reopen(fx, BCFS_ON_ERROR_RO, NULL);
-	fsx_assert(!look_all(&core->fs), "lookup");
-	fsx_assert(bcfs_lookup(&core->fs, bcfs_root(&core->fs), "lost", &st), "it was not synced");
-	fsx_assert(!core_close(core), "close");
+	must(!look_all(&core->fs), "lookup");
+	must(bcfs_lookup(&core->fs, bcfs_root(&core->fs), "lost", &st), "it was not synced");
+	must(!core_close(core), "close");
 }
 
 Test(open, writes_fail)
@@ -392,14 +390,14 @@ static void opening_main(struct fsx *fx, void *arg)
 	unsigned refusals = 0;
 
 	make(fx);
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	for (unsigned i = 0; i < 20; i++) {
 		char name[64];
 
 		snprintf(name, sizeof(name), "a name that takes some room %u", i);
-		fsx_assert(!bcfs_unlink(fx->c, bcfs_root(fx->c), name), "unlink");
+		must(!bcfs_unlink(fx->c, bcfs_root(fx->c), name), "unlink");
 	}
-	fsx_assert(!bcfs_sync(fx->c), "sync");
+	must(!bcfs_sync(fx->c), "sync");
 	fsx_abandon(fx);
 	for (u64 k = 1; k < 12; k++) {
 		static const enum sim_fault faults[] = {SIM_FAULT_READ_ERROR, SIM_FAULT_WRITE_ERROR,
@@ -412,7 +410,7 @@ static void opening_main(struct fsx *fx, void *arg)
 		int ret = open_with(fx, &rw, NULL, &core, msg);
 
 		if (ret) {
-			fsx_assert(!strncmp(msg, "sim: ", 5), "\"%s\"", msg);
+			must(!strncmp(msg, "sim: ", 5), "\"%s\"", msg);
 			refusals += strstr(msg, "check the device") != NULL;
 		} else {
 			core_abort(core);
@@ -420,10 +418,10 @@ static void opening_main(struct fsx *fx, void *arg)
 		end_try(fx, bdev);
 	}
 	end_tries(fx, img);
-	fsx_assert(refusals, "none says to check the device");
-	fsx_assert(!fsx_open(fx), "open");
-	fsx_assert(!fsx_check(fx), "check");
-	fsx_assert(!fsx_close(fx), "close");
+	must(refusals, "none says to check the device");
+	must(!fsx_open(fx), "open");
+	must(!fsx_check(fx), "check");
+	must(!fsx_close(fx), "close");
 }
 
 Test(open, device_fails_while_opening)

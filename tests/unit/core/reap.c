@@ -40,9 +40,9 @@ static void is_as_before(struct fsx *fx, const uint64_t before[NR_USAGE])
 
 	usage_now(fx, now);
 	for (unsigned i = 0; i < NR_USAGE; i++)
-		fsx_assert(now[i] == before[i], "counter %u: %llu, at first %llu", i,
-			   (unsigned long long)now[i], (unsigned long long)before[i]);
-	fsx_assert(!fsx_check(fx), "check");
+		must(now[i] == before[i], "counter %u: %llu, at first %llu", i,
+		     (unsigned long long)now[i], (unsigned long long)before[i]);
+	must(!fsx_check(fx), "check");
 }
 
 static struct bcfs_ino make(struct fsx *fx, const char *name, mode_t type)
@@ -54,7 +54,7 @@ static struct bcfs_ino make(struct fsx *fx, const char *name, mode_t type)
 			  : bcfs_mknod(fx->c, bcfs_root(fx->c), name, type | 0644, 0, 0, &root_cred,
 				       &st);
 
-	fsx_assert(!ret, "%s: %s", name, err_str(ret));
+	must(!ret, "%s: %s", name, err_str(ret));
 	return st.ino;
 }
 
@@ -64,7 +64,7 @@ static void add_xattrs(struct fsx *fx, struct bcfs_ino ino)
 		char name[32];
 
 		snprintf(name, sizeof(name), "user.number%u", i);
-		fsx_assert(!bcfs_setxattr(fx->c, ino, name, chunk, 40, 0), "setxattr");
+		must(!bcfs_setxattr(fx->c, ino, name, chunk, 40, 0), "setxattr");
 	}
 }
 
@@ -73,7 +73,7 @@ static struct bcfs_ino make_big(struct fsx *fx, const char *name)
 	struct bcfs_ino ino = make(fx, name, S_IFREG);
 
 	for (u64 at = 0; at < BIG; at += CHUNK)
-		fsx_assert(bcfs_write(fx->c, ino, at, chunk, CHUNK, 0) == CHUNK, "write");
+		must(bcfs_write(fx->c, ino, at, chunk, CHUNK, 0) == CHUNK, "write");
 	add_xattrs(fx, ino);
 	return ino;
 }
@@ -88,14 +88,14 @@ static struct bcfs_ino make_dir(struct fsx *fx, const char *name)
 		char n[16];
 
 		snprintf(n, sizeof(n), "%u", i);
-		fsx_assert(!bcfs_mknod(fx->c, ino, n, S_IFREG, 0, 0, &root_cred, &st), "mknod");
+		must(!bcfs_mknod(fx->c, ino, n, S_IFREG, 0, 0, &root_cred, &st), "mknod");
 		bcfs_forget(fx->c, st.ino, 1);
 	}
 	for (unsigned i = 0; i < 200; i++) {
 		char n[16];
 
 		snprintf(n, sizeof(n), "%u", i);
-		fsx_assert(!bcfs_unlink(fx->c, ino, n), "unlink");
+		must(!bcfs_unlink(fx->c, ino, n), "unlink");
 	}
 	add_xattrs(fx, ino);
 	return ino;
@@ -103,9 +103,9 @@ static struct bcfs_ino make_dir(struct fsx *fx, const char *name)
 
 static void remove_both(struct fsx *fx)
 {
-	fsx_assert(!bcfs_unlink(fx->c, bcfs_root(fx->c), "big"), "unlink");
-	fsx_assert(!bcfs_unlink(fx->c, bcfs_root(fx->c), "link"), "unlink");
-	fsx_assert(!bcfs_rmdir(fx->c, bcfs_root(fx->c), "dir"), "rmdir");
+	must(!bcfs_unlink(fx->c, bcfs_root(fx->c), "big"), "unlink");
+	must(!bcfs_unlink(fx->c, bcfs_root(fx->c), "link"), "unlink");
+	must(!bcfs_rmdir(fx->c, bcfs_root(fx->c), "dir"), "rmdir");
 }
 
 static void marks(struct fsx *fx, struct bcfs_ino ino)
@@ -116,7 +116,7 @@ static void marks(struct fsx *fx, struct bcfs_ino ino)
 						POS(ino.subvol, ino.inum), true));
 
 	btree_trans_put(trans);
-	fsx_assert(!ret, "%s", err_str(ret));
+	must(!ret, "%s", err_str(ret));
 }
 
 static void reap_main(struct fsx *fx, void *arg)
@@ -127,7 +127,7 @@ static void reap_main(struct fsx *fx, void *arg)
 
 	memset(chunk, 'c', 1000);
 	fx->hash_bits = 6; /* names collide */
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	kept = make(fx, "kept", S_IFREG);
 	usage_now(fx, before);
 
@@ -147,7 +147,7 @@ static void reap_main(struct fsx *fx, void *arg)
 	ino[2] = make(fx, "link", S_IFLNK);
 	remove_both(fx);
 	for (unsigned i = 0; i < 3; i++) {
-		fsx_assert(!bcfs_getattr(fx->c, ino[i], &st), "it is still in use");
+		must(!bcfs_getattr(fx->c, ino[i], &st), "it is still in use");
 		bcfs_forget(fx->c, ino[i], 1);
 	}
 	inode_reap_flush(fx->c);
@@ -161,14 +161,13 @@ static void reap_main(struct fsx *fx, void *arg)
 	marks(fx, kept);
 	marks(fx, (struct bcfs_ino){kept.subvol, 1ULL << 30});
 	marks(fx, (struct bcfs_ino){77, 4097});
-	fsx_assert(!bcfs_sync(fx->c), "sync");
+	must(!bcfs_sync(fx->c), "sync");
 	fsx_abandon(fx);
-	fsx_assert(!fsx_open(fx), "open");
+	must(!fsx_open(fx), "open");
 	is_as_before(fx, before);
-	fsx_assert(!bcfs_lookup(fx->c, bcfs_root(fx->c), "kept", &st),
-		   "an inode with a name is gone");
+	must(!bcfs_lookup(fx->c, bcfs_root(fx->c), "kept", &st), "an inode with a name is gone");
 	bcfs_forget(fx->c, st.ino, 1);
-	fsx_assert(!fsx_close(fx), "close");
+	must(!fsx_close(fx), "close");
 }
 
 Test(reap, all)

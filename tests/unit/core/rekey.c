@@ -319,6 +319,11 @@ static void rotate_under_way(struct churn *t, unsigned turn)
 		env_thread_join(threads[k]);
 	env_sleep_ns(w->env, trand_below(&t->rng, 200 * ENV_NSEC_PER_MSEC));
 	must(!bcfs_key_rotate(c, &world_key_file, 1, 0), "rotate");
+	/* The second one stops the pass of the first. */
+	if (trand_below(&t->rng, 2)) {
+		env_sleep_ns(w->env, trand_below(&t->rng, 20 * ENV_NSEC_PER_MSEC));
+		must(!bcfs_key_rotate(c, &world_key_file, 1, 0), "rotate again");
+	}
 	world_wait_rekeyed(w);
 	syncs.stop = true;
 	img = sim_bdev_image(w->bdev);
@@ -361,6 +366,15 @@ Test(rekey, under_way, .timeout = 900)
 	u64 seed = trand_seed(155);
 
 	for (unsigned i = 0; i < trand_rounds(20); i++)
+		world_run_slow(under_way_main, seed + i, false, 20 * ENV_NSEC_PER_MSEC);
+}
+
+/* Two rotations at once, and a write that began before the first: not waited for by the second. */
+Test(rekey, twice, .timeout = 900)
+{
+	u64 seed = trand_seed(0x460);
+
+	for (unsigned i = 0; i < trand_rounds(6); i++)
 		world_run_slow(under_way_main, seed + i, false, 20 * ENV_NSEC_PER_MSEC);
 }
 

@@ -2,8 +2,14 @@
 #include "dfs.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* The btree's ops arg is both. */
+_Static_assert(offsetof(struct tfs, arg) == offsetof(struct data_ops_arg, alloc) &&
+		       offsetof(struct tfs, data) == offsetof(struct data_ops_arg, data),
+	       "struct tfs begins as struct data_ops_arg does");
 
 const struct tfs_geometry dfs_small = {
 	.block_sectors = 8,

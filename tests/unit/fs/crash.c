@@ -63,7 +63,7 @@ static void hash_inode(struct tree_hash *t, struct bcfs_ino ino)
 	struct bcfs_stat st;
 	s64 n;
 
-	fsx_assert(!bcfs_getattr(t->c, ino, &st), "getattr");
+	must(!bcfs_getattr(t->c, ino, &st), "getattr");
 	mix(&t->h, st.mode);
 	mix(&t->h, st.nlink);
 	mix(&t->h, st.uid);
@@ -73,20 +73,20 @@ static void hash_inode(struct tree_hash *t, struct bcfs_ino ino)
 	mix(&t->h, st.ctime.sec * 1000000007ULL + st.ctime.nsec);
 	if (S_ISREG(st.mode)) {
 		n = bcfs_read(t->c, ino, 0, buf, FILE_MAX_);
-		fsx_assert(n == (s64)st.size, "read: %lld", (long long)n);
+		must(n == (s64)st.size, "read: %lld", (long long)n);
 		mix_bytes(&t->h, buf, n);
 	}
 	n = bcfs_listxattr(t->c, ino, list, sizeof(list));
-	fsx_assert(n >= 0, "listxattr");
+	must(n >= 0, "listxattr");
 	for (s64 i = 0; i < n; i += strlen(list + i) + 1) {
 		s64 len = bcfs_getxattr(t->c, ino, list + i, buf, BCFS_XATTR_SIZE_MAX);
 
-		fsx_assert(len >= 0, "getxattr");
+		must(len >= 0, "getxattr");
 		mix_bytes(&t->h, list + i, strlen(list + i));
 		mix_bytes(&t->h, buf, len);
 	}
 	if (S_ISDIR(st.mode))
-		fsx_assert(!bcfs_readdir(t->c, ino, 0, 0, hash_entry, t), "readdir");
+		must(!bcfs_readdir(t->c, ino, 0, 0, hash_entry, t), "readdir");
 	free(buf);
 }
 

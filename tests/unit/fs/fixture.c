@@ -149,7 +149,7 @@ static int recover(struct fsx *fx)
 	if (ret)
 		return ret;
 	base = max(r.seq, r.max_seen);
-	fsx_assert(fx->nr_bl < FSX_MAX_BL, "too many reopenings");
+	must(fx->nr_bl < FSX_MAX_BL, "too many reopenings");
 	fx->bl[fx->nr_bl++] = (struct journal_blacklist_range){r.seq + 1, base + JOURNAL_SEQ_AHEAD};
 	next = base + JOURNAL_SEQ_AHEAD + 1;
 	fx->carried = r.carried;
@@ -287,11 +287,11 @@ void fsx_run(struct fsx *fx, u64 seed, void (*fn)(struct fsx *fx, void *arg), vo
 	fx->env = env_sim_create(seed);
 	ret = fx->image ? sim_bdev_create_from(fx->env, "sim", &o, fx->image, &fx->bdev)
 			: sim_bdev_create(fx->env, "sim", &o, &fx->bdev);
-	fsx_assert(!ret, "no device");
+	must(!ret, "no device");
 
 	ret = env_sim_run(fx->env, run_main, fx);
-	fsx_assert(!ret, "the simulation ended with %s", err_str(ret));
-	fsx_assert(!sim_bdev_violations(fx->bdev), "%s", sim_bdev_first_violation(fx->bdev));
+	must(!ret, "the simulation ended with %s", err_str(ret));
+	must(!sim_bdev_violations(fx->bdev), "%s", sim_bdev_first_violation(fx->bdev));
 	if (!fx->keep_bdev)
 		fsx_free_bdev(fx);
 }

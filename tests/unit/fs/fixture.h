@@ -7,6 +7,7 @@
 #ifndef BCFS_TEST_FS_FIXTURE_H
 #define BCFS_TEST_FS_FIXTURE_H
 
+#include "../test_must.h"
 #include "btree/btree.h"
 #include "dev/sim_bdev.h"
 #include "fs/fs.h"
@@ -61,12 +62,4 @@ u64 fsx_check(struct fsx *fx);
 extern const struct bkey_ops mock_ops_extent, mock_ops_reservation, mock_ops_inline_data;
 
 /* Stops the test with a message. */
-#define fsx_assert(cond, fmt, ...)                                                                 \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: " fmt "\n", __FILE__, __LINE__, ##__VA_ARGS__);    \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
 #endif

@@ -323,6 +323,11 @@ int data_shift(struct data_fs *d, const struct data_file *f, u64 start, u64 end,
 	return -BCFS_ERR_fallocate_mode;
 }
 
+int data_cut(struct data_fs *d, const struct data_file *f, u64 offset, u64 end, bool shared)
+{
+	return -BCFS_ERR_fallocate_mode;
+}
+
 int data_end(struct data_fs *d, const struct data_file *f, u64 *ret_end)
 {
 	return -BCFS_ERR_fallocate_mode;

@@ -41,7 +41,7 @@ struct model {
 };
 
 #define check(m, cond, fmt, ...)                                                                   \
-	fsx_assert(cond, TEST_SEED_FMT ": " fmt, (unsigned long long)(m)->seed, ##__VA_ARGS__)
+	must(cond, TEST_SEED_FMT ": " fmt, (unsigned long long)(m)->seed, ##__VA_ARGS__)
 
 #define expect(m, ret, want, what)                                                                 \
 	do {                                                                                       \

@@ -33,7 +33,7 @@ struct test {
 };
 
 #define check(t, cond, fmt, ...)                                                                   \
-	fsx_assert(cond, TEST_SEED_FMT ": " fmt, (unsigned long long)(t)->seed, ##__VA_ARGS__)
+	must(cond, TEST_SEED_FMT ": " fmt, (unsigned long long)(t)->seed, ##__VA_ARGS__)
 
 /* The value seen at @pos from snapshot @s; 0: none. */
 static u64 seen(struct test *t, unsigned pos, int s)
@@ -241,13 +241,13 @@ static void table_main(struct fsx *fx, void *arg)
 	struct snapshot_table *t = NULL;
 	u32 snapshot;
 
-	fsx_assert(!snapshots_alloc(fx->env, &t), "alloc");
-	fsx_assert(subvol_snapshot(t, 1, &snapshot) == -BCFS_ERR_no_such_subvolume, "empty");
-	fsx_assert(snapshots_set(t, bad, 2, NULL, 0, &err) == -BCFS_ERR_snapshot_tree_invalid,
-		   "a parent below its child");
-	fsx_assert(snapshots_set(t, missing, 1, NULL, 0, &err) == -BCFS_ERR_snapshot_tree_invalid,
-		   "a missing parent");
-	fsx_assert(!snapshot_exists(t, 10), "a refused table is not used");
+	must(!snapshots_alloc(fx->env, &t), "alloc");
+	must(subvol_snapshot(t, 1, &snapshot) == -BCFS_ERR_no_such_subvolume, "empty");
+	must(snapshots_set(t, bad, 2, NULL, 0, &err) == -BCFS_ERR_snapshot_tree_invalid,
+	     "a parent below its child");
+	must(snapshots_set(t, missing, 1, NULL, 0, &err) == -BCFS_ERR_snapshot_tree_invalid,
+	     "a missing parent");
+	must(!snapshot_exists(t, 10), "a refused table is not used");
 	printbuf_exit(&err);
 	snapshots_free(t);
 }

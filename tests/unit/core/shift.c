@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Goal: collapse and insert of a range happen as a whole or not at all, after a crash at any moment
+ * and on a full device. They are logged before they begin, and what is logged has to come to an
+ * end. Method:
+ * - A file of many extents; ranges go and come, while somebody else syncs and takes the device's
+ *   image. Each image is opened: the file is what it was before or after one of the operations.
+ * - A device that is filled; single blocks are taken out of the midst of extents, also shared ones,
+ *   or put in, until there is no room for one key more; the file is what a model says, now and
+ *   after a mount, and everything can be removed.
+ */
+#include "core/core.h"
+#include "../fs/fixture.h"
+#include "../test_rand.h"
+#include "env/env_sim.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define BLOCK  4096U
+#define BLOCKS 3072U
+#define SIZE   ((u64)BLOCK * BLOCKS)
+
+static struct bcfs_cred root_cred;
+
+static struct bcfs_ino new_file(struct fsx *fx, const char *name)
+{
+	struct bcfs_stat st;
+	int ret = bcfs_mknod(fx->c, bcfs_root(fx->c), name, S_IFREG | 0644, 0, 0, &root_cred, &st);
+
+	must(!ret, "%s: %s", name, err_str(ret));
+	return st.ino;
+}
+
+static void fill(struct fsx *fx, struct bcfs_ino ino)
+{
+	static const u8 bytes[16 * BLOCK] = {1};
+	s64 ret = sizeof(bytes);
+
+	for (u64 at = 0; ret > 0; at += (u64)ret)
+		ret = bcfs_write(fx->c, ino, at, bytes, sizeof(bytes), 0);
+	must(err_to_errno((int)ret) == ENOSPC, "fill: %s", err_str((int)ret));
+}
+
+static void look(struct fsx *fx, struct bcfs_ino ino, const u8 *model, u64 size, u8 *buf)
+{
+	struct bcfs_stat st;
+
+	must(!bcfs_getattr(fx->c, ino, &st) && st.size == size, "%llu bytes, not %llu",
+	     (unsigned long long)st.size, (unsigned long long)size);
+	must(bcfs_read(fx->c, ino, 0, buf, size) == (s64)size && !memcmp(buf, model, size),
+	     "other data");
+}
+
+static void model_shift(u8 *model, u64 *size, bool insert, u64 at, u64 len)
+{
+	if (insert) {
+		memmove(model + at + len, model + at, *size - at);
+		memset(model + at, 0, len);
+		*size += len;
+	} else {
+		*size -= len;
+		memmove(model + at, model + at + len, *size - at);
+	}
+}
+
+/* ---- crashes ---- */
+
+#define OPS	   24U
+#define IMAGES	   160U
+#define CRASH_SIZE (40ULL * BLOCK)
+
+struct image {
+	struct sim_image *img;
+	unsigned lo, hi; /* operations that must be in it, and may be */
+};
+
+struct crashes {
+	struct fsx *fx;
+	struct bcfs_ino ino;
+	u64 rng;
+	u8 *model[OPS + 1];
+	u64 size[OPS + 1];
+	unsigned synced, done; /* operations */
+	bool under_way, stop;
+	struct image images[IMAGES];
+	unsigned nr;
+	unsigned inside; /* images taken in the midst of an operation */
+};
+
+static void syncer(void *arg)
+{
+	struct crashes *t = arg;
+
+	while (!t->stop) {
+		unsigned done = t->done;
+
+		must(!bcfs_sync(t->fx->c), "sync");
+		t->synced = done;
+		env_sleep_ns(t->fx->env, trand_below(&t->rng, ENV_NSEC_PER_MSEC / 10));
+	}
+}
+
+static void imager(void *arg)
+{
+	struct crashes *t = arg;
+
+	while (!t->stop && t->nr < IMAGES) {
+		t->inside += t->under_way;
+		t->images[t->nr++] = (struct image){
+			.img = sim_bdev_image(t->fx->bdev),
+			.lo = t->synced,
+			.hi = t->done + t->under_way,
+		};
+		env_sleep_ns(t->fx->env, trand_below(&t->rng, ENV_NSEC_PER_MSEC));
+	}
+}
+
+static void crashes_main(struct fsx *fx, void *arg)
+{
+	struct crashes *t = arg;
+	struct env_thread *threads[2];
+
+	t->fx = fx;
+	must(!fsx_open(fx), "open");
+	t->ino = new_file(fx, "f");
+	t->model[0] = calloc(2, CRASH_SIZE);
+	t->size[0] = CRASH_SIZE;
+	for (u64 at = 0; at < CRASH_SIZE; at += BLOCK) {
+		memset(t->model[0] + at, (int)(at / BLOCK) + 1, BLOCK);
+		must(bcfs_write(fx->c, t->ino, at, t->model[0] + at, BLOCK, 0) == BLOCK, "write");
+	}
+	must(!bcfs_sync(fx->c), "sync");
+	env_sim_set_stalls(fx->env, 30000, ENV_NSEC_PER_MSEC);
+	must(!env_thread_start(fx->env, &threads[0], "sync", syncer, t) &&
+		     !env_thread_start(fx->env, &threads[1], "image", imager, t),
+	     "threads");
+	while (t->done < OPS) {
+		u64 size = t->size[t->done], at, len;
+		u8 *model = malloc(2 * CRASH_SIZE);
+		/* Short of half, it grows. */
+		bool insert =
+			size < CRASH_SIZE / 2 || (size < CRASH_SIZE && trand_below(&t->rng, 2));
+
+		at = trand_below(&t->rng, size / BLOCK / 2) * BLOCK;
+		len = (1 + trand_below(&t->rng, 3)) * BLOCK;
+		memcpy(model, t->model[t->done], size);
+		model_shift(model, &size, insert, at, len);
+		t->model[t->done + 1] = model;
+		t->size[t->done + 1] = size;
+		t->under_way = true;
+		must(!bcfs_fallocate(fx->c, t->ino,
+				     insert ? BCFS_FALLOC_INSERT_RANGE : BCFS_FALLOC_COLLAPSE_RANGE,
+				     at, len),
+		     "operation %u", t->done);
+		t->under_way = false;
+		t->done++;
+	}
+	t->stop = true;
+	for (unsigned i = 0; i < 2; i++)
+		env_thread_join(threads[i]);
+	must(t->inside > 5, "%u images from inside an operation", t->inside);
+	must(!fsx_close(fx), "close");
+}
+
+static void after_main(struct fsx *fx, void *arg)
+{
+	struct crashes *t = arg;
+	struct image *i = &t->images[t->nr];
+	u8 *buf = malloc(2 * CRASH_SIZE);
+	struct bcfs_stat st;
+	bool found = false;
+
+	must(!fsx_open(fx), "open");
+	must(!bcfs_lookup(fx->c, bcfs_root(fx->c), "f", &st), "lookup");
+	must(bcfs_read(fx->c, st.ino, 0, buf, st.size) == (s64)st.size, "read");
+	bcfs_forget(fx->c, st.ino, 1);
+	for (unsigned k = i->lo; k <= i->hi; k++)
+		found |= st.size == t->size[k] && !memcmp(buf, t->model[k], st.size);
+	must(found, "image %u: not what %u to %u operations leave", t->nr, i->lo, i->hi);
+	must(!fsx_check(fx), "check");
+	must(!fsx_close(fx), "close");
+	free(buf);
+}
+
+Test(shift, crashes)
+{
+	static struct crashes t;
+	u64 seed = trand_seed(0xf120);
+
+	for (unsigned round = 0; round < trand_rounds(8); round++) {
+		struct fsx fx = {.node_bytes = 16384, .dev_bytes = 32 << 20};
+		unsigned nr;
+
+		t = (struct crashes){.rng = seed + round};
+		fsx_run(&fx, seed + round, crashes_main, &t);
+		nr = t.nr;
+		for (t.nr = 0; t.nr < nr; t.nr++) {
+			struct fsx after = {.node_bytes = 16384,
+					    .dev_bytes = 32 << 20,
+					    .made = true,
+					    .image = t.images[t.nr].img};
+
+			fsx_run(&after, seed, after_main, &t);
+		}
+		for (unsigned k = 0; k <= OPS; k++)
+			free(t.model[k]);
+	}
+}
+
+/* ---- a full device ---- */
+
+struct work {
+	bool insert, shared;
+};
+
+/* Blocks of @w's kind until twenty in a row are refused. */
+static u64 shift_until_full(struct fsx *fx, const struct work *w, struct bcfs_ino ino, u8 *model,
+			    u64 size)
+{
+	const u32 mode = w->insert ? BCFS_FALLOC_INSERT_RANGE : BCFS_FALLOC_COLLAPSE_RANGE;
+	unsigned done = 0, refused = 0;
+
+	for (u64 at = BLOCK; refused < 20 && at + 2 * BLOCK < size; at += 2 * BLOCK) {
+		int ret = bcfs_fallocate(fx->c, ino, mode, at, BLOCK);
+
+		must(!ret || err_to_errno(ret) == ENOSPC, "%llu: %s", (unsigned long long)at,
+		     err_str(ret));
+		refused = ret ? refused + 1 : 0;
+		done += !ret;
+		if (!ret)
+			model_shift(model, &size, w->insert, at, BLOCK);
+	}
+	must(done, "none done");
+	must(refused || (!w->insert && !w->shared), "none refused");
+	return size;
+}
+
+static void shift_main(struct fsx *fx, void *arg)
+{
+	u8 *model = malloc(2 * SIZE), *buf = malloc(2 * SIZE);
+	const struct work *w = arg;
+	struct bcfs_ino ino[3];
+	u64 rng = trand_seed(7), size = SIZE;
+
+	for (u64 i = 0; i < SIZE; i++)
+		model[i] = (u8)trand_u64(&rng);
+	must(!fsx_open(fx), "open");
+	for (unsigned i = 0; i < 3; i++)
+		ino[i] = new_file(fx, (const char *[]){"a", "b", "fill"}[i]);
+	must(bcfs_write(fx->c, ino[0], 0, model, SIZE, 0) == (s64)SIZE, "write");
+	if (w->shared)
+		must(bcfs_copy_range(fx->c, ino[0], 0, ino[1], 0, SIZE, 0) == (s64)SIZE, "copy");
+	fill(fx, ino[2]);
+	size = shift_until_full(fx, w, ino[0], model, size);
+	look(fx, ino[0], model, size, buf);
+	must(!fsx_close(fx), "close");
+	must(!fsx_open(fx), "open");
+	look(fx, ino[0], model, size, buf);
+	must(!fsx_check(fx), "check");
+	for (unsigned i = 0; i < 3; i++)
+		must(!bcfs_unlink(fx->c, bcfs_root(fx->c), (const char *[]){"a", "b", "fill"}[i]),
+		     "unlink");
+	must(!bcfs_sync(fx->c), "sync");
+	must(!fsx_check(fx), "check");
+	must(!fsx_close(fx), "close");
+	free(model);
+	free(buf);
+}
+
+static void run(bool insert, bool shared)
+{
+	struct fsx fx = {.node_bytes = 16384, .dev_bytes = 32 << 20};
+	struct work w = {insert, shared};
+
+	fsx_run(&fx, 0xf121, shift_main, &w);
+}
+
+Test(shift, on_full_collapse)
+{
+	run(false, false);
+}
+
+Test(shift, on_full_collapse_of_shared)
+{
+	run(false, true);
+}
+
+Test(shift, on_full_insert)
+{
+	run(true, false);
+}
+
+Test(shift, on_full_insert_into_shared)
+{
+	run(true, true);
+}
