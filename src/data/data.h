@@ -219,12 +219,13 @@ int data_zero_tail(struct data_fs *d, const struct data_file *f, u64 offset, dat
 int data_fallocate(struct data_fs *d, const struct data_file *f, u64 offset, u64 len,
 		   data_commit_fn commit, void *arg, u64 *ret_seq);
 /*
- * Where one extent reaches from before @offset to behind @end, it becomes two, the second from
- * @offset on; of shared data only, if @shared. Nothing else is seen of it; but what then happens to
- * the range, or moves it, adds no key there. -BCFS_ERR_nospc if there is no room for one. Both are
- * multiples of the block size.
+ * The extent that @offset lies in the midst of becomes two; if @shared, only where a punch that
+ * ends there gives little or nothing back: of shared or compressed data. Readers see no change; but
+ * to take away or to move what begins or ends there adds no key any more, to the reflink btree
+ * neither. (Reservations stay one: they would merge.) -BCFS_ERR_nospc if there is no room for the
+ * key. @offset: a multiple of the block size.
  */
-int data_cut(struct data_fs *d, const struct data_file *f, u64 offset, u64 end, bool shared);
+int data_cut(struct data_fs *d, const struct data_file *f, u64 offset, bool shared);
 /*
  * Inside the transaction that moves one extent: what is left to move ends (begins, when moving
  * down) at @pos, bytes.

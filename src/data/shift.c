@@ -85,8 +85,19 @@ out:
 
 /* ---- what keeps it from adding keys ---- */
 
-static int cut_step(struct btree_trans *trans, const struct data_file *f, u64 at, u64 end,
-		    bool shared)
+static bool can_be_cut(struct bkey_s_c k, bool shared)
+{
+	struct extent_ptr_decoded p;
+
+	if (k.k->type == KEY_TYPE_reflink_p)
+		return true;
+	if (k.k->type != KEY_TYPE_extent)
+		return false;
+	for_each_extent_ptr(k, 0, it, p) shared &= !extent_compressed(p.crc);
+	return !shared;
+}
+
+static int cut_step(struct btree_trans *trans, const struct data_file *f, u64 at, bool shared)
 {
 	const struct bkey_ops_table *ops = btree_ops_table(btree_trans_fs(trans));
 	struct btree_iter iter;
@@ -97,8 +108,7 @@ static int cut_step(struct btree_trans *trans, const struct data_file *f, u64 at
 	btree_iter_init(trans, &iter, BTREE_ID_extents, data_pos(f, at), BTREE_ITER_INTENT);
 	k = btree_iter_peek_slot(&iter);
 	ret = bkey_err(k);
-	if (!ret && bkey_start_offset(k.k) < at && end < k.k->p.offset &&
-	    (k.k->type == KEY_TYPE_reflink_p || (k.k->type == KEY_TYPE_extent && !shared))) {
+	if (!ret && bkey_start_offset(k.k) < at && can_be_cut(k, shared)) {
 		front = btree_trans_copy_key(trans, k, 0);
 		bkey_cut_back(ops, at, front);
 		front->k.p.snapshot = f->snapshot;
@@ -109,15 +119,14 @@ static int cut_step(struct btree_trans *trans, const struct data_file *f, u64 at
 	return ret;
 }
 
-int data_cut(struct data_fs *d, const struct data_file *f, u64 offset, u64 end, bool shared)
+int data_cut(struct data_fs *d, const struct data_file *f, u64 offset, bool shared)
 {
 	struct btree_trans *trans = btree_trans_get(d->btree);
 	u64 at = offset >> SECTOR_SHIFT;
 	int ret;
 
 	do {
-		ret = commit_do(trans, NULL, 0,
-				cut_step(trans, f, at, end >> SECTOR_SHIFT, shared));
+		ret = commit_do(trans, NULL, 0, cut_step(trans, f, at, shared));
 		btree_trans_unlock(trans);
 	} while (ret == -BCFS_ERR_journal_res_too_big && !(ret = reflink_split(d, f, at, 0)));
 	btree_trans_put(trans);

@@ -72,6 +72,12 @@ static int moved(struct btree_trans *trans, void *arg, u64 pos)
 	return planted(shift_not_logged) ? 0 : op_write(trans, a);
 }
 
+/* Where an insert that keeps the size begins to push out, to a block; bytes. */
+static u64 pushed_out(const struct shift_args *a, const struct bcfs_inode_unpacked *inode)
+{
+	return round_up(inode->size - shift_bytes(&a->op), (u64)a->c->fs_opts.block_bytes);
+}
+
 /* What is collapsed goes; what an insert of the same size pushes out goes, too. */
 static int clear_place(struct shift_args *a, const struct bcfs_inode_unpacked *inode)
 {
@@ -84,7 +90,7 @@ static int clear_place(struct shift_args *a, const struct bcfs_inode_unpacked *i
 	if (!(a->op.state & FINSERT_KEEP_SIZE))
 		return 0;
 	/* What then lies behind the end, in its block, is zeroed when the file grows. */
-	return data_truncate(a->c->data, &f, inode->size - len, io_commit, &u, NULL);
+	return data_truncate(a->c->data, &f, pushed_out(a, inode), io_commit, &u, NULL);
 }
 
 static int shift_move(struct shift_args *a, const struct bcfs_inode_unpacked *inode)
@@ -152,16 +158,19 @@ static int shift_check(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_in
 }
 
 /*
- * An extent that the range lies in the midst of becomes one more, without giving space back if it
- * is shared, or stays. That is done before: once it is logged, there is no way back.
+ * What would make one key more, without giving space back for it, is done before: once it is
+ * logged, there is no way back.
  */
 static int shift_cut(const struct shift_args *a, const struct bcfs_inode_unpacked *inode)
 {
 	struct data_file f = io_file(a->c, a->ino, inode);
 	u64 start = a->op.src_offset << SECTOR_SHIFT, len = shift_bytes(&a->op);
+	int ret = data_cut(a->c->data, &f, start, !is_insert(&a->op));
 
-	return is_insert(&a->op) ? data_cut(a->c->data, &f, start, start, false)
-				 : data_cut(a->c->data, &f, start, start + len, true);
+	if (ret || (is_insert(&a->op) && !(a->op.state & FINSERT_KEEP_SIZE)))
+		return ret;
+	return data_cut(a->c->data, &f, is_insert(&a->op) ? pushed_out(a, inode) : start + len,
+			true);
 }
 
 int inode_shift_locked(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode,
@@ -186,8 +195,8 @@ int inode_shift_locked(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_in
 	};
 	int ret = shift_check(c, ino, inode, mode, offset, len);
 
-	/* Bytes behind the end may come to lie in front of it. */
-	if (!ret && mode & BCFS_FALLOC_KEEP_SIZE)
+	/* Bytes behind the end come to lie in front of it. */
+	if (!ret && !insert && mode & BCFS_FALLOC_KEEP_SIZE)
 		ret = io_zero_tail(c, ino, inode);
 	ret = ret ?: shift_cut(&a, inode) ?: inode_update_flags(c, ino, BTREE_COMMIT_KEEPS, begin_step, &a);
 	return ret ?: shift_finish(&a, inode);

@@ -54,15 +54,18 @@ static void look(struct fsx *fx, struct bcfs_ino ino, const u8 *model, u64 size,
 	     "other data");
 }
 
-static void model_shift(u8 *model, u64 *size, bool insert, u64 at, u64 len)
+static void model_shift(u8 *model, u64 *size, u32 mode, u64 at, u64 len)
 {
-	if (insert) {
+	bool keep = mode & BCFS_FALLOC_KEEP_SIZE;
+
+	if (mode & BCFS_FALLOC_INSERT_RANGE) {
 		memmove(model + at + len, model + at, *size - at);
 		memset(model + at, 0, len);
-		*size += len;
+		*size += keep ? 0 : len;
 	} else {
-		*size -= len;
-		memmove(model + at, model + at + len, *size - at);
+		memmove(model + at, model + at + len, *size - at - len);
+		memset(model + *size - len, 0, len);
+		*size -= keep ? 0 : len;
 	}
 }
 
@@ -70,7 +73,7 @@ static void model_shift(u8 *model, u64 *size, bool insert, u64 at, u64 len)
 
 #define OPS	   24U
 #define IMAGES	   160U
-#define CRASH_SIZE (40ULL * BLOCK)
+#define CRASH_SIZE (40ULL * BLOCK - 100)
 
 struct image {
 	struct sim_image *img;
@@ -118,6 +121,30 @@ static void imager(void *arg)
 	}
 }
 
+static void one_operation(struct crashes *t, u8 *model, u64 *size)
+{
+	u64 at = trand_below(&t->rng, *size / BLOCK / 2) * BLOCK;
+	u64 len = (1 + trand_below(&t->rng, 3)) * BLOCK;
+	bool keep = trand_below(&t->rng, 3) == 0;
+	/* Short of half, it grows. */
+	bool insert =
+		*size < CRASH_SIZE / 2 || ((keep || *size < CRASH_SIZE) && trand_below(&t->rng, 2));
+	u32 mode = (insert ? BCFS_FALLOC_INSERT_RANGE : BCFS_FALLOC_COLLAPSE_RANGE) |
+		   (keep ? BCFS_FALLOC_KEEP_SIZE : 0);
+	struct bcfs_stat st = {.size = *size + 1 + trand_below(&t->rng, BLOCK)};
+	int ret;
+
+	/* What is behind the end does not show when the end moves. */
+	if (*size < CRASH_SIZE && trand_below(&t->rng, 3) == 0) {
+		*size = st.size;
+		ret = bcfs_setattr(t->fx->c, t->ino, &st, BCFS_SET_SIZE, &st);
+	} else {
+		model_shift(model, size, mode, at, len);
+		ret = bcfs_fallocate(t->fx->c, t->ino, mode, at, len);
+	}
+	must(!ret, "operation %u: %s", t->done, err_str(ret));
+}
+
 static void crashes_main(struct fsx *fx, void *arg)
 {
 	struct crashes *t = arg;
@@ -129,8 +156,10 @@ static void crashes_main(struct fsx *fx, void *arg)
 	t->model[0] = calloc(2, CRASH_SIZE);
 	t->size[0] = CRASH_SIZE;
 	for (u64 at = 0; at < CRASH_SIZE; at += BLOCK) {
-		memset(t->model[0] + at, (int)(at / BLOCK) + 1, BLOCK);
-		must(bcfs_write(fx->c, t->ino, at, t->model[0] + at, BLOCK, 0) == BLOCK, "write");
+		u64 len = min(CRASH_SIZE - at, (u64)BLOCK);
+
+		memset(t->model[0] + at, (int)(at / BLOCK) + 1, len);
+		must(bcfs_write(fx->c, t->ino, at, t->model[0] + at, len, 0) == (s64)len, "write");
 	}
 	must(!bcfs_sync(fx->c), "sync");
 	env_sim_set_stalls(fx->env, 30000, ENV_NSEC_PER_MSEC);
@@ -138,23 +167,14 @@ static void crashes_main(struct fsx *fx, void *arg)
 		     !env_thread_start(fx->env, &threads[1], "image", imager, t),
 	     "threads");
 	while (t->done < OPS) {
-		u64 size = t->size[t->done], at, len;
-		u8 *model = malloc(2 * CRASH_SIZE);
-		/* Short of half, it grows. */
-		bool insert =
-			size < CRASH_SIZE / 2 || (size < CRASH_SIZE && trand_below(&t->rng, 2));
+		u64 size = t->size[t->done];
+		u8 *model = calloc(2, CRASH_SIZE);
 
-		at = trand_below(&t->rng, size / BLOCK / 2) * BLOCK;
-		len = (1 + trand_below(&t->rng, 3)) * BLOCK;
 		memcpy(model, t->model[t->done], size);
-		model_shift(model, &size, insert, at, len);
 		t->model[t->done + 1] = model;
-		t->size[t->done + 1] = size;
 		t->under_way = true;
-		must(!bcfs_fallocate(fx->c, t->ino,
-				     insert ? BCFS_FALLOC_INSERT_RANGE : BCFS_FALLOC_COLLAPSE_RANGE,
-				     at, len),
-		     "operation %u", t->done);
+		one_operation(t, model, &size);
+		t->size[t->done + 1] = size;
 		t->under_way = false;
 		t->done++;
 	}
@@ -204,6 +224,7 @@ Test(shift, crashes)
 					    .image = t.images[t.nr].img};
 
 			fsx_run(&after, seed, after_main, &t);
+			sim_image_free(after.image);
 		}
 		for (unsigned k = 0; k <= OPS; k++)
 			free(t.model[k]);
@@ -213,17 +234,18 @@ Test(shift, crashes)
 /* ---- a full device ---- */
 
 struct work {
-	bool insert, shared;
+	bool insert, shared, edge; /* edge: at the file's begin, not amid it */
 };
 
-/* Blocks of @w's kind until twenty in a row are refused. */
+/* Single blocks until twenty in a row are refused. */
 static u64 shift_until_full(struct fsx *fx, const struct work *w, struct bcfs_ino ino, u8 *model,
 			    u64 size)
 {
 	const u32 mode = w->insert ? BCFS_FALLOC_INSERT_RANGE : BCFS_FALLOC_COLLAPSE_RANGE;
 	unsigned done = 0, refused = 0;
 
-	for (u64 at = BLOCK; refused < 20 && at + 2 * BLOCK < size; at += 2 * BLOCK) {
+	for (u64 at = w->edge ? 0 : BLOCK; refused < 20 && at + 2 * BLOCK < size;
+	     at += w->edge ? 0 : 2 * BLOCK) {
 		int ret = bcfs_fallocate(fx->c, ino, mode, at, BLOCK);
 
 		must(!ret || err_to_errno(ret) == ENOSPC, "%llu: %s", (unsigned long long)at,
@@ -231,10 +253,10 @@ static u64 shift_until_full(struct fsx *fx, const struct work *w, struct bcfs_in
 		refused = ret ? refused + 1 : 0;
 		done += !ret;
 		if (!ret)
-			model_shift(model, &size, w->insert, at, BLOCK);
+			model_shift(model, &size, mode, at, BLOCK);
 	}
-	must(done, "none done");
-	must(refused || (!w->insert && !w->shared), "none refused");
+	must(done > 50, "%u done", done);
+	must(refused || (!w->insert && !w->shared), "none refused of %u", done);
 	return size;
 }
 
@@ -270,30 +292,34 @@ static void shift_main(struct fsx *fx, void *arg)
 	free(buf);
 }
 
-static void run(bool insert, bool shared)
+static void run(struct work w)
 {
 	struct fsx fx = {.node_bytes = 16384, .dev_bytes = 32 << 20};
-	struct work w = {insert, shared};
 
 	fsx_run(&fx, 0xf121, shift_main, &w);
 }
 
 Test(shift, on_full_collapse)
 {
-	run(false, false);
+	run((struct work){0});
 }
 
 Test(shift, on_full_collapse_of_shared)
 {
-	run(false, true);
+	run((struct work){.shared = true});
+}
+
+Test(shift, on_full_collapse_at_the_edge_of_shared)
+{
+	run((struct work){.shared = true, .edge = true});
 }
 
 Test(shift, on_full_insert)
 {
-	run(true, false);
+	run((struct work){.insert = true});
 }
 
 Test(shift, on_full_insert_into_shared)
 {
-	run(true, true);
+	run((struct work){.insert = true, .shared = true});
 }

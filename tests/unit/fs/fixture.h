@@ -61,5 +61,4 @@ u64 fsx_check(struct fsx *fx);
 
 extern const struct bkey_ops mock_ops_extent, mock_ops_reservation, mock_ops_inline_data;
 
-/* Stops the test with a message. */
 #endif

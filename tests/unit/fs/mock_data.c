@@ -323,7 +323,7 @@ int data_shift(struct data_fs *d, const struct data_file *f, u64 start, u64 end,
 	return -BCFS_ERR_fallocate_mode;
 }
 
-int data_cut(struct data_fs *d, const struct data_file *f, u64 offset, u64 end, bool shared)
+int data_cut(struct data_fs *d, const struct data_file *f, u64 offset, bool shared)
 {
 	return -BCFS_ERR_fallocate_mode;
 }
