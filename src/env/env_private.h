@@ -103,6 +103,7 @@ struct env_sim {
 	u32 preempt_locks;  /* ditto */
 	u32 stall_ppm;
 	u64 stall_max_ns;
+	const char *stall_name; /* only fibers of this name; NULL: all */
 
 	struct env_fiber root;
 	struct env_fiber event_fiber; /* stands for "the scheduler" while an event runs */

@@ -264,6 +264,7 @@ void sim_yield(struct env_sim *s)
 static u64 stall_ns(struct env_sim *s)
 {
 	if (!s->stall_ppm || s->cur == &s->root || s->cur->rcu_nest ||
+	    (s->stall_name && strcmp(s->cur->name, s->stall_name) != 0) ||
 	    sim_rng_next(&s->rng_sched) % 1000000 >= s->stall_ppm)
 		return 0;
 	return 1 + sim_rng_next(&s->rng_sched) % s->stall_max_ns;
@@ -463,6 +464,10 @@ void env_sim_set_stalls(struct env *env, u32 ppm, u64 max_ns)
 {
 	env->sim->stall_ppm = max_ns ? ppm : 0;
 	env->sim->stall_max_ns = max_ns;
+}
+void env_sim_set_stalls_of(struct env *env, const char *name)
+{
+	env->sim->stall_name = name;
 }
 void env_sim_set_ram(struct env *env, u64 bytes)
 {

@@ -75,6 +75,8 @@ void env_sim_set_eager_events(struct env *env, u32 per_1024);
  * whose processor is wanted elsewhere: what is a moment for one is long for the others. Default 0.
  */
 void env_sim_set_stalls(struct env *env, u32 ppm, u64 max_ns);
+/* Only at the points of fibers of this name, which the caller keeps; NULL: of all. */
+void env_sim_set_stalls_of(struct env *env, const char *name);
 /* A run that passes this time (of env_mono_ns) ends with -BCFS_ERR_sim_time_limit. 0: none. */
 void env_sim_set_time_limit(struct env *env, u64 mono_ns);
 /*
