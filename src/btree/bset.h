@@ -206,6 +206,7 @@ struct btree_keys_ranges {
 	struct bkey_format_state s;
 	u32 nr;
 	u32 val_u64s;  /* of those */
+	u32 was_u64s;  /* of those, with keys as they are stored where they were measured */
 	u32 edge_u64s; /* of the key at SPOS_MAX */
 };
 void btree_keys_ranges_init(struct btree_keys_ranges *r);

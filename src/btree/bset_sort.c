@@ -449,6 +449,7 @@ void btree_keys_measure(const struct btree_keys *src, struct bpos first, struct 
 			}
 			bkey_format_add_key(&r->s, &u);
 			r->nr++;
+			r->was_u64s += k->u64s;
 			r->val_u64s += bkey_val_u64s(&u);
 		}
 	}

@@ -453,6 +453,9 @@ void btree_node_measure(const struct btree *src, struct bpos min_key, struct bpo
 struct bkey_format btree_node_format(const struct btree *src, struct bpos max_key,
 				     const struct btree_keys_ranges *r,
 				     const struct btree_keys_ranges *all);
+/* What the keys of @src that take @r take in @fmt, which is its own, or holds all of them. */
+u32 btree_node_format_u64s(const struct btree *src, const struct btree_keys_ranges *r,
+			   const struct bkey_format *fmt);
 /* A part of @src, all of which takes @all. */
 struct bkey_format btree_node_format_part(const struct btree *src, struct bpos min_key,
 					  struct bpos max_key, const struct btree_keys_ranges *all);

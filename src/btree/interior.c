@@ -322,6 +322,10 @@ static int op_split(struct interior_op *op, struct btree *b, bool root,
 
 	ret = btree_keys_sort_into(&n1->keys, &b->keys, b->min_key, mid)
 		      ?: btree_keys_sort_into(&n2->keys, &b->keys, mid_next, b->max_key);
+	/* There is more room in memory than on the device. */
+	if (!ret && max(btree_keys_live_u64s(&n1->keys), btree_keys_live_u64s(&n2->keys)) >
+			    node_capacity_u64s(op->c))
+		ret = -BCFS_ERR_bset_too_big;
 	if (ret)
 		return ret;
 	/* Going up in order leaves a small right part: it is to grow, and merged only if it
@@ -370,7 +374,7 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 	btree_keys_ranges_init(&all);
 	btree_node_measure(b, b->min_key, b->max_key, &all);
 	struct bkey_format fmt = btree_node_format(b, b->max_key, &all, &all);
-	u32 live = btree_keys_ranges_u64s(&all, &fmt);
+	u32 live = btree_node_format_u64s(b, &all, &fmt);
 
 	if ((leaves_room(c, live, op->u64s) || op->kind == OP_REWRITE) && !op->tight) {
 		int ret = -BCFS_ERR_bset_too_big;

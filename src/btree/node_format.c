@@ -6,6 +6,8 @@
 #include "btree/btree_private.h"
 #include "util/bits.h"
 
+#include <string.h>
+
 #define EDGE_OFFSET_BITS 18 /* 128 MiB in sectors */
 
 /* What a format for all live keys of @src in [min, max] has to hold. */
@@ -92,19 +94,41 @@ static struct bkey_format format_for_edge(struct bkey_format_state s,
 	return bkey_format_done(&s);
 }
 
+static bool is_format_of(const struct btree *src, const struct bkey_format *fmt)
+{
+	return !memcmp(fmt, &src->keys.f.f, sizeof(*fmt));
+}
+
+u32 btree_node_format_u64s(const struct btree *src, const struct btree_keys_ranges *r,
+			   const struct bkey_format *fmt)
+{
+	return is_format_of(src, fmt) ? r->was_u64s + r->edge_u64s : btree_keys_ranges_u64s(r, fmt);
+}
+
+/*
+ * A format that takes each of many keys may take more for all of them than one that leaves the odd
+ * one unpacked. What fitted into @src is to fit into what comes of it.
+ */
+static struct bkey_format no_larger(const struct btree *src, const struct btree_keys_ranges *r,
+				    struct bkey_format fmt)
+{
+	return btree_node_format_u64s(src, r, &fmt) > r->was_u64s + r->edge_u64s ? src->keys.f.f
+										 : fmt;
+}
+
 /* The format for keys of @src that end at @max_key, and take @r; all of them take @all. */
 struct bkey_format btree_node_format(const struct btree *src, struct bpos max_key,
 				     const struct btree_keys_ranges *r,
 				     const struct btree_keys_ranges *all)
 {
 	if (bpos_eq(max_key, SPOS_MAX))
-		return format_for_edge(r->s, all);
+		return no_larger(src, r, format_for_edge(r->s, all));
 	struct bkey_format fmt = bkey_format_done(&r->s);
 
 	/* No shorter than what @src has: then keys are copied as they are. */
 	if (fmt.key_u64s >= src->keys.f.f.key_u64s && format_fits(&src->keys.f, &r->s))
 		return src->keys.f.f;
-	return fmt;
+	return no_larger(src, r, fmt);
 }
 
 /* Has @src, at the right edge, more room for offsets than what came needs? */
@@ -129,6 +153,6 @@ struct bkey_format btree_node_format_part(const struct btree *src, struct bpos m
 	btree_keys_ranges_init(&r);
 	btree_node_measure(src, min_key, max_key, &r);
 	if (wide && !bpos_eq(max_key, SPOS_MAX))
-		return bkey_format_done(&r.s);
+		return no_larger(src, &r, bkey_format_done(&r.s));
 	return btree_node_format(src, max_key, &r, all);
 }

@@ -228,11 +228,12 @@ static inline void rebalance_yield(struct data_fs *d)
 /* gather.c */
 
 /*
- * Take what is to be written at @s into a buffer; before its key is committed, after which (or
- * instead of which) gather_committed() is called, before alloc_sectors_done(). NULL: it is to be
- * written by itself.
+ * Take @sectors, which are to be written at the begin of @s, into a buffer; before its key is
+ * committed, after which (or instead of which) gather_committed() is called, before
+ * alloc_sectors_done(). NULL: it is to be written by itself.
  */
-struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, const void *data);
+struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, const void *data,
+			      u32 sectors);
 void gather_committed(struct data_fs *d, struct gather_buf *b);
 /* What is not on the device yet, of sectors that one extent has. */
 bool gather_read(struct data_fs *d, u64 sector, u32 sectors, void *dst);

@@ -198,7 +198,8 @@ static bool fits(const struct data_gather *g, const struct gather_buf *b,
 	       b->used + s->sectors <= g->buf_sectors;
 }
 
-struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, const void *data)
+struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, const void *data,
+			      u32 sectors)
 {
 	struct data_gather *g = d->gather;
 	struct gather_buf *b;
@@ -223,8 +224,12 @@ struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, 
 		}
 	}
 	if (b) {
-		memcpy(b->data + ((size_t)b->used << SECTOR_SHIFT), data,
-		       (size_t)s->sectors << SECTOR_SHIFT);
+		u8 *to = b->data + ((size_t)b->used << SECTOR_SHIFT);
+
+		/* At the end of a bucket compressed data may leave some of its space. */
+		memcpy(to, data, (size_t)sectors << SECTOR_SHIFT);
+		memset(to + ((size_t)sectors << SECTOR_SHIFT), 0,
+		       (size_t)(s->sectors - sectors) << SECTOR_SHIFT);
 		b->used += s->sectors;
 		b->uncommitted++;
 		g->counters.gathered++;

@@ -175,7 +175,7 @@ static int write_extent_submit(struct data_writer *w, struct write_extent *e, u6
 		return ret;
 	}
 	write_reservation_used(w, e->space.sectors);
-	e->gathered = w->gather ? gather_add(d, &e->space, form.data) : NULL;
+	e->gathered = w->gather ? gather_add(d, &e->space, form.data, form.stored_sectors) : NULL;
 	if (e->gathered)
 		return 0;
 	bdev_io_init(&e->io, BDEV_WRITE, (u64)e->space.ptr.offset << SECTOR_SHIFT,
