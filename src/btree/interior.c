@@ -283,7 +283,8 @@ static bool split_point(const struct btree *b, struct bpos insert_pos, bool even
 
 	btree_node_iter_init_start(&it, &b->keys);
 	while ((k = btree_node_iter_peek(&it, &b->keys))) {
-		if (last && acc >= want)
+		/* Large keys: what goes beyond is not to go beyond the device's node. */
+		if (last && (acc >= want || acc + k->u64s > node_capacity_u64s(b->c)))
 			break;
 		acc += k->u64s;
 		nr++;
@@ -489,6 +490,9 @@ static int op_do_shrink(struct interior_op *op, struct btree_iter *iter, struct 
 	btree_node_iter_init_start(&it, &root->keys);
 	struct bkey_s_c k = btree_node_iter_peek_unpack(&it, &root->keys, &u);
 	if (!k.k || btree_ptr_hash(k) != atomic_load(&child->hash_val))
+		return OP_DONE;
+	/* The journal keeps room for the roots that we make. */
+	if (k.k->u64s > PTR_KEY_U64s)
 		return OP_DONE;
 	btree_node_iter_advance(&it, &root->keys);
 	if (btree_node_iter_peek(&it, &root->keys))

@@ -103,6 +103,9 @@ int btree_node_write_initial(struct btree_fs *c, struct btree *b, void *buf, u64
 	btree_keys_freeze(&b->keys, scratch);
 	u64 seq = journal_cur_seq(c->j);
 
+	/* It has more room in memory. */
+	if (sizeof(*n) / 8 + btree_keys_live_u64s(&b->keys) > c->opts.node_bytes / 8)
+		return -BCFS_ERR_bset_too_big;
 	memset(n, 0, sizeof(*n));
 	n->magic = c->opts.magic;
 	n->flags = BTREE_NODE_FLAGS(b->id, b->level);

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * A filesystem without its file data: superblocks, journal, btree nodes, each where it is, and as
- * it is. So that of an encrypted filesystem shows no more than the device does, and opens with the
- * same passphrases; what is wrong with the metadata can be looked at somewhere else.
+ * it is; of each what was written, as around it lies what was there before, perhaps data. So that
+ * of an encrypted filesystem shows no more than the device does, and opens with the same
+ * passphrases; what is wrong with the metadata can be looked at somewhere else.
  */
 #include "core/core.h"
 
 #include "alloc/alloc.h"
 #include "btree/btree.h"
 #include "btree/extent_entries.h"
+#include "journal/journal.h"
+#include "sb/sb.h"
 
 #include <string.h>
 
-#define PIECE_BYTES (1U << 20)
+#define PIECE_BYTES   (1U << 20)
+#define SB_PAGE_BYTES 4096U
 
 struct dump_image {
 	struct core *c;
@@ -38,15 +42,33 @@ static int image_copy(struct dump_image *d, u64 sector, u64 sectors)
 	return ret;
 }
 
+static int image_journal(struct dump_image *d, u64 sector, u32 bucket_bytes)
+{
+	u32 block = d->c->fs.fs_opts.block_bytes, len;
+	int ret = 0;
+
+	for (u32 at = 0; !ret && at < bucket_bytes; at += len ?: block) {
+		u64 from = sector + (at >> SECTOR_SHIFT);
+
+		ret = bdev_read(d->c->real_bdev, from << SECTOR_SHIFT, d->buf, block);
+		len = ret ? 0 : journal_entry_bytes(d->c->fs.journal, d->buf, bucket_bytes - at);
+		if (len)
+			ret = image_copy(d, from, len >> SECTOR_SHIFT);
+	}
+	return ret;
+}
+
+/* @k: of a node. */
 static int image_key(struct dump_image *d, struct bkey_s_c k)
 {
+	u32 written = ((const struct bcfs_btree_ptr *)k.v)->sectors_written;
 	struct extent_ptr_decoded p;
 	int ret = 0;
 
 	for_each_extent_ptr(k, d->node_sectors, it, p)
 	{
 		if (!ret && !p.ptr.dev)
-			ret = image_copy(d, p.ptr.offset, p.stored_sectors);
+			ret = image_copy(d, p.ptr.offset, min(p.stored_sectors, written));
 	}
 	return ret;
 }
@@ -79,9 +101,10 @@ static int image_all(struct dump_image *d)
 	int ret = 0;
 
 	for (unsigned i = 0; !ret && i < sb->layout.nr_copies; i++)
-		ret = image_copy(d, sb->layout.offset[i], sb_area_bytes(sb) >> SECTOR_SHIFT);
+		ret = image_copy(d, sb->layout.offset[i],
+				 round_up(sb_bytes(sb), SB_PAGE_BYTES) >> SECTOR_SHIFT);
 	for (unsigned i = 0; !ret && i < c->nr_journal_buckets; i++)
-		ret = image_copy(d, c->journal_buckets[i] * bucket, bucket);
+		ret = image_journal(d, c->journal_buckets[i] * bucket, bucket << SECTOR_SHIFT);
 	for (unsigned i = 0; !ret && i < BTREE_ID_NR; i++)
 		ret = image_btree(d, i);
 	return min(ret, 0);

@@ -46,9 +46,10 @@ struct move_piece {
 	struct data_fs *d;
 	struct alloc_sectors space;
 	struct bdev_io io;
-	u64 start;   /* sectors of the file */
-	u32 sectors; /* ditto */
-	u32 from;    /* sectors that this part of it takes now */
+	u64 start;	    /* sectors of the file */
+	u32 sectors;	    /* ditto */
+	u32 from;	    /* sectors that this part of it takes now */
+	u32 stored_sectors; /* and that it takes then */
 	union data_key key;
 };
 
@@ -557,6 +558,7 @@ static int piece_submit(struct data_move *m, struct move_piece *p, struct move_e
 		alloc_sectors_done(d->alloc, &p->space);
 		return ret;
 	}
+	p->stored_sectors = form.stored_sectors;
 	bdev_io_init(&p->io, BDEV_WRITE, (u64)p->space.ptr.offset << SECTOR_SHIFT,
 		     (void *)form.data, (u64)form.stored_sectors << SECTOR_SHIFT, 0);
 	bdev_submit(d->bdev, &p->io);
@@ -578,7 +580,7 @@ static int piece_commit(struct data_move *m, struct btree_trans *trans, const st
 		m->rewritten.sectors += p->sectors;
 		m->rewritten.from +=
 			DIV_ROUND_UP((u64)p->e->p.held_sectors * p->sectors, p->e->key.k.k.size);
-		m->rewritten.to += p->space.sectors;
+		m->rewritten.to += p->stored_sectors;
 	} else if (ret > 0) {
 		m->rewritten.gone += p->sectors;
 	}

@@ -308,6 +308,11 @@ int journal_flush_seq(struct journal *j, u64 seq);
 /* Make everything reserved so far durable. Writes an empty entry if it is the session's first. */
 int journal_flush(struct journal *j);
 /*
+ * What begins at @data, a block of a journal bucket of which @room bytes are left, if it is an
+ * entry of this filesystem, whole or not: its bytes, to a block. 0: it is none.
+ */
+u32 journal_entry_bytes(const struct journal *j, const void *data, u32 room);
+/*
  * Nothing before @seq is asked for by what is durable, if nothing before it is pinned: an entry may
  * have been closed before the last pin was dropped, and is the newest until another one is written.
  * 0 also if something is pinned: see journal_last_seq_ondisk().

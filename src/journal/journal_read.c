@@ -125,6 +125,15 @@ static u32 entry_check(struct reader *r, u32 off, u64 sector)
 	return 0;
 }
 
+u32 journal_entry_bytes(const struct journal *j, const void *data, u32 room)
+{
+	const struct jset *s = data;
+
+	if (room < sizeof(*s) || s->magic != j->opts.magic)
+		return 0;
+	return round_up((u32)min(jset_bytes(s), (u64)room), j->opts.block_bytes);
+}
+
 /* The bucket's content; what cannot be read is zero. */
 static void bucket_load(struct reader *r, u32 bucket)
 {

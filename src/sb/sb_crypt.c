@@ -363,6 +363,26 @@ static int field_commit(struct sb_handle *h, const struct crypt_saved *saved)
 	return ret;
 }
 
+/*
+ * Most copies have it. What was taken away must be nowhere: one that could not be written is tried
+ * once more.
+ */
+static int all_copies(struct sb_handle *h)
+{
+	u32 all = (1U << h->sb->layout.nr_copies) - 1;
+
+	if ((h->copies_valid & all) == all || (!sb_write(h) && (h->copies_valid & all) == all))
+		return 0;
+	for (unsigned i = 0; i < h->sb->layout.nr_copies; i++)
+		if (!(h->copies_valid & 1U << i))
+			log_err(h->log,
+				"%s: the key slots were changed, but the superblock's copy at "
+				"sector "
+				"%llu cannot be written: it may still have the old ones",
+				h->bdev->name, (unsigned long long)h->sb->layout.offset[i]);
+	return -BCFS_ERR_sb_crypt_copy_old;
+}
+
 /* ---- made and opened ---- */
 
 static struct keyring *ring_new(const struct sb_handle *h)
@@ -524,6 +544,7 @@ static int slot_put(struct sb_handle *h, unsigned slot, struct bcfs_crypt_slot *
 {
 	CLEANUP(saved_exit) struct crypt_saved saved = {0};
 	struct bcfs_sb_field_crypt *c = sb_field_crypt(h->sb);
+	bool replaced;
 	int ret;
 
 	if (slot == SLOT_ANY_FREE) {
@@ -546,11 +567,12 @@ static int slot_put(struct sb_handle *h, unsigned slot, struct bcfs_crypt_slot *
 	if (ret)
 		return ret;
 	slot_wrap(h->env, d, kek, keyring_master(h->keys, c->key_gen));
+	replaced = c->slots[slot].type != BCFS_CRYPT_SLOT_free;
 	c->slots[slot] = *d;
 	ret = field_commit(h, &saved);
 	if (!ret && ret_slot)
 		*ret_slot = slot;
-	return ret;
+	return ret || !replaced ? ret : all_copies(h);
 }
 
 static int slot_new(struct sb_handle *h, unsigned slot, const struct crypt_secret *s,
@@ -610,7 +632,7 @@ static int slot_remove(struct sb_handle *h, unsigned slot)
 	if (ret)
 		return ret;
 	memset(&c->slots[slot], 0, sizeof(c->slots[slot]));
-	return field_commit(h, &saved);
+	return field_commit(h, &saved) ?: all_copies(h);
 }
 
 int sb_crypt_slot_remove(struct sb_handle *h, unsigned slot)
@@ -771,7 +793,7 @@ static int forget_below(struct sb_handle *h, u16 gen)
 	c->nr_old = left;
 	(void)sb_field_resize(h, BCFS_SB_FIELD_crypt, sb_crypt_field_bytes(c->nr_slots, left) / 8,
 			      NULL); /* shrinking does not fail */
-	return field_commit(h, &saved);
+	return field_commit(h, &saved) ?: all_copies(h);
 }
 
 int sb_crypt_forget(struct sb_handle *h, u16 gen)

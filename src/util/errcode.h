@@ -134,7 +134,9 @@
 	x(sb_crypt_gen_last, 475, EOVERFLOW,                                                       \
 	  "no more generations of keys are possible: copy everything to a new filesystem")         \
 	x(sb_crypt_kdf_ram, 476, ENOMEM,                                                           \
-	  "the passphrase wants more than half of the memory of this machine")
+	  "the passphrase wants more than half of the memory of this machine")                     \
+	x(sb_crypt_copy_old, 477, EIO,                                                             \
+	  "changed, but a copy of the superblock that cannot be written may have the old key slots")
 
 /* journal: 500.. */
 #define BCFS_ERRCODES_JOURNAL(x)                                                                   \

@@ -415,4 +415,17 @@ damaged()
 }
 ok "a damaged superblock is neither" damaged
 rm "$img"
+
+# ---- an image of the metadata, of a device that was used before ----
+
+yes "$marker" | head -c 64M >"$img"
+"$mkfs" -q -f --nodiscard --encrypt --key-file "$T/key" "$img" || bail_out "mkfs"
+"$fuse" -o "key-file=$T/key,nodiscard" "$img" "$mnt" || bail_out "mounting failed"
+for i in $(seq 200); do echo "$i" >"$mnt/$i"; done
+"$bcfs" umount "$mnt"
+no "what was there before still is" hidden "$img"
+ok "an image of the metadata" "$bcfs" dump image --key-file "$T/key" "$img" "$T/meta"
+ok "has nothing of it" hidden "$T/meta"
+ok "and is whole" "$fsck" --key-file "$T/key" "$T/meta"
+rm "$img" "$T/meta"
 done_testing

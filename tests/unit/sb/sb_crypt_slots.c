@@ -86,6 +86,34 @@ Test(sb_crypt_slots, a_failed_write_changes_nothing)
 	tfs_exit(&t);
 }
 
+/* What was removed is in no copy; else that is said. */
+Test(sb_crypt_slots, a_failed_write_of_one_copy)
+{
+	struct crypt_secret first = pass("first"), second = pass("second");
+	struct sb_handle *h, *h2;
+	unsigned slot;
+	struct tfs t;
+
+	h = make(&t);
+	for (unsigned k = 1; k <= h->sb->layout.nr_copies; k++) {
+		cr_assert_eq(sb_crypt_slot_add(h, &second, &quick, &slot), 0);
+		sim_bdev_arm(t.bdev, SIM_FAULT_WRITE_ERROR, k, false);
+		cr_expect_eq(sb_crypt_slot_remove(h, slot), 0, "copy %u", k);
+		cr_expect_eq(h->copies_valid, (1U << h->sb->layout.nr_copies) - 1, "copy %u", k);
+	}
+	cr_assert_eq(sb_crypt_slot_add(h, &second, &quick, &slot), 0);
+	sim_bdev_arm(t.bdev, SIM_FAULT_WRITE_ERROR, h->sb->layout.nr_copies, true);
+	expect_err(sb_crypt_slot_remove(h, slot), BCFS_ERR_sb_crypt_copy_old);
+	cr_expect_not_null(strstr(t.line, "it may still have the old ones"), "%s", t.line);
+	sim_bdev_arm(t.bdev, SIM_FAULT_WRITE_ERROR, 0, false);
+	tfs_write(h);
+	cr_assert_eq(reopen(&t, &first, &h2, NULL), 0, "%s", t.line);
+	cr_expect_eq(sb_crypt_nr_used(h2->sb), 1);
+	sb_free(h2);
+	sb_free(h);
+	tfs_exit(&t);
+}
+
 Test(sb_crypt_slots, no_memory)
 {
 	struct crypt_secret first = pass("first"), second = pass("second");
