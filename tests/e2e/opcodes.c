@@ -232,6 +232,7 @@ int __wrap_bcfs_rebalance_scan(struct bcfs *fs, struct bcfs_ino ino, uint64_t *r
 static void test_long(int fd, const char *what, uint32_t opcode, const void *arg, size_t len,
 		      unsigned int nr_at_once)
 {
+	struct timespec until;
 	uint64_t other;
 	bool others, good;
 
@@ -239,15 +240,10 @@ static void test_long(int fd, const char *what, uint32_t opcode, const void *arg
 	for (unsigned int i = 0; i < nr_at_once; i++)
 		send_request(fd, opcode, arg, len);
 	pthread_mutex_lock(&held_lock);
-	for (unsigned int i = 0; i < 20 && nr_waiting < nr_at_once; i++) {
-		struct timespec t;
-
-		clock_gettime(CLOCK_REALTIME, &t);
-		t.tv_nsec += 100000000;
-		t.tv_sec += t.tv_nsec / 1000000000;
-		t.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&held_wake, &held_lock, &t);
-	}
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 20;
+	while (nr_waiting < nr_at_once && !pthread_cond_timedwait(&held_wake, &held_lock, &until))
+		;
 	good = nr_waiting == nr_at_once;
 	pthread_mutex_unlock(&held_lock);
 	other = send_request(fd, FUSE_GETATTR, NULL, 0);
