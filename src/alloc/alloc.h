@@ -147,6 +147,11 @@ int alloc_gc_pick(struct alloc_fs *a, bool urgent, alloc_gc_skip_fn skip, void *
 		  struct alloc_gc_victim *ret, u32 max, u32 *ret_nr);
 /* As alloc_sectors_get(), for what is moved; never waits. */
 int alloc_gc_sectors_get(struct alloc_fs *a, u32 sectors, struct alloc_sectors *ret);
+/*
+ * What lies behind the first @sectors of it (block multiple, not 0) is not needed, and nothing was
+ * written there: the next one gets it. No use if somebody got more of the bucket meanwhile.
+ */
+void alloc_gc_sectors_trim(struct alloc_fs *a, struct alloc_sectors *s, u32 sectors);
 /* So much of a bucket was moved; @emptied: all of it. */
 void alloc_gc_moved(struct alloc_fs *a, u64 sectors, bool emptied);
 void alloc_gc_round_end(struct alloc_fs *a);

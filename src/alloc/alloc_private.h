@@ -259,6 +259,8 @@ void ob_get(struct alloc_fs *a, u16 idx); /* one more */
 void ob_put(struct alloc_fs *a, u16 idx);
 /* The opposite, of the last @sectors handed out: nobody has used them. */
 void ob_uncarve(struct alloc_fs *a, u16 idx, u32 sectors);
+/* The end of what was handed out last, user data: the rest of it keeps its reference. */
+void ob_trim(struct alloc_fs *a, u16 idx, u32 sectors);
 /* A commit changes the bucket's alloc key to @type. True: the row is OPEN. */
 bool ob_note_commit(struct alloc_fs *a, u8 dev, u64 bucket, enum bcfs_data_type type);
 /* First RETIRE row, 0: none; and when it is done with. */

@@ -315,6 +315,31 @@ int alloc_gc_sectors_get(struct alloc_fs *a, u32 sectors, struct alloc_sectors *
 	}
 }
 
+void alloc_gc_sectors_trim(struct alloc_fs *a, struct alloc_sectors *s, u32 sectors)
+{
+	u32 rest = s->sectors - sectors;
+	struct open_bucket *ob;
+
+	if (!rest)
+		return;
+	env_mutex_lock(&a->gc_wp.lock);
+	env_mutex_lock(&a->lock);
+	ob = &a->ob[s->ob];
+	/* Unless more was handed out meanwhile. */
+	if ((!a->gc_wp.ob || a->gc_wp.ob == s->ob) &&
+	    ob->bucket * a->opts.bucket_sectors + a->bucket_usable - ob->sectors_free ==
+		    s->ptr.offset + s->sectors) {
+		if (!a->gc_wp.ob) {
+			ob_get(a, (u16)s->ob);
+			a->gc_wp.ob = (u16)s->ob;
+		}
+		ob_trim(a, (u16)s->ob, rest);
+		s->sectors = sectors;
+	}
+	env_mutex_unlock(&a->lock);
+	env_mutex_unlock(&a->gc_wp.lock);
+}
+
 void alloc_bucket_backpointers(const struct alloc_fs *a, u64 bucket, struct bpos *start,
 			       struct bpos *end)
 {

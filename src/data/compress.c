@@ -114,44 +114,41 @@ u32 extent_compress(const struct data_fs *d, struct data_scratch *s, u16 compres
 	return (u32)(stored / SECTOR_BYTES);
 }
 
+void extent_place_in(struct data_fs *d, struct data_scratch *s, u16 compression, const u8 *src,
+		     u32 sectors, u32 stored, u8 *dst, const struct alloc_sectors *space,
+		     struct extent_form *ret)
+{
+	*ret = (struct extent_form){.data = dst,
+				    .stored_sectors = stored,
+				    .sectors = sectors,
+				    .compression = compression_opt_type(compression),
+				    .room = dst};
+	if (stored > space->sectors) {
+		/* The end of a bucket: about as much as goes there, a little less. */
+		ret->sectors = (u32)((u64)sectors * space->sectors / stored / 8 * 7);
+		ret->sectors = round_down(ret->sectors, d->block_sectors);
+		ret->stored_sectors =
+			ret->sectors > space->sectors
+				? extent_compress(d, s, compression, src, ret->sectors, dst)
+				: 0;
+	}
+	if (!ret->stored_sectors || ret->stored_sectors > space->sectors)
+		*ret = (struct extent_form){.data = src,
+					    .stored_sectors = space->sectors,
+					    .sectors = space->sectors,
+					    .room = dst};
+}
+
 int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_scratch *s,
 		 u16 compression, const u8 *src, u32 sectors, u8 *dst, struct alloc_sectors *space,
 		 struct extent_form *ret)
 {
-	u32 stored = s ? extent_compress(d, s, compression, src, sectors, dst) : 0, part;
+	u32 stored = s ? extent_compress(d, s, compression, src, sectors, dst) : 0;
 	int err = get(arg, stored ?: sectors, space);
 
-	if (err)
-		return err;
-	if (stored && stored <= space->sectors) {
-		*ret = (struct extent_form){.data = dst,
-					    .stored_sectors = stored,
-					    .sectors = sectors,
-					    .compression = compression_opt_type(compression),
-					    .room = dst};
-		return 0;
-	}
-	if (stored) {
-		/* The end of a bucket: about as much as goes there, a little less. */
-		part = (u32)((u64)sectors * space->sectors / stored / 8 * 7);
-		part = round_down(part, d->block_sectors);
-		stored = part > space->sectors ? extent_compress(d, s, compression, src, part, dst)
-					       : 0;
-		if (stored && stored <= space->sectors) {
-			*ret = (struct extent_form){.data = dst,
-						    .stored_sectors = stored,
-						    .sectors = part,
-						    .compression =
-							    compression_opt_type(compression),
-						    .room = dst};
-			return 0;
-		}
-	}
-	*ret = (struct extent_form){.data = src,
-				    .stored_sectors = space->sectors,
-				    .sectors = space->sectors,
-				    .room = dst};
-	return 0;
+	if (!err)
+		extent_place_in(d, s, compression, src, sectors, stored, dst, space, ret);
+	return err;
 }
 
 /* ---- and back ---- */

@@ -423,35 +423,26 @@ static int gc_space(void *arg, u32 sectors, struct alloc_sectors *ret)
 	return alloc_gc_sectors_get(m->d->alloc, sectors, ret);
 }
 
-/* In one piece: the end of a bucket that is too short for it is given up. */
-static int gc_space_whole(struct data_move *m, u32 sectors, struct alloc_sectors *ret)
-{
-	int err = gc_space(m, sectors, ret);
-
-	for (unsigned tries = 0; !err && ret->sectors < sectors; tries++) {
-		alloc_sectors_done(m->d->alloc, ret);
-		err = tries < MOVE_TRIES ? gc_space(m, sectors, ret) : -BCFS_ERR_nospc;
-	}
-	return err;
-}
-
 /*
- * All of a sealed extent that is not compressed. The end of a bucket that is too short for it takes
- * a part, which is an extent by itself; and so is the rest.
+ * All of an extent as it is stored, compressed or sealed. The end of a bucket that is too short for
+ * it takes a part, which is an extent by itself; and so is the rest.
  */
-static int piece_place_sealed(struct data_move *m, struct move_piece *p, u32 sectors,
-			      struct extent_form *form)
+static int piece_place_whole(struct data_move *m, struct move_piece *p, u32 sectors,
+			     struct extent_form *form)
 {
 	struct move_extent *e = p->e;
-	int ret = gc_space(m, sectors, &p->space);
+	const struct bcfs_extent_crc *crc = e->p.crc;
+	bool compressed = extent_compressed(crc);
+	int ret = gc_space(m, crc->stored_sectors, &p->space);
 
 	if (ret)
 		return ret;
-	if (p->space.sectors == sectors) {
+	if (p->space.sectors == crc->stored_sectors) {
 		*form = (struct extent_form){.data = e->buf,
-					     .stored_sectors = sectors,
+					     .stored_sectors = crc->stored_sectors,
 					     .sectors = sectors,
-					     .sealed = e->p.crc};
+					     .compression = crc->compression,
+					     .sealed = crc->key_gen ? crc : NULL};
 		return 0;
 	}
 	e->whole = false;
@@ -460,10 +451,9 @@ static int piece_place_sealed(struct data_move *m, struct move_piece *p, u32 sec
 		alloc_sectors_done(m->d->alloc, &p->space);
 		return ret;
 	}
-	*form = (struct extent_form){.data = e->buf,
-				     .stored_sectors = p->space.sectors,
-				     .sectors = p->space.sectors,
-				     .room = e->packed};
+	extent_place_in(m->d, m->scratch, compression_opt(crc->compression, 0),
+			compressed ? e->plain : e->buf, sectors,
+			compressed ? crc->stored_sectors : 0, e->packed, &p->space, form);
 	return 0;
 }
 
@@ -516,16 +506,8 @@ static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64
 
 	if (e->rewrite)
 		return rewrite_place(m, p, start, end, form);
-	if (e->whole && !extent_compressed(crc))
-		return piece_place_sealed(m, p, (u32)(end - start), form);
-	if (e->whole) {
-		*form = (struct extent_form){.data = e->buf,
-					     .stored_sectors = crc->stored_sectors,
-					     .sectors = (u32)(end - start),
-					     .compression = crc->compression,
-					     .sealed = crc->key_gen ? crc : NULL};
-		return gc_space_whole(m, form->stored_sectors, &p->space);
-	}
+	if (e->whole)
+		return piece_place_whole(m, p, (u32)(end - start), form);
 	if (e->plain)
 		return extent_place(
 			m->d, gc_space, m, m->scratch, compression_opt(crc->compression, 0),
@@ -550,6 +532,8 @@ static int piece_submit(struct data_move *m, struct move_piece *p, struct move_e
 	ret = piece_place(m, p, start, end, &form);
 	if (ret)
 		return ret;
+	if (!e->rewrite)
+		alloc_gc_sectors_trim(d->alloc, &p->space, form.stored_sectors);
 	p->start = start;
 	p->sectors = form.sectors;
 	ret = extent_encode(d, SPOS(k->p.inode, start + form.sectors, k->p.snapshot), &p->space.ptr,
@@ -678,9 +662,13 @@ static int move_batch(struct data_move *m, struct btree_trans *trans)
 	return ret ?: err;
 }
 
-/* Sectors that moving all of the bucket may take at most. */
+/*
+ * Sectors that moving all of the bucket may take. Where a bucket ends, one extent is cut, and what
+ * was compressed in one piece takes a little more in two: that is not worth it for less.
+ */
 static int move_cost(struct data_move *m, struct btree_trans *trans, struct bpos from, u64 *ret)
 {
+	u32 block = m->d->block_sectors, longest = 0;
 	int err = 0;
 
 	*ret = 0;
@@ -689,12 +677,17 @@ static int move_cost(struct data_move *m, struct btree_trans *trans, struct bpos
 		btree_trans_unlock(trans);
 		for (unsigned i = 0; !err && i < m->nr; i++) {
 			const struct bkey *k = &m->e[i].key.k.k;
+			const struct bcfs_extent_crc *crc = m->e[i].p.crc;
+			bool whole = extent_whole(m->d, &m->e[i].p, k);
 
-			*ret += extent_whole(m->d, &m->e[i].p, k) ? m->e[i].p.stored_sectors
-								  : k->size;
+			*ret += whole ? crc->stored_sectors : k->size;
+			if (whole && extent_compressed(crc))
+				longest = max(longest, crc->stored_sectors);
 		}
 		from = m->next;
 	}
+	if (longest > block)
+		*ret += round_up(longest / 8, block);
 	return err;
 }
 

@@ -335,6 +335,76 @@ Test(copygc, compressed)
 		dfs_run(trand_seed(40) + i, i & 1 ? &gc_odd : &gc_small, compressed_body);
 }
 
+/* Rounds of copygc, until one moves nothing. */
+static void until_idle(struct tfs *f)
+{
+	u64 before = UINT64_MAX;
+	struct alloc_counters c;
+
+	for (unsigned i = 0; i < 300; i++) {
+		alloc_gc_kick(f->alloc);
+		env_sleep_ns(f->env, 2 * ENV_NSEC_PER_SEC);
+		alloc_counters(f->alloc, &c);
+		if (c.gc_sectors_moved == before)
+			return;
+		before = c.gc_sectors_moved;
+	}
+	DFS_ASSERT(f, false, "%llu sectors moved for %llu buckets, and no end",
+		   (unsigned long long)c.gc_sectors_moved, (unsigned long long)c.gc_buckets);
+}
+
+/*
+ * Compressed extents of more than half a bucket, all of them live: where two do not fit, a part of
+ * the second one fills the rest. So copygc gains nearly all that is dead, and comes to an end.
+ */
+static void rests_body(struct tfs *f)
+{
+	const u32 chunk = 24;
+	struct alloc_usage u;
+	s64 buckets, dead;
+	u32 at = 0;
+
+	compressible = true;
+	files_init(f, f->seed);
+	for (unsigned i = 0; i < FILES; i++) {
+		files[i].id.compression = compression_opt(BCFS_COMPRESSION_zstd, 1);
+		files[i].nr_blocks = files[i].nr_blocks / chunk * chunk;
+	}
+	for (; at < files[0].nr_blocks; at += chunk)
+		for (unsigned i = 0; i < FILES; i++)
+			if (write_blocks(&files[i], at, chunk, 1))
+				break;
+	for (u32 n = 0; n < FILES * files[0].nr_blocks / chunk; n++) {
+		struct file *x = &files[n % FILES];
+		u32 b = n / FILES * chunk;
+
+		if (trand_below(&x->r, 5) > 1)
+			continue;
+		DFS_OK(f, data_punch(f->data, &x->id, (u64)b * x->block, (u64)chunk * x->block,
+				     (u64)x->nr_blocks * x->block, NULL, NULL, NULL));
+		memset(&x->version[b], 0, chunk * sizeof(u32));
+	}
+	until_idle(f);
+	alloc_usage(f->alloc, &u);
+	buckets = u.counters[BCFS_ACCOUNTING_buckets_user];
+	dead = buckets * f->g.bucket_sectors - u.counters[BCFS_ACCOUNTING_user];
+	DFS_ASSERT(f, dead * 8 < buckets * f->g.bucket_sectors, "%lld buckets, %lld sectors dead",
+		   (long long)buckets, (long long)dead);
+	check_gain(f);
+	check_all(f, "packed");
+	files_exit();
+	compressible = false;
+}
+
+Test(copygc, rests)
+{
+	struct tfs_geometry sealed = dfs_sealed(&gc_small);
+
+	for (u64 i = 0; i < trand_rounds(2); i++)
+		dfs_run(trand_seed(60) + i, &gc_small, rests_body);
+	dfs_run(trand_seed(62), &sealed, rests_body);
+}
+
 static int victim_step(struct btree_trans *trans, const struct file *x, u32 block,
 		       struct alloc_gc_victim *ret)
 {
