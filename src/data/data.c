@@ -7,21 +7,34 @@
 
 /* Room that an extent's key leaves for more pointers. */
 #define KEY_SPARE_U64s 8U
+/* What it may hold beside checksums and one pointer: how it is to be rewritten, its count. */
+#define EXTENT_MORE_U64s 2U
+
+/*
+ * Fits a value of so many u64s into a key; and fit the two that are left of one overwritten in its
+ * midst, and the new one, into one leaf?
+ */
+static bool extent_val_fits(const struct btree_fs *btree, u32 val_u64s)
+{
+	u32 key = BKEY_U64s + val_u64s + EXTENT_MORE_U64s;
+
+	return val_u64s + KEY_SPARE_U64s <= BKEY_VAL_U64s_MAX &&
+	       3 * key <= btree_leaf_always_u64s(btree, key);
+}
 
 /* The longest extent whose checksums fit into a key, at most @sectors. */
-static u32 extent_limit(const struct data_opts *o, u32 sectors)
+static u32 extent_limit(const struct btree_fs *btree, const struct data_opts *o, u32 sectors)
 {
 	u32 chunk = 1U << o->chunk_shift;
 
 	while (sectors > chunk && o->csum_type &&
-	       extent_crc_u64s(o->csum_type, DIV_ROUND_UP(sectors, chunk), true) + 1 +
-			       KEY_SPARE_U64s >
-		       BKEY_VAL_U64s_MAX)
+	       !extent_val_fits(btree, extent_crc_u64s(o->csum_type, DIV_ROUND_UP(sectors, chunk),
+						       true) + 1))
 		sectors -= chunk;
 	return sectors;
 }
 
-static int opts_complete(struct data_opts *o, u32 logical_block)
+static int opts_complete(struct data_opts *o, const struct btree_fs *btree, u32 logical_block)
 {
 	u32 block_sectors = o->block_bytes / SECTOR_BYTES;
 	int ret;
@@ -46,7 +59,7 @@ static int opts_complete(struct data_opts *o, u32 logical_block)
 		o->extent_max_sectors = BCFS_EXTENT_DEFAULT_SECTORS;
 	o->extent_max_sectors = min(o->extent_max_sectors, BCFS_EXTENT_MAX_SECTORS);
 	o->extent_max_sectors = max(
-		round_down(extent_limit(o, o->extent_max_sectors), block_sectors), block_sectors);
+		round_down(extent_limit(btree, o, o->extent_max_sectors), block_sectors), block_sectors);
 	o->inline_max_bytes =
 		min(o->inline_max_bytes, data_inline_limit(o->block_bytes, UINT32_MAX));
 	return 0;
@@ -56,7 +69,7 @@ int data_fs_alloc(struct env *env, struct bdev *bdev, struct log *log, struct bt
 		  struct alloc_fs *alloc, const struct data_opts *opts, struct data_fs **ret)
 {
 	struct data_opts o = *opts;
-	int err = opts_complete(&o, bdev->logical_block);
+	int err = opts_complete(&o, btree, bdev->logical_block);
 	struct data_fs *d;
 
 	if (err)

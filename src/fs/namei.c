@@ -349,14 +349,14 @@ int bcfs_symlink(struct bcfs *c, struct bcfs_ino dir, const char *name, const ch
 	struct create_args a = {
 		.dir = dir, .name = &n, .target = target, .cred = cred, .mode = S_IFLNK | 0777};
 	size_t len = strnlen(target, SYMLINK_MAX_BYTES + 1);
+	int err;
 
 	if (!len)
 		return -BCFS_ERR_no_such_name;
-	if (len > SYMLINK_MAX_BYTES)
+	if (len > symlink_max(c))
 		return -BCFS_ERR_symlink_too_long;
-	int err = name_check(name, &n) ?: create(c, &a, ret);
-
-	/* The whole target is in one transaction, and nodes may be made small. */
+	err = name_check(name, &n) ?: create(c, &a, ret);
+	/* Beside an extent with a longer key than its neighbours may have. */
 	return err == -BCFS_ERR_btree_node_too_small ? -BCFS_ERR_symlink_too_long : err;
 }
 

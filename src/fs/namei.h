@@ -34,8 +34,12 @@ int inode_may_enter(const struct bcfs_inode_unpacked *dir, const struct bcfs_ino
 /* Relatime: note that the file was read, if that is due. Errors do not matter. */
 void inode_accessed(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inode_unpacked *inode);
 
-/* Symbolic links: write the target (at most SYMLINK_MAX_BYTES) of a new inode. */
+/*
+ * Symbolic links: write the target of a new inode. It lies in the leaf of one transaction: in nodes
+ * of 4 and 8 KiB less than SYMLINK_MAX_BYTES may be all that fits there whatever lies beside it.
+ */
 #define SYMLINK_MAX_BYTES 4095U
+u32 symlink_max(const struct bcfs *c);
 int symlink_write(struct btree_trans *trans, const struct bcfs_inode_unpacked *inode,
 		  const char *target);
 

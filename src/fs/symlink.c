@@ -11,6 +11,16 @@
 
 #define SYMLINK_PIECE (3 * SECTOR_SIZE)
 
+u32 symlink_max(const struct bcfs *c)
+{
+	const u32 piece = BKEY_U64s + SYMLINK_PIECE / 8;
+	/* Inline data and extents of the usual sizes have shorter keys. */
+	u32 room = btree_leaf_always_u64s(c->btree, piece), rest = room % piece;
+	u32 bytes = room / piece * SYMLINK_PIECE + (rest > BKEY_U64s ? (rest - BKEY_U64s) * 8 : 0);
+
+	return min(bytes, SYMLINK_MAX_BYTES);
+}
+
 int symlink_write(struct btree_trans *trans, const struct bcfs_inode_unpacked *inode,
 		  const char *target)
 {

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * How long an extended attribute may be.
+ * How long an extended attribute may be, and the target of a symbolic link.
  *
- * Goal: with given sizes of nodes and blocks a value is always taken or always refused, whatever
+ * Goal: with given sizes of nodes and blocks one is always taken or always refused, whatever
  * lies beside it; and the man page's figures are right.
  * Method: for every size of nodes and blocks, files with many attributes of all lengths, the
  * longest names and pieces among them, of which some are removed again; then values as long as is
- * allowed are set, made shorter and longer again, and one byte more is refused.
+ * allowed are set, made shorter and longer again, and one byte more is refused. Targets among those of
+ * any length, and small files.
  */
 #include "core/core.h"
 #include "dev/sim_bdev.h"
 #include "env/env_sim.h"
+#include "fs/namei.h"
 #include "fs/xattr.h"
 
 #include <criterion/criterion.h>
@@ -29,6 +31,7 @@ struct sizes {
 	u32 seed;
 	/* Found. */
 	u32 max_1, max_255; /* by length of the name with its prefix */
+	u32 max_target;
 };
 
 static const struct bcfs_cred cred;
@@ -97,6 +100,47 @@ static void one_file(struct bcfs *c, struct sizes *s, u64 *rng)
 	bcfs_forget(c, st.ino, 1);
 }
 
+static void link_to(struct bcfs *c, u32 len, int want, u64 *rng, const struct sizes *s)
+{
+	char target[SYMLINK_MAX_BYTES + 2], is[SYMLINK_MAX_BYTES + 1], name[32];
+	struct bcfs_stat st;
+	int ret;
+
+	snprintf(name, sizeof(name), "l%llx", (unsigned long long)trand_u64(rng));
+	memset(target, 'a' + (int)(len % 26), len);
+	target[len] = 0;
+	ret = bcfs_symlink(c, bcfs_root(c), name, target, &cred, &st);
+	cr_assert_eq(ret, want, "nodes %u, blocks %u, a target of %u: %s; " TEST_SEED_FMT, s->node,
+		     s->block, len, err_str(ret), (unsigned long long)s->seed);
+	if (want)
+		return;
+	cr_assert_eq(bcfs_readlink(c, st.ino, is, sizeof(is)), (s64)len);
+	cr_assert(!memcmp(is, target, len));
+	bcfs_forget(c, st.ino, 1);
+}
+
+static void some_links(struct bcfs *c, struct sizes *s, u64 *rng)
+{
+	u32 most = s->max_target = symlink_max(c);
+
+	for (unsigned i = 0; i < NEIGHBOURS; i++) {
+		u32 len = (u32)trand_below(rng, 1500);
+		struct bcfs_stat st;
+		char name[32];
+		u8 data[1500];
+
+		link_to(c, 1 + (u32)trand_below(rng, most), 0, rng, s);
+		snprintf(name, sizeof(name), "f%llx", (unsigned long long)trand_u64(rng));
+		cr_assert_eq(
+			bcfs_mknod(c, bcfs_root(c), name, S_IFREG | 0600, 0, 0, &cred, &st), 0);
+		memset(data, 'f', sizeof(data));
+		cr_assert_eq(bcfs_write(c, st.ino, 0, data, len, 0), (s64)len);
+		bcfs_forget(c, st.ino, 1);
+		link_to(c, most, 0, rng, s);
+		link_to(c, most + 1, -BCFS_ERR_symlink_too_long, rng, s);
+	}
+}
+
 struct made {
 	struct sizes *s;
 	struct env *env;
@@ -125,6 +169,7 @@ static void make_and_try(void *arg)
 	s->max_255 = xattr_value_max(&core->fs, 250);
 	for (unsigned i = 0; i < trand_rounds(ROUNDS); i++)
 		one_file(&core->fs, s, &rng);
+	some_links(&core->fs, s, &rng);
 
 	struct bcfs_check_opts ko = {.struct_size = sizeof(ko)};
 	struct bcfs_check_result r = {0};
@@ -156,9 +201,12 @@ Test(xattr_size, every_geometry)
 				continue;
 
 			try_sizes(&s);
-			printf("# nodes of %u, blocks of %u: %u bytes, with the longest name %u\n",
-			       node, block, s.max_1, s.max_255);
+			printf("# nodes of %u, blocks of %u: %u bytes, with the longest name %u; "
+			       "targets of %u\n",
+			       node, block, s.max_1, s.max_255, s.max_target);
 			cr_assert_geq(s.max_255, 512);
+			cr_assert_geq(s.max_target, node == 4096 ? 1400 : 3900);
+			cr_assert(node < 16384 || s.max_target == SYMLINK_MAX_BYTES);
 		}
 }
 

@@ -632,6 +632,52 @@ Test(data_model, flipped_bits_tiny)
 	dfs_run(trand_seed(0xda0d), &dfs_tiny, run_flips);
 }
 
+/* ---- the longest keys in the smallest nodes ---- */
+
+static void run_long_keys(struct tfs *f)
+{
+	const struct data_file id = {UINT32_MAX, 7};
+	const u64 size = 1 << 20, step = 4096;
+	u8 *bytes = malloc(size), *got = malloc(size);
+	u64 r = f->seed, done;
+
+	for (u64 i = 0; i < size; i++)
+		bytes[i] = (u8)trand_u64(&r);
+	for (u64 at = 0; at < size; at += size / 4)
+		DFS_OK(f, data_write(f->data, &id, at, bytes + at, size / 4, at, NULL, NULL, &done,
+				     NULL));
+	/* In the midst of each, and of what is left of it. */
+	for (unsigned i = 0; i < 400; i++) {
+		u64 at = trand_below(&r, size / step) * step;
+
+		memset(bytes + at, (int)i, step);
+		DFS_OK(f, data_write(f->data, &id, at, bytes + at, step, size, NULL, NULL, &done,
+				     NULL));
+	}
+	DFS_OK(f, data_read(f->data, &id, 0, got, size, &done));
+	DFS_ASSERT(f, done == size && !memcmp(bytes, got, size), "not what was written");
+	tfs_check(f, "overwritten");
+	free(bytes);
+	free(got);
+}
+
+Test(data_model, long_keys_in_small_nodes)
+{
+	struct tfs_geometry g = {
+		.block_sectors = 1,
+		.node_sectors = 8,
+		.bucket_sectors = 256,
+		.nr_buckets = 512,
+		.nr_journal = 32,
+		.csum_type = BCFS_CSUM_blake2b,
+		.chunk_shift = 3,
+		.extent_sectors = 256,
+	};
+
+	for (u64 i = 0; i < 4; i++)
+		dfs_run(trand_seed(0xda20 + i), &g, run_long_keys);
+}
+
 /* ---- encrypted ---- */
 
 Test(data_model, sealed)
