@@ -149,8 +149,7 @@ void ob_trim(struct alloc_fs *a, u16 idx, u32 sectors)
 {
 	struct open_bucket *ob = &a->ob[idx];
 
-	assert(ob->state == OB_OPEN && ob->refs &&
-	       ob->sectors_free + sectors < a->bucket_usable);
+	assert(ob->state == OB_OPEN && ob->refs && ob->sectors_free + sectors < a->bucket_usable);
 	ob->sectors_free += sectors;
 	rest_mod(a, ob, sectors);
 	__atomic_fetch_sub(&a->in_flight, sectors, __ATOMIC_RELAXED);

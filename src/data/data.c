@@ -28,8 +28,9 @@ static u32 extent_limit(const struct btree_fs *btree, const struct data_opts *o,
 	u32 chunk = 1U << o->chunk_shift;
 
 	while (sectors > chunk && o->csum_type &&
-	       !extent_val_fits(btree, extent_crc_u64s(o->csum_type, DIV_ROUND_UP(sectors, chunk),
-						       true) + 1))
+	       !extent_val_fits(btree,
+				extent_crc_u64s(o->csum_type, DIV_ROUND_UP(sectors, chunk), true) +
+					1))
 		sectors -= chunk;
 	return sectors;
 }
@@ -58,8 +59,9 @@ static int opts_complete(struct data_opts *o, const struct btree_fs *btree, u32 
 	if (!o->extent_max_sectors)
 		o->extent_max_sectors = BCFS_EXTENT_DEFAULT_SECTORS;
 	o->extent_max_sectors = min(o->extent_max_sectors, BCFS_EXTENT_MAX_SECTORS);
-	o->extent_max_sectors = max(
-		round_down(extent_limit(btree, o, o->extent_max_sectors), block_sectors), block_sectors);
+	o->extent_max_sectors =
+		max(round_down(extent_limit(btree, o, o->extent_max_sectors), block_sectors),
+		    block_sectors);
 	o->inline_max_bytes =
 		min(o->inline_max_bytes, data_inline_limit(o->block_bytes, UINT32_MAX));
 	return 0;

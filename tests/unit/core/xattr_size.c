@@ -6,8 +6,8 @@
  * lies beside it; and the man page's figures are right.
  * Method: for every size of nodes and blocks, files with many attributes of all lengths, the
  * longest names and pieces among them, of which some are removed again; then values as long as is
- * allowed are set, made shorter and longer again, and one byte more is refused. Targets among those of
- * any length, and small files.
+ * allowed are set, made shorter and longer again, and one byte more is refused. Targets among those
+ * of any length, and small files.
  */
 #include "core/core.h"
 #include "dev/sim_bdev.h"
@@ -131,8 +131,8 @@ static void some_links(struct bcfs *c, struct sizes *s, u64 *rng)
 
 		link_to(c, 1 + (u32)trand_below(rng, most), 0, rng, s);
 		snprintf(name, sizeof(name), "f%llx", (unsigned long long)trand_u64(rng));
-		cr_assert_eq(
-			bcfs_mknod(c, bcfs_root(c), name, S_IFREG | 0600, 0, 0, &cred, &st), 0);
+		cr_assert_eq(bcfs_mknod(c, bcfs_root(c), name, S_IFREG | 0600, 0, 0, &cred, &st),
+			     0);
 		memset(data, 'f', sizeof(data));
 		cr_assert_eq(bcfs_write(c, st.ino, 0, data, len, 0), (s64)len);
 		bcfs_forget(c, st.ino, 1);
