@@ -209,9 +209,12 @@ static void wait_while_held(void)
 }
 
 /* In place of the library's (--wrap). */
-int64_t __wrap_bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_off,
-			       struct bcfs_ino dst, uint64_t dst_off, uint64_t len, uint32_t flags);
-int __wrap_bcfs_rebalance_scan(struct bcfs *fs, struct bcfs_ino ino, uint64_t *ret);
+#define WRAP __attribute__((used)) /* only the linker knows, with -flto, too */
+
+WRAP int64_t __wrap_bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_off,
+				    struct bcfs_ino dst, uint64_t dst_off, uint64_t len,
+				    uint32_t flags);
+WRAP int __wrap_bcfs_rebalance_scan(struct bcfs *fs, struct bcfs_ino ino, uint64_t *ret);
 int64_t __real_bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_off,
 			       struct bcfs_ino dst, uint64_t dst_off, uint64_t len, uint32_t flags);
 
