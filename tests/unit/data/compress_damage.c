@@ -66,10 +66,19 @@ static int key_get_step(struct btree_trans *trans, struct victim *v)
 static void key_get(struct victim *v, unsigned which)
 {
 	struct btree_trans *trans = btree_trans_get(v->f->btree);
+	u64 at = (u64)which * EXTENT_LEN, done, seq;
 	struct extent_ptr_decoded p;
 
 	v->which = which;
 	DFS_OK(v->f, lockrestart_do(trans, key_get_step(trans, v)));
+	btree_trans_unlock(trans);
+	/* Cut where a bucket ended, when it was moved: written anew. */
+	for (unsigned i = 0; i < 4 && v->key.k.k.size < EXTENT_SECS; i++) {
+		DFS_OK(v->f, data_write(v->f->data, &v->id, at, v->bytes + at, EXTENT_LEN, FILE_LEN,
+					NULL, NULL, &done, &seq));
+		DFS_OK(v->f, lockrestart_do(trans, key_get_step(trans, v)));
+		btree_trans_unlock(trans);
+	}
 	btree_trans_put(trans);
 	DFS_ASSERT(v->f, v->key.k.k.type == KEY_TYPE_extent && v->key.k.k.size == EXTENT_SECS,
 		   "size %u", v->key.k.k.size);
