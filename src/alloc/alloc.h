@@ -110,6 +110,11 @@ struct alloc_sectors {
 int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret);
 void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s);
 /*
+ * What lies behind the first @sectors of it (block multiple, not 0) is not needed, and nothing was
+ * written there: the next one gets it. No use if somebody got more of the bucket meanwhile.
+ */
+void alloc_sectors_trim(struct alloc_fs *a, u64 stream, struct alloc_sectors *s, u32 sectors);
+/*
  * Keep an open bucket (alloc_sectors.ob, not yet done) open still, though nothing is to point into
  * it any more: it begins no next life until it is released. Any context.
  */
@@ -131,7 +136,7 @@ u32 alloc_bucket_span(const struct alloc_fs *a);
 u32 alloc_bucket_sectors(const struct alloc_fs *a);
 /* Is any extent compressed? */
 bool alloc_has_compressed(struct alloc_fs *a);
-typedef bool (*alloc_gc_skip_fn)(void *arg, u64 bucket, u8 gen);
+typedef bool (*alloc_gc_skip_fn)(void *arg, const struct alloc_gc_victim *v);
 void alloc_gc_start(struct alloc_fs *a); /* from now on promises count on it */
 void alloc_gc_stop(struct alloc_fs *a);	 /* it ends by itself; any context */
 bool alloc_gc_stopping(struct alloc_fs *a);
@@ -147,10 +152,6 @@ int alloc_gc_pick(struct alloc_fs *a, bool urgent, alloc_gc_skip_fn skip, void *
 		  struct alloc_gc_victim *ret, u32 max, u32 *ret_nr);
 /* As alloc_sectors_get(), for what is moved; never waits. */
 int alloc_gc_sectors_get(struct alloc_fs *a, u32 sectors, struct alloc_sectors *ret);
-/*
- * What lies behind the first @sectors of it (block multiple, not 0) is not needed, and nothing was
- * written there: the next one gets it. No use if somebody got more of the bucket meanwhile.
- */
 void alloc_gc_sectors_trim(struct alloc_fs *a, struct alloc_sectors *s, u32 sectors);
 /* So much of a bucket was moved; @emptied: all of it. */
 void alloc_gc_moved(struct alloc_fs *a, u64 sectors, bool emptied);

@@ -311,6 +311,10 @@ void alloc_wp_close_all(struct alloc_fs *a);
 /* Places for nodes that are left in the bucket which they fill, or were given back. No locks. */
 u32 alloc_nodes_at_hand(struct alloc_fs *a);
 
+/* alloc_sectors_trim(), of what came from @wp. */
+void alloc_wp_trim(struct alloc_fs *a, struct write_point *wp, struct alloc_sectors *s,
+		   u32 sectors);
+
 /* ---- gc.c ---- */
 
 /* Sectors of user buckets that hold nothing and that no write point will fill. */

@@ -377,10 +377,46 @@ enum alloc_take alloc_wp_take(struct alloc_fs *a, struct write_point *wp, u32 se
 	return ALLOC_TAKE_OK;
 }
 
-int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret)
+void alloc_wp_trim(struct alloc_fs *a, struct write_point *wp, struct alloc_sectors *s, u32 sectors)
+{
+	u32 rest = s->sectors - sectors;
+	struct open_bucket *ob;
+
+	if (!rest)
+		return;
+	env_mutex_lock(&wp->lock);
+	env_mutex_lock(&a->lock);
+	ob = &a->ob[s->ob];
+	/* Unless more was handed out meanwhile. What was used up is nobody's. */
+	if ((wp->ob == s->ob || (!wp->ob && !ob->sectors_free)) &&
+	    ob->bucket * a->opts.bucket_sectors + a->bucket_usable - ob->sectors_free ==
+		    s->ptr.offset + s->sectors) {
+		if (!wp->ob) {
+			ob_get(a, (u16)s->ob);
+			wp->ob = (u16)s->ob;
+		}
+		ob_trim(a, (u16)s->ob, rest);
+		s->sectors = sectors;
+	}
+	env_mutex_unlock(&a->lock);
+	env_mutex_unlock(&wp->lock);
+}
+
+static struct write_point *wp_of(struct alloc_fs *a, u64 stream)
 {
 	u64 h = stream * 0x9e3779b97f4a7c15ULL >> 32;
-	struct write_point *wp = &a->wp[h % a->nr_write_points];
+
+	return &a->wp[h % a->nr_write_points];
+}
+
+void alloc_sectors_trim(struct alloc_fs *a, u64 stream, struct alloc_sectors *s, u32 sectors)
+{
+	alloc_wp_trim(a, wp_of(a, stream), s, sectors);
+}
+
+int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret)
+{
+	struct write_point *wp = wp_of(a, stream);
 	unsigned tries = 0;
 	u64 deadline = 0;
 	int err;

@@ -204,7 +204,7 @@ static int look_at_lru(struct btree_trans *trans, struct alloc_fs *a, u32 max_fr
 		ret = victim_look(trans, a, k.k->p.offset & ((1ULL << 56) - 1), &v, &ok);
 		if (ret)
 			break;
-		if (ok && !skip(arg, v.bucket, v.gen))
+		if (ok && !skip(arg, &v))
 			l->v[l->nr++] = v;
 		if (!btree_iter_advance(&iter))
 			break;
@@ -317,27 +317,7 @@ int alloc_gc_sectors_get(struct alloc_fs *a, u32 sectors, struct alloc_sectors *
 
 void alloc_gc_sectors_trim(struct alloc_fs *a, struct alloc_sectors *s, u32 sectors)
 {
-	u32 rest = s->sectors - sectors;
-	struct open_bucket *ob;
-
-	if (!rest)
-		return;
-	env_mutex_lock(&a->gc_wp.lock);
-	env_mutex_lock(&a->lock);
-	ob = &a->ob[s->ob];
-	/* Unless more was handed out meanwhile. */
-	if ((!a->gc_wp.ob || a->gc_wp.ob == s->ob) &&
-	    ob->bucket * a->opts.bucket_sectors + a->bucket_usable - ob->sectors_free ==
-		    s->ptr.offset + s->sectors) {
-		if (!a->gc_wp.ob) {
-			ob_get(a, (u16)s->ob);
-			a->gc_wp.ob = (u16)s->ob;
-		}
-		ob_trim(a, (u16)s->ob, rest);
-		s->sectors = sectors;
-	}
-	env_mutex_unlock(&a->lock);
-	env_mutex_unlock(&a->gc_wp.lock);
+	alloc_wp_trim(a, &a->gc_wp, s, sectors);
 }
 
 void alloc_bucket_backpointers(const struct alloc_fs *a, u64 bucket, struct bpos *start,

@@ -118,24 +118,27 @@ void extent_place_in(struct data_fs *d, struct data_scratch *s, u16 compression,
 		     u32 sectors, u32 stored, u8 *dst, const struct alloc_sectors *space,
 		     struct extent_form *ret)
 {
-	*ret = (struct extent_form){.data = dst,
-				    .stored_sectors = stored,
-				    .sectors = sectors,
-				    .compression = compression_opt_type(compression),
-				    .room = dst};
-	if (stored > space->sectors) {
-		/* The end of a bucket: about as much as goes there, a little less. */
-		ret->sectors = (u32)((u64)sectors * space->sectors / stored / 8 * 7);
-		ret->sectors = round_down(ret->sectors, d->block_sectors);
-		ret->stored_sectors =
-			ret->sectors > space->sectors
-				? extent_compress(d, s, compression, src, ret->sectors, dst)
-				: 0;
+	u32 part = sectors, plain = min(space->sectors, d->opts.extent_max_sectors);
+
+	if (stored > space->sectors) /* the end of a bucket: about as much as goes there */
+		part = (u32)((u64)sectors * space->sectors / stored / 8 * 7);
+	for (; stored > space->sectors; part = part / 4 * 3) {
+		part = round_down(part, d->block_sectors);
+		stored = part > space->sectors ? extent_compress(d, s, compression, src, part, dst)
+					       : 0;
+		if (stored <= space->sectors)
+			break;
 	}
-	if (!ret->stored_sectors || ret->stored_sectors > space->sectors)
+	if (stored)
+		*ret = (struct extent_form){.data = dst,
+					    .stored_sectors = stored,
+					    .sectors = part,
+					    .compression = compression_opt_type(compression),
+					    .room = dst};
+	else
 		*ret = (struct extent_form){.data = src,
-					    .stored_sectors = space->sectors,
-					    .sectors = space->sectors,
+					    .stored_sectors = plain,
+					    .sectors = plain,
 					    .room = dst};
 }
 

@@ -1,53 +1,65 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Copygc: the thread that empties fragmented buckets, so that dead sectors become free buckets.
- * alloc/gc.c says when and which, move.c moves. A bucket that could not be emptied (a read error)
- * is not tried again in this generation of it.
+ * alloc/gc.c says when and which, move.c moves. A bucket that could not be emptied (a read error, or
+ * moving it gains nothing) is not tried again while as much of it is live, as long as that is
+ * remembered.
  */
 #include "data/data_private.h"
 
 #define GC_VICTIMS 32U
-#define GC_STUCK   64U
+#define GC_STUCK   256U
+#define GC_PICKS   8U /* of which nothing could be moved, in one round */
 
 struct data_gc {
 	struct data_fs *d;
 	struct env_thread *thread;
 	struct ratelimit log_limit;
 	unsigned nr_stuck; /* ever: the array is a ring */
-	struct {
-		u64 bucket;
-		u8 gen;
-	} stuck[GC_STUCK];
+	struct alloc_gc_victim stuck[GC_STUCK];
 };
 
-static bool gc_skip(void *arg, u64 bucket, u8 gen)
+static bool gc_skip(void *arg, const struct alloc_gc_victim *v)
 {
 	const struct data_gc *gc = arg;
 
 	for (unsigned i = 0; i < min(gc->nr_stuck, GC_STUCK); i++)
-		if (gc->stuck[i].bucket == bucket && gc->stuck[i].gen == gen)
+		if (gc->stuck[i].bucket == v->bucket && gc->stuck[i].gen == v->gen &&
+		    gc->stuck[i].live == v->live)
 			return true;
 	return false;
 }
 
-static int gc_round(struct data_gc *gc, bool urgent)
+/* *ret_more: there were buckets, but nothing came of any. */
+static int gc_pick(struct data_gc *gc, bool urgent, bool *ret_more)
 {
 	struct alloc_gc_victim v[GC_VICTIMS];
 	struct data_fs *d = gc->d;
 	u32 nr;
 	int ret = alloc_gc_pick(d->alloc, urgent, gc_skip, gc, v, GC_VICTIMS, &nr);
 
+	*ret_more = !ret && nr;
 	for (u32 i = 0; !ret && i < nr && !alloc_gc_stopping(d->alloc); i++) {
 		bool stuck;
 		u64 moved;
 
 		ret = data_move_bucket(d, &v[i], &moved, &stuck);
 		alloc_gc_moved(d->alloc, moved, !ret && !stuck);
-		if (stuck) {
-			gc->stuck[gc->nr_stuck % GC_STUCK].bucket = v[i].bucket;
-			gc->stuck[gc->nr_stuck++ % GC_STUCK].gen = v[i].gen;
-		}
+		if (stuck)
+			gc->stuck[gc->nr_stuck++ % GC_STUCK] = v[i];
+		*ret_more &= stuck && !moved;
 	}
+	return ret;
+}
+
+static int gc_round(struct data_gc *gc, bool urgent)
+{
+	struct data_fs *d = gc->d;
+	bool more = true;
+	int ret = 0;
+
+	for (unsigned i = 0; !ret && more && i < GC_PICKS && !alloc_gc_stopping(d->alloc); i++)
+		ret = gc_pick(gc, urgent, &more);
 	/* No space to go on: what was emptied must become free first. Or all has come to an end. */
 	return ret == -BCFS_ERR_nospc || ret == -BCFS_ERR_journal_shutdown ||
 			       ret == -BCFS_ERR_btree_halted

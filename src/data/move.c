@@ -346,12 +346,22 @@ static int move_open(struct data_move *m, struct move_extent *e)
 	return !ret && extent_compressed(crc) ? move_expand(m, e) : ret;
 }
 
+/* It stays where it is. */
+static int move_bad(struct data_move *m, const struct move_extent *e, int err)
+{
+	const struct bkey *k = &e->key.k.k;
+	struct data_file f = {.snapshot = k->p.snapshot, .inum = k->p.inode};
+
+	data_error(m->d, &f, err, bkey_start_offset(k) << SECTOR_SHIFT,
+		   (u64)k->size << SECTOR_SHIFT, "read of file data to be moved");
+	m->stuck = true;
+	return 1;
+}
+
 /* 0: the live sectors are right; positive: they are gone, or bad for good. */
 static int move_read_finish(struct data_move *m, struct btree_trans *trans, struct move_extent *e)
 {
-	struct data_fs *d = m->d;
 	const struct bkey *k = &e->key.k.k;
-	struct data_file f = {.snapshot = k->p.snapshot, .inum = k->p.inode};
 	int ret = e->io.ret ?: move_open(m, e);
 
 	if (!ret || ret == -BCFS_ERR_nomem)
@@ -360,9 +370,7 @@ static int move_read_finish(struct data_move *m, struct btree_trans *trans, stru
 	btree_trans_unlock(trans);
 	if (gone)
 		return gone;
-	data_error(d, &f, ret, bkey_start_offset(k) << SECTOR_SHIFT, (u64)k->size << SECTOR_SHIFT,
-		   "read of file data to be moved");
-	m->stuck = true;
+	ret = move_bad(m, e, ret);
 	if (e->rewrite)
 		ret = move_tried(m, trans, e, bkey_start_offset(k), k->p.offset);
 	return ret < 0 && e->rewrite ? ret : 1;
@@ -449,7 +457,7 @@ static int piece_place_whole(struct data_move *m, struct move_piece *p, u32 sect
 	ret = move_open(m, e);
 	if (ret) {
 		alloc_sectors_done(m->d->alloc, &p->space);
-		return ret;
+		return ret == -BCFS_ERR_nomem ? ret : move_bad(m, e, ret);
 	}
 	extent_place_in(m->d, m->scratch, compression_opt(crc->compression, 0),
 			compressed ? e->plain : e->buf, sectors,
@@ -508,6 +516,8 @@ static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64
 		return rewrite_place(m, p, start, end, form);
 	if (e->whole)
 		return piece_place_whole(m, p, (u32)(end - start), form);
+	/* Longer ones than are made now may not fit into a key with today's checksums. */
+	end = min(end, start + m->d->opts.extent_max_sectors);
 	if (e->plain)
 		return extent_place(
 			m->d, gc_space, m, m->scratch, compression_opt(crc->compression, 0),
@@ -532,7 +542,9 @@ static int piece_submit(struct data_move *m, struct move_piece *p, struct move_e
 	ret = piece_place(m, p, start, end, &form);
 	if (ret)
 		return ret;
-	if (!e->rewrite)
+	if (e->rewrite)
+		alloc_sectors_trim(d->alloc, REBALANCE_STREAM, &p->space, form.stored_sectors);
+	else
 		alloc_gc_sectors_trim(d->alloc, &p->space, form.stored_sectors);
 	p->start = start;
 	p->sectors = form.sectors;
@@ -630,7 +642,7 @@ static int move_write(struct data_move *m, struct btree_trans *trans, struct mov
 		if (!ret)
 			start += m->pieces[m->nr_pieces++].sectors;
 	}
-	return ret > 0 ? move_tried(m, trans, e, start, k->p.offset) : ret;
+	return ret > 0 && e->rewrite ? move_tried(m, trans, e, start, k->p.offset) : min(ret, 0);
 }
 
 /* ---- a bucket ---- */

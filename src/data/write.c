@@ -139,11 +139,16 @@ static void write_reservation_used(struct data_writer *w, u64 sectors)
 		disk_reservation_put(w->d->alloc, &part);
 }
 
+static u64 write_stream(const struct data_writer *w)
+{
+	return w->gather ? GATHER_STREAM : w->f->inum;
+}
+
 static int write_space(void *arg, u32 sectors, struct alloc_sectors *ret)
 {
 	struct data_writer *w = arg;
 
-	return alloc_sectors_get(w->d->alloc, w->gather ? GATHER_STREAM : w->f->inum, sectors, ret);
+	return alloc_sectors_get(w->d->alloc, write_stream(w), sectors, ret);
 }
 
 /* Space for at most @sectors at @start; encode; submit. *e is to be waited for if this succeeds. */
@@ -163,6 +168,7 @@ static int write_extent_submit(struct data_writer *w, struct write_extent *e, u6
 			   &e->space, &form);
 	if (ret)
 		return ret;
+	alloc_sectors_trim(d->alloc, write_stream(w), &e->space, form.stored_sectors);
 	e->start = start;
 	e->sectors = form.sectors;
 	e->data = data;
