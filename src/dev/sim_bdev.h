@@ -99,6 +99,8 @@ struct sim_log_entry {
 u64 sim_bdev_log_len(struct bdev *bdev);
 /* False when pos is outside the log (or was forgotten: no_log). */
 bool sim_bdev_log_get(struct bdev *bdev, u64 pos, struct sim_log_entry *ret);
+/* The first position that is not forgotten. */
+u64 sim_bdev_log_start(struct bdev *bdev);
 /* Hash over all events, data and times included. */
 u64 sim_bdev_log_hash(struct bdev *bdev);
 /* The log as a file in the format of write_log.h; from an empty device (or since the reset). */

@@ -352,6 +352,11 @@ u64 sim_bdev_log_hash(struct bdev *bdev)
 	return to_sim(bdev)->log_hash;
 }
 
+u64 sim_bdev_log_start(struct bdev *bdev)
+{
+	return to_sim(bdev)->log_start;
+}
+
 bool sim_bdev_log_get(struct bdev *bdev, u64 pos, struct sim_log_entry *ret)
 {
 	struct sim_bdev *d = to_sim(bdev);

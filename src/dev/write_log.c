@@ -163,7 +163,7 @@ int sim_bdev_save_write_log(struct bdev *bdev, const char *path)
 
 	if (err)
 		return err;
-	for (u64 pos = 0; !err && sim_bdev_log_get(bdev, pos, &e); pos++) {
+	for (u64 pos = sim_bdev_log_start(bdev); !err && sim_bdev_log_get(bdev, pos, &e); pos++) {
 		bool flush = e.op == BDEV_FLUSH;
 
 		if ((flush && e.kind == SIM_EV_SUBMIT) ||

@@ -21,7 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define JOBS_MAX 64
+#define SCALE_WHOLE_TIER 0.3
+#define JOBS_MAX	 64
 /* Of the table of images that were seen: 2^n. */
 #define SEEN_BITS 24
 /* A process in which nothing moves for so long does not come back. */
@@ -396,6 +397,16 @@ static void violation(struct driver *d, const struct sim_mode *mode, struct work
 
 /* ---- a mode ---- */
 
+/* As many as the time allows; a tier that fits in whole is not cut but where all is slow. */
+static u64 scaled_runs(const struct sim_mode *mode)
+{
+	double s = scale();
+
+	if (s >= SCALE_WHOLE_TIER && s < 1 && mode->nr_units && mode->runs >= mode->nr_units(mode))
+		s = 1;
+	return max_t(u64, 1, (u64)(mode->runs * s + 0.5));
+}
+
 /* Behind the last unit of a tier they come again, from other seeds. */
 static void set_bounds(const struct driver *d, const struct sim_mode *mode)
 {
@@ -409,7 +420,7 @@ static void set_bounds(const struct driver *d, const struct sim_mode *mode)
 	else if (o->seed && !o->minutes && !o->states && !o->all)
 		nr = 1;
 	else if (!o->minutes && !o->states && !o->all)
-		nr = max_t(u64, 1, (u64)(mode->runs * scale() + 0.5));
+		nr = scaled_runs(mode);
 	d->s->next = first;
 	d->s->end = first + nr;
 	d->s->stop = false;
