@@ -136,10 +136,8 @@ void extent_place_in(struct data_fs *d, struct data_scratch *s, u16 compression,
 					    .compression = compression_opt_type(compression),
 					    .room = dst};
 	else
-		*ret = (struct extent_form){.data = src,
-					    .stored_sectors = plain,
-					    .sectors = plain,
-					    .room = dst};
+		*ret = (struct extent_form){
+			.data = src, .stored_sectors = plain, .sectors = plain, .room = dst};
 }
 
 int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_scratch *s,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Copygc: the thread that empties fragmented buckets, so that dead sectors become free buckets.
- * alloc/gc.c says when and which, move.c moves. A bucket that could not be emptied (a read error, or
- * moving it gains nothing) is not tried again while as much of it is live, as long as that is
+ * alloc/gc.c says when and which, move.c moves. A bucket that could not be emptied (a read error,
+ * or moving it gains nothing) is not tried again while as much of it is live, as long as that is
  * remembered.
  */
 #include "data/data_private.h"
