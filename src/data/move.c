@@ -310,23 +310,29 @@ static int move_tried(struct data_move *m, struct btree_trans *trans, const stru
 	return min(ret, 0);
 }
 
-/* A compressed extent that is not moved as it is. */
-static int move_expand(struct data_move *m, struct move_extent *e)
+/* Memory of its codec, there and back: the extent before may have needed less. */
+static int move_scratch(struct data_move *m, const struct bcfs_extent_crc *crc)
 {
-	const struct bcfs_extent_crc *crc = e->p.crc;
-	struct data_fs *d = m->d;
 	/* One that another version made may be longer than those that are made now. */
 	size_t compress_mem =
 		compress_bytes(crc->compression, 0, (size_t)BCFS_EXTENT_MAX_SECTORS * SECTOR_BYTES);
 
-	/* The one before may have needed less. */
-	data_scratch_put(d, m->scratch);
-	m->scratch = data_scratch_get(d, max(compress_mem, decompress_bytes(crc->compression)), 0);
-	e->plain = env_malloc_aligned(d->env, DATA_IO_ALIGN,
+	data_scratch_put(m->d, m->scratch);
+	m->scratch =
+		data_scratch_get(m->d, max(compress_mem, decompress_bytes(crc->compression)), 0);
+	return m->scratch ? 0 : -BCFS_ERR_nomem;
+}
+
+/* A compressed extent that is not moved as it is. */
+static int move_expand(struct data_move *m, struct move_extent *e)
+{
+	const struct bcfs_extent_crc *crc = e->p.crc;
+
+	e->plain = env_malloc_aligned(m->d->env, DATA_IO_ALIGN,
 				      (size_t)crc->uncompressed_sectors * SECTOR_BYTES);
-	if (!m->scratch || !e->plain)
+	if (!e->plain)
 		return -BCFS_ERR_nomem;
-	return extent_expand(crc, m->scratch, e->buf, e->plain);
+	return move_scratch(m, crc) ?: extent_expand(crc, m->scratch, e->buf, e->plain);
 }
 
 /* Verify; what is not moved as it is: decrypt, expand. */
@@ -519,10 +525,13 @@ static int piece_place(struct data_move *m, struct move_piece *p, u64 start, u64
 	/* Longer ones than are made now may not fit into a key with today's checksums. */
 	end = min(end, start + m->d->opts.extent_max_sectors);
 	if (e->plain)
-		return extent_place(
-			m->d, gc_space, m, m->scratch, compression_opt(crc->compression, 0),
-			e->plain + (size_t)(live + at) * SECTOR_BYTES, (u32)(end - start),
-			e->packed + (size_t)at * SECTOR_BYTES, &p->space, form);
+		return move_scratch(m, crc)
+			       ?: extent_place(m->d, gc_space, m, m->scratch,
+					       compression_opt(crc->compression, 0),
+					       e->plain + (size_t)(live + at) * SECTOR_BYTES,
+					       (u32)(end - start),
+					       e->packed + (size_t)at * SECTOR_BYTES, &p->space,
+					       form);
 	return extent_place(m->d, gc_space, m, NULL, 0,
 			    e->buf + (size_t)(e->skip + at) * SECTOR_BYTES, (u32)(end - start),
 			    e->packed ? e->packed + (size_t)at * SECTOR_BYTES : NULL, &p->space,

@@ -128,6 +128,9 @@ static const struct ace_op vocabulary[] = {
 	{MOP_REMOVEXATTR, P_A},
 	{MOP_CHMOD, P_A},
 	{MOP_CHMOD, P_X},
+	{MOP_FALLOCATE, P_A, .flags = BCFS_FALLOC_COLLAPSE_RANGE, .place = BEGIN, .len = 4096},
+	{MOP_FALLOCATE, P_A, .flags = BCFS_FALLOC_INSERT_RANGE, .place = BEGIN, .len = 4096},
+	{MOP_COPY, P_XA, P_A, .place = BEGIN, .len = 4096},
 };
 
 /* What each sequence begins with. */
@@ -235,6 +238,14 @@ static bool resolve(const struct model *m, const struct ace_op *o, struct mop *o
 		if (op->ino >= 0)
 			place_range(m, o, op);
 		break;
+	case MOP_COPY: /* from o->to, at its beginning */
+		if (op->ino < 0 || at(m, o->to) < 0)
+			return false;
+		op->flags = (u32)at(m, o->to);
+		op->fill = 0;
+		place_range(m, o, op);
+		op->len = min(op->len, m->n[op->flags].size);
+		break;
 	case MOP_SETXATTR:
 	case MOP_REMOVEXATTR:
 		op->len = o->len;
@@ -315,7 +326,7 @@ static bool possible(const struct ace *a, const struct model *m)
 
 		ok = resolve(copy, o, &op, &rng);
 		if (!ok || op.type == MOP_WRITE || op.type == MOP_TRUNCATE ||
-		    op.type == MOP_FALLOCATE)
+		    op.type == MOP_FALLOCATE || op.type == MOP_COPY)
 			continue;
 		model_apply(copy, &op, UINT64_MAX, 0);
 		if (o->more == LINKED)
