@@ -72,10 +72,11 @@ static void key_get(struct victim *v, unsigned which)
 	v->which = which;
 	DFS_OK(v->f, lockrestart_do(trans, key_get_step(trans, v)));
 	btree_trans_unlock(trans);
-	/* Cut where a bucket ended, when it was moved: written anew. */
+	/* Cut where a bucket ended, when it was moved: written anew, gathered or not. */
 	for (unsigned i = 0; i < 4 && v->key.k.k.size < EXTENT_SECS; i++) {
 		DFS_OK(v->f, data_write(v->f->data, &v->id, at, v->bytes + at, EXTENT_LEN, FILE_LEN,
 					NULL, NULL, &done, &seq));
+		DFS_OK(v->f, journal_flush(v->f->journal));
 		DFS_OK(v->f, lockrestart_do(trans, key_get_step(trans, v)));
 		btree_trans_unlock(trans);
 	}
