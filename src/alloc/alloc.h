@@ -152,6 +152,7 @@ int alloc_gc_pick(struct alloc_fs *a, bool urgent, alloc_gc_skip_fn skip, void *
 		  struct alloc_gc_victim *ret, u32 max, u32 *ret_nr);
 /* As alloc_sectors_get(), for what is moved; never waits. */
 int alloc_gc_sectors_get(struct alloc_fs *a, u32 sectors, struct alloc_sectors *ret);
+/* As alloc_sectors_trim(), of what came from there. */
 void alloc_gc_sectors_trim(struct alloc_fs *a, struct alloc_sectors *s, u32 sectors);
 /* So much of a bucket was moved; @emptied: all of it. */
 void alloc_gc_moved(struct alloc_fs *a, u64 sectors, bool emptied);

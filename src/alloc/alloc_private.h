@@ -302,6 +302,9 @@ enum alloc_take alloc_wp_open(struct alloc_fs *a, struct write_point *wp, enum b
 /* Sectors of user data from the write point (its lock held), opened at @watermark if need be. */
 enum alloc_take alloc_wp_take(struct alloc_fs *a, struct write_point *wp, u32 sectors,
 			      enum alloc_watermark watermark, struct alloc_sectors *ret);
+/* alloc_sectors_trim(), of what came from @wp; takes its lock. */
+void alloc_wp_trim(struct alloc_fs *a, struct write_point *wp, struct alloc_sectors *s,
+		   u32 sectors);
 /* Give up the current buckets of all write points that hold @bucket only for themselves. */
 void alloc_wp_close_idle(struct alloc_fs *a, u64 bucket);
 void alloc_wp_close_all(struct alloc_fs *a);
@@ -310,10 +313,6 @@ void alloc_wp_close_all(struct alloc_fs *a);
 
 /* Places for nodes that are left in the bucket which they fill, or were given back. No locks. */
 u32 alloc_nodes_at_hand(struct alloc_fs *a);
-
-/* alloc_sectors_trim(), of what came from @wp. */
-void alloc_wp_trim(struct alloc_fs *a, struct write_point *wp, struct alloc_sectors *s,
-		   u32 sectors);
 
 /* ---- gc.c ---- */
 

@@ -104,8 +104,10 @@ typedef int (*extent_space_fn)(void *arg, u32 sectors, struct alloc_sectors *ret
 int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_scratch *s,
 		 u16 compression, const u8 *src, u32 sectors, u8 *dst, struct alloc_sectors *space,
 		 struct extent_form *ret);
-/* The same in space that is there, for what takes @stored sectors compressed (0: it saves nothing,
- * or is not known to be compressed already). */
+/*
+ * The same in @space, which was got already. @stored: the sectors that all of @src takes
+ * compressed, and it lies in @dst so unless that is more than @space has; 0: it is to be plain.
+ */
 void extent_place_in(struct data_fs *d, struct data_scratch *s, u16 compression, const u8 *src,
 		     u32 sectors, u32 stored, u8 *dst, const struct alloc_sectors *space,
 		     struct extent_form *ret);
