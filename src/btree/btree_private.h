@@ -202,8 +202,9 @@ struct btree_trans {
 	struct trans_chunk *chunks;
 	struct bkey_i *log; /* a jset log entry's payload */
 	u32 log_u64s;
+	/* Since it last began anew, other than by a restart. */
 	u32 restarts;
-	u32 fills; /* nodes read since it last began anew, other than by a restart */
+	u32 fills; /* nodes read */
 	bool restarted;
 	bool usage_dirty;
 	bool in_use;
@@ -416,6 +417,18 @@ bool btree_node_checksum(const struct btree_fs *c, unsigned type, u64 seq, u64 o
 bool btree_iter_relock_level(struct btree_iter *iter, unsigned level, enum six_type type);
 void btree_iter_unlock(struct btree_iter *iter);
 void btree_iter_unlock_level(struct btree_iter *iter, unsigned level);
+/*
+ * Is this transaction told to restart, at the fault point of this name? Not without end: one that
+ * visits a hundred nodes would never come through.
+ */
+#define BTREE_RESTARTS_INJECTED_MAX 64
+
+static inline bool btree_trans_inject(struct btree_trans *trans, const char *point)
+{
+	return unlikely(env_inject(trans->c->env, point)) &&
+	       trans->restarts < BTREE_RESTARTS_INJECTED_MAX;
+}
+
 /* Lock @b for a level of @iter without waiting; knows the transaction's own locks. */
 bool btree_trans_trylock(struct btree_trans *trans, struct btree *b, enum six_type type);
 /* Wait for the lock with nothing held, not for ever; returns a restart. */

@@ -228,6 +228,8 @@ static bool is_write_target(struct btree_trans *trans, const struct btree *b)
 /* What was read without a lock since: unchanged? */
 static int check_reads(struct btree_trans *trans)
 {
+	if (btree_trans_inject(trans, "trans_restart_reads"))
+		return btree_trans_restart(trans, -BCFS_ERR_restart_injected);
 	for (struct btree_iter *i = trans->iters; i; i = i->next) {
 		struct btree_path_level *l = &i->l[i->level];
 
@@ -446,7 +448,9 @@ static int get_journal_res(struct btree_trans *trans, struct journal_res *res, u
 	unsigned jflags = flags & BTREE_COMMIT_RECLAIM ? JOURNAL_RES_RECLAIM
 						       : JOURNAL_RES_PINS(nr_targets(trans));
 	u32 u64s = journal_u64s(trans);
-	int ret = journal_res_get(c->j, res, u64s, jflags | JOURNAL_RES_NONBLOCK);
+	int ret = btree_trans_inject(trans, "trans_restart_journal")
+			  ? -BCFS_ERR_journal_would_block
+			  : journal_res_get(c->j, res, u64s, jflags | JOURNAL_RES_NONBLOCK);
 
 	if (ret == -BCFS_ERR_journal_would_block) {
 		if (trans->swap) {
@@ -474,7 +478,7 @@ int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq)
 	ret = run_triggers(trans);
 	if (ret)
 		return ret;
-	if (env_inject(trans->c->env, "trans_restart_commit")) {
+	if (btree_trans_inject(trans, "trans_restart_commit")) {
 		btree_trans_unlock(trans);
 		return btree_trans_restart(trans, -BCFS_ERR_restart_injected);
 	}

@@ -191,7 +191,7 @@ int btree_iter_traverse_to(struct btree_iter *iter, const struct bpos *pos, unsi
 	int ret;
 
 	iter->locks_want = max_t(unsigned, locks_want, iter->level);
-	if (unlikely(env_inject(trans->c->env, "trans_restart"))) {
+	if (btree_trans_inject(trans, "trans_restart")) {
 		btree_trans_unlock(trans);
 		return btree_trans_restart(trans, -BCFS_ERR_restart_injected);
 	}

@@ -16,6 +16,8 @@ static bool trans_holds_intent(struct btree_trans *trans, const struct btree *b)
 
 bool btree_trans_trylock(struct btree_trans *trans, struct btree *b, enum six_type type)
 {
+	if (btree_trans_inject(trans, "trans_restart_lock"))
+		return false;
 	if (six_trylock(&b->lock, type))
 		return true;
 	if (type == SIX_INTENT && six_intent_held(&b->lock) && trans_holds_intent(trans, b)) {
@@ -112,6 +114,8 @@ void btree_trans_unlock_reads(struct btree_trans *trans, struct btree *only)
 
 int btree_trans_relock(struct btree_trans *trans)
 {
+	if (btree_trans_inject(trans, "trans_restart_relock"))
+		return btree_trans_restart(trans, -BCFS_ERR_restart_injected);
 	for (struct btree_iter *i = trans->iters; i; i = i->next) {
 		if (!i->path_valid || !i->read)
 			continue;

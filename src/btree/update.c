@@ -103,8 +103,10 @@ void btree_trans_reset_updates(struct btree_trans *trans)
 void btree_trans_begin(struct btree_trans *trans)
 {
 	btree_trans_reset_updates(trans);
-	if (!trans->restarted)
+	if (!trans->restarted) {
+		trans->restarts = 0;
 		trans->fills = 0;
+	}
 	trans->restarted = false;
 	/*
 	 * What iterators of an outer loop have seen is not this run's: nothing would ever

@@ -3,8 +3,9 @@
  * Goal: short sequences of operations, all of them: no crash in any of them leaves what was not one
  * prefix of it.
  * Method: the vocabulary of CrashMonkey's ACE and more over a few names, each operation followed by
- * each way to make it durable (none, fsync, fdatasync, sync): all sequences of one and of two, some
- * of three; a crash wherever something new may survive, under every rule (explore_all).
+ * each way to make it durable (none, fsync, fdatasync, fsync of the directory, sync): all sequences
+ * of one and of two, some of three; a crash wherever something new may survive, under every rule
+ * (explore_all).
  *
  * The tree is small, but the filesystem is not new: one batch of sequences is done in one
  * filesystem, one after the other, among files of no interest that fill its nodes, with a journal,
@@ -144,7 +145,7 @@ static const struct ace_op initial[] = {
 	{MOP_MKDIR, P_Y},
 };
 
-enum persist { NOTHING, FSYNC, FDATASYNC, SYNC, PERSIST_NR };
+enum persist { NOTHING, FSYNC, FDATASYNC, FSYNC_DIR, SYNC, PERSIST_NR };
 
 /* ---- as operations of the model ---- */
 
@@ -281,6 +282,7 @@ struct ace {
 	unsigned step;		   /* of that: what comes next */
 	struct mop done;	   /* the operation itself */
 	int victim;		   /* the inode whose name it takes; -1: none */
+	int parent;		   /* the directory in which it happens */
 };
 
 static u64 nr_sequences(unsigned depth)
@@ -377,6 +379,14 @@ static bool clear_one(const struct model *m, struct mop *op)
 	return false;
 }
 
+/* Of a rename from one directory to another, either. */
+static enum path parent_of(const struct ace_op *o, bool second)
+{
+	bool to = o->type == MOP_LINK || (o->type == MOP_RENAME && second);
+
+	return o->type == MOP_TMPFILE ? o->p : paths[to ? o->to : o->p].dir;
+}
+
 /* Of one operation of a sequence: itself, what belongs to it, how it is made durable. */
 static bool operate(struct ace *a, const struct model *m, struct mop *op)
 {
@@ -392,6 +402,7 @@ static bool operate(struct ace *a, const struct model *m, struct mop *op)
 			a->victim = o->type == MOP_RENAME && !o->flags		    ? at(m, o->to)
 				    : o->type == MOP_UNLINK || o->type == MOP_RMDIR ? a->done.ino
 										    : -1;
+			a->parent = at(m, parent_of(o, a->next_seq % 2));
 			*op = a->done;
 			return true;
 		case 1:
@@ -421,6 +432,8 @@ static bool operate(struct ace *a, const struct model *m, struct mop *op)
 					   .flags = persist == FDATASYNC};
 			if (persist == SYNC)
 				op->ino = -1;
+			if (persist == FSYNC_DIR && m->n[a->parent].used)
+				op->ino = a->parent;
 			if (persist != NOTHING)
 				return true;
 			break;
@@ -517,6 +530,7 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.eager = trand_below(&rng, 2) ? 0 : 40;
 	c.flush_delay_ms = trand_below(&rng, 2) ? 100 : 400;
 	c.restart_ppm = trand_below(&rng, 4) ? 0 : 5000;
+	c.restart_everywhere = unit % 3;
 	c.stall_ppm = trand_below(&rng, 4) ? 0 : 1000;
 	c.stall_ms = 1 + (u32)trand_below(&rng, 200);
 	c.latency_us = trand_below(&rng, 4) ? 0 : 20000;
@@ -563,7 +577,7 @@ static void ace_run(const struct sim_mode *mode, u64 unit, struct sim_work *w)
 
 static const struct sim_mode modes[] = {
 	{.name = "ace1",
-	 .runs = 10,
+	 .runs = 13,
 	 .depth = 1,
 	 .run = ace_run,
 	 .nr_units = nr_batches,

@@ -745,6 +745,7 @@ static struct sim_cfg make_cfg(u64 unit)
 	c.eager = trand_below(&rng, 2) ? 0 : 40;
 	c.flush_delay_ms = trand_below(&rng, 2) ? 100 : 1000;
 	c.restart_ppm = restarts[trand_below(&rng, ARRAY_SIZE(restarts))];
+	c.restart_everywhere = unit % 3;
 	c.stall_ppm = trand_below(&rng, 2) ? 0 : 3000;
 	c.stall_ms = 1 + (u32)trand_below(&rng, 50);
 	c.latency_us = trand_below(&rng, 2) ? 0 : 2000;

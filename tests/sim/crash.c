@@ -44,7 +44,8 @@ static const struct sim_mode modes[] = {
 	 RECOVERS "nospc alloc.gc_buckets alloc.buckets_discarded journal.wraps",
 	 .about = "the same where a bucket holds several extents: copygc has something to move"},
 	{"restarts", 16, 60, 120, 200, true, false, 0, false,
-	 RECOVERS "restarts.iter restarts.commit btree.restarts btree.splits journal.wraps",
+	 RECOVERS "restarts.iter restarts.commit restarts.lock restarts.relock restarts.journal "
+		  "restarts.reads btree.restarts btree.splits journal.wraps",
 	 .about = "transactions restart where they may"},
 	/* Every kind of fault strikes. */
 	{"faults", 240, 40, 60, 12, false, true, 0, false,
@@ -112,8 +113,10 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 		c.journal = sim_small_journal_bytes(c.block, c.bucket);
 		c.dev_bytes = 12ULL << 20;
 	}
-	if (mode->restarts)
+	if (mode->restarts) {
 		c.restart_ppm = restarts[trand_below(&rng, ARRAY_SIZE(restarts))];
+		c.restart_everywhere = seed % 4;
+	}
 	/* Drawn last, so that older seeds keep their geometry. */
 	if (mode->states) {
 		static const u32 stalls[] = {0, 0, 300, 3000}, us[] = {0, 0, 2000, 60000};

@@ -24,7 +24,7 @@ struct sim_seen *sim_seen_create(unsigned bits);
 bool sim_seen_add(struct sim_seen *s, u64 hash);
 
 struct sim_totals {
-	u64 runs, images, states, recoveries, second, errors, nospc, restarts[2];
+	u64 runs, images, states, recoveries, second, errors, nospc, restarts[SIM_RESTART_NR];
 	u64 sequences, impossible; /* of the tiers */
 	u64 cpu_ns;
 	u64 armed[SIM_FAULT_NR], struck[SIM_FAULT_NR]; /* runs, by the kind of fault */

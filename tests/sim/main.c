@@ -146,15 +146,14 @@ static u64 total_of(const struct sim_totals *t, const char *name)
 	const struct {
 		const char *name;
 		u64 value;
-	} own[] = {{"second", t->second},
-		   {"errors", t->errors},
-		   {"nospc", t->nospc},
-		   {"restarts.iter", t->restarts[0]},
-		   {"restarts.commit", t->restarts[1]}};
+	} own[] = {{"second", t->second}, {"errors", t->errors}, {"nospc", t->nospc}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(own); i++)
 		if (!strcmp(own[i].name, name))
 			return own[i].value;
+	for (unsigned i = 0; i < SIM_RESTART_NR; i++)
+		if (!strcmp(sim_restart_names[i], name))
+			return t->restarts[i];
 	return sim_counter(&t->counters, name);
 }
 

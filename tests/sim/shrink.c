@@ -184,6 +184,7 @@ static void simplify_cfg(struct shrinker *s)
 	TRY_CFG(s, bulk, s->best.cfg.bulk / 2);
 	TRY_CFG(s, ballast, false);
 	TRY_CFG(s, restart_ppm, 0);
+	TRY_CFG(s, restart_everywhere, 0);
 	TRY_CFG(s, stall_ppm, 0);
 	TRY_CFG(s, latency_us, 0);
 	TRY_CFG(s, flush_latency_us, 0);

@@ -281,6 +281,23 @@ static int exec_op(struct sim_run *r, const struct mop *op, u64 *cut)
 	return ret;
 }
 
+/*
+ * To test what is done about a violation: BCFS_SIM_MISTAKE="truncate chmod" makes one of the
+ * second operation on a file that has seen the first.
+ */
+static void mistake(struct sim_run *r, const struct mop *op)
+{
+	const char *s = getenv("BCFS_SIM_MISTAKE"), *name = mop_type_name(op->type);
+	const char *second = s ? strchr(s, ' ') : NULL;
+
+	if (!second)
+		return;
+	sim_check(r, strcmp(second + 1, name) || r->mistaken != op->ino + 1,
+		  "a mistake that was asked for");
+	if (!strncmp(s, name, strlen(name)) && s + strlen(name) == second)
+		r->mistaken = op->ino + 1;
+}
+
 /* The clock may jump to the end of a sleep though there is work to do: not so far at once. */
 #define SLEEP_SLICE_NS (20ULL * ENV_NSEC_PER_MSEC)
 
@@ -314,6 +331,7 @@ static void one_op(struct sim_run *r, const struct mop *op)
 	}
 	r->op_since = 0;
 	r->nr_ops++;
+	mistake(r, op);
 	env_sim_progress(r->env);
 	for (u64 left = op->sleep_ns, slice; left; left -= slice) {
 		slice = min(left, SLEEP_SLICE_NS);
@@ -409,14 +427,22 @@ int sim_mkfs(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts *o,
 	return ret;
 }
 
+const char *const sim_restart_names[SIM_RESTART_NR] = {"restarts.iter",	   "restarts.commit",
+						       "restarts.lock",	   "restarts.relock",
+						       "restarts.journal", "restarts.reads"};
+
+static const char *const restart_points[SIM_RESTART_NR] = {
+	"trans_restart",	"trans_restart_commit",	 "trans_restart_lock",
+	"trans_restart_relock", "trans_restart_journal", "trans_restart_reads"};
+
 static void arm_restarts(struct env *env, const struct sim_cfg *cfg)
 {
+	unsigned nr = cfg->restart_everywhere ? SIM_RESTART_NR : SIM_RESTART_COMMIT + 1;
+
 	if (cfg->preempt_trans)
-		env_inject_arm(env, "trans_restart", 0, false);
-	if (!cfg->restart_ppm)
-		return;
-	env_inject_arm_random(env, "trans_restart", cfg->restart_ppm);
-	env_inject_arm_random(env, "trans_restart_commit", cfg->restart_ppm);
+		env_inject_arm(env, restart_points[SIM_RESTART_ITER], 0, false);
+	for (unsigned i = 0; cfg->restart_ppm && i < nr; i++)
+		env_inject_arm_random(env, restart_points[i], cfg->restart_ppm);
 }
 
 const char *const sim_compressions[SIM_COMPRESSIONS] = {"none", "none",	  "none",
@@ -546,10 +572,8 @@ static void run_main(void *arg)
 		stat_root(r);
 	all_ops(r);
 	bcfs_counters(&r->core->fs, add_counter, r->counters);
-	if (cfg->restart_ppm) {
-		env_inject_hits(r->env, "trans_restart", &r->restarts[0]);
-		env_inject_hits(r->env, "trans_restart_commit", &r->restarts[1]);
-	}
+	for (unsigned i = 0; i < SIM_RESTART_NR; i++)
+		env_inject_hits(r->env, restart_points[i], &r->restarts[i]);
 	if (!r->halfway)
 		check_live(r);
 	core_abort(r->core);

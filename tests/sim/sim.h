@@ -34,9 +34,10 @@ struct sim_cfg {
 	u32 copies;	    /* the weight of copy_file_range among the operations */
 	u32 preempt, eager; /* of 1024 */
 	u32 restart_ppm;
-	bool preempt_trans;		  /* others may run in the middle of a transaction */
-	u32 preempt_locks;		  /* of 1024: and where locks are tried and let go */
-	u32 stall_ppm, stall_ms;	  /* threads that are not run for so long */
+	bool restart_everywhere; /* not only where iterators are traversed and commits begin */
+	bool preempt_trans;	 /* others may run in the middle of a transaction */
+	u32 preempt_locks;	 /* of 1024: and where locks are tried and let go */
+	u32 stall_ppm, stall_ms; /* threads that are not run for so long */
 	u32 latency_us, flush_latency_us; /* at most; 0: the device's own */
 	u32 flush_delay_ms;
 	bool discard;
@@ -98,6 +99,20 @@ struct sim_floor {
 	u32 state;
 	bool by_clock;
 };
+
+/* Where transactions are told to restart. */
+enum sim_restart {
+	SIM_RESTART_ITER, /* an iterator is traversed */
+	SIM_RESTART_COMMIT,
+	SIM_RESTART_LOCK,    /* a node is locked: somebody has it */
+	SIM_RESTART_RELOCK,  /* locks are taken again: a node has changed */
+	SIM_RESTART_JOURNAL, /* the journal has to be waited for */
+	SIM_RESTART_READS,   /* all is locked for writing: what was read has changed */
+	SIM_RESTART_NR
+};
+
+/* "restarts.iter" and so on. */
+extern const char *const sim_restart_names[SIM_RESTART_NR];
 
 #define SIM_COUNTERS_MAX 512
 
@@ -184,9 +199,10 @@ struct sim_run {
 	struct bcfs_ino ballast;
 	u64 ballast_blocks;
 	const struct sim_place *crashed; /* what is being looked at; NULL: the run itself */
-	u64 errors;	 /* operations that failed (only with a fault, or for space) */
-	u64 nospc;	 /* of them for space */
-	u64 restarts[2]; /* injected: where iterators restart, where commits do */
+	u64 errors;		      /* operations that failed (only with a fault, or for space) */
+	u64 nospc;		      /* of them for space */
+	u64 restarts[SIM_RESTART_NR]; /* injected */
+	int mistaken;		      /* see mistake(); the inode + 1 */
 	struct sim_counters *counters; /* those of the windows as "in.*" too */
 };
 
