@@ -12,7 +12,9 @@
  * Order. A write is logged when it has completed, before its caller hears of it; a flush when
  * it is submitted. So a flush entry stands behind all writes that it covers; a write that completes
  * while the flush is under way may stand behind it though it is durable, never the other way round.
- * A write with BDEV_PREFLUSH is a flush entry and then, when complete, its own.
+ * A write with BDEV_PREFLUSH is a flush entry and then, when complete, its own. The kernel's target
+ * keeps plain writes and discards back until the next flush: of a log of ours a prefix that ends
+ * in a FUA write has them, too.
  *
  * One thread does all the writing of the log: it is for debugging.
  */
