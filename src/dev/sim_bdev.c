@@ -79,7 +79,7 @@ static void decide_write(struct sim_inflight *fl)
 		req->offset = sim_random(d) % ((d->b.size_bytes - req->len) / block + 1) * block;
 		if (d->aimed)
 			req->offset = min(d->aim, d->b.size_bytes - req->len);
-		d->armed[SIM_FAULT_WRITE_MISDIRECTED].last.to = req->offset;
+		d->armed[SIM_FAULT_WRITE_MISDIRECTED].kth.to = req->offset;
 	} else if (sim_fault_strikes(d, SIM_FAULT_WRITE_STALE, fl->io)) {
 		req->stale = true;
 	}

@@ -167,8 +167,8 @@ struct sim_strike {
 	u64 offset, len; /* what was asked for */
 	u64 to;		 /* where it landed, if misdirected */
 };
-/* The last; false: none was. */
-bool sim_bdev_fault_last(struct bdev *bdev, enum sim_fault fault, struct sim_strike *ret);
+/* The kth, also of a sticky one; false: it was not yet. */
+bool sim_bdev_fault_struck(struct bdev *bdev, enum sim_fault fault, struct sim_strike *ret);
 /* Latent bad sectors: reads fail until the sectors are written. Multiples of 512. */
 void sim_bdev_set_bad(struct bdev *bdev, u64 offset, u64 len, bool bad);
 /* Flips a bit of the media, for good. */

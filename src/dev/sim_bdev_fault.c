@@ -49,11 +49,11 @@ u64 sim_bdev_fault_hits(struct bdev *bdev, enum sim_fault fault, u64 *struck)
 	return d->counts[fault_op(fault)];
 }
 
-bool sim_bdev_fault_last(struct bdev *bdev, enum sim_fault fault, struct sim_strike *ret)
+bool sim_bdev_fault_struck(struct bdev *bdev, enum sim_fault fault, struct sim_strike *ret)
 {
 	const struct sim_armed *a = &to_sim(bdev)->armed[fault];
 
-	*ret = a->last;
+	*ret = a->kth;
 	return a->struck;
 }
 
@@ -64,8 +64,8 @@ bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault, const struct bd
 	bool strikes = a->at && (a->sticky ? count >= a->at : count == a->at);
 
 	a->struck += strikes;
-	if (strikes)
-		a->last = (struct sim_strike){d->log_len, io->offset, io->len, io->offset};
+	if (strikes && count == a->at)
+		a->kth = (struct sim_strike){d->log_len, io->offset, io->len, io->offset};
 	return strikes;
 }
 

@@ -59,7 +59,7 @@ struct sim_armed {
 	u64 at; /* count of requests at which it strikes; 0: not armed */
 	bool sticky;
 	u64 struck;
-	struct sim_strike last;
+	struct sim_strike kth;
 };
 
 struct sim_range {

@@ -391,7 +391,7 @@ Test(sim_bdev, aimed)
 	struct sim_strike s;
 	u8 a[512] = {1}, out[512];
 
-	cr_assert(!sim_bdev_fault_last(f.b, SIM_FAULT_WRITE_MISDIRECTED, &s));
+	cr_assert(!sim_bdev_fault_struck(f.b, SIM_FAULT_WRITE_MISDIRECTED, &s));
 	sim_bdev_aim(f.b, 4096);
 	sim_bdev_arm(f.b, SIM_FAULT_WRITE_MISDIRECTED, 1, false);
 	cr_assert_eq(bdev_write(f.b, 1024, a, 512, 0), 0);
@@ -399,7 +399,7 @@ Test(sim_bdev, aimed)
 	cr_assert_eq(out[0], 1);
 	sim_bdev_peek(f.b, 1024, out, 512);
 	cr_assert_eq(out[0], 0);
-	cr_assert(sim_bdev_fault_last(f.b, SIM_FAULT_WRITE_MISDIRECTED, &s));
+	cr_assert(sim_bdev_fault_struck(f.b, SIM_FAULT_WRITE_MISDIRECTED, &s));
 	cr_assert(s.offset == 1024 && s.len == 512 && s.to == 4096 && s.pos == 0);
 	teardown(&f);
 }
