@@ -66,33 +66,36 @@ static void decide_write(struct sim_inflight *fl)
 	struct sim_req *req = fl->req;
 	u32 block = d->b.logical_block;
 
-	if (sim_fault_strikes(d, SIM_FAULT_WRITE_ERROR)) {
+	if (sim_fault_strikes(d, SIM_FAULT_WRITE_ERROR, fl->io)) {
 		req->lost = true;
 		fl->ret = -BCFS_ERR_dev_write;
-	} else if (sim_fault_strikes(d, SIM_FAULT_WRITE_TORN)) {
+	} else if (sim_fault_strikes(d, SIM_FAULT_WRITE_TORN, fl->io)) {
 		req->len = sim_random(d) % (req->len >> SECTOR_SHIFT) << SECTOR_SHIFT;
 		req->lost = !req->len;
 		fl->ret = -BCFS_ERR_dev_write;
-	} else if (sim_fault_strikes(d, SIM_FAULT_WRITE_LOST)) {
+	} else if (sim_fault_strikes(d, SIM_FAULT_WRITE_LOST, fl->io)) {
 		req->lost = true;
-	} else if (sim_fault_strikes(d, SIM_FAULT_WRITE_MISDIRECTED)) {
+	} else if (sim_fault_strikes(d, SIM_FAULT_WRITE_MISDIRECTED, fl->io)) {
 		req->offset = sim_random(d) % ((d->b.size_bytes - req->len) / block + 1) * block;
-	} else if (sim_fault_strikes(d, SIM_FAULT_WRITE_STALE)) {
+		if (d->aimed)
+			req->offset = min(d->aim, d->b.size_bytes - req->len);
+		d->armed[SIM_FAULT_WRITE_MISDIRECTED].kth.to = req->offset;
+	} else if (sim_fault_strikes(d, SIM_FAULT_WRITE_STALE, fl->io)) {
 		req->stale = true;
 	}
 }
 
 static void decide_read(struct sim_inflight *fl)
 {
-	if (sim_fault_strikes(fl->d, SIM_FAULT_READ_ERROR))
+	if (sim_fault_strikes(fl->d, SIM_FAULT_READ_ERROR, fl->io))
 		fl->ret = -BCFS_ERR_dev_read;
-	fl->flip = sim_fault_strikes(fl->d, SIM_FAULT_READ_FLIP);
+	fl->flip = sim_fault_strikes(fl->d, SIM_FAULT_READ_FLIP, fl->io);
 }
 
 /* What is read from a discarded range afterwards: zeroes, or what was there. */
 static void decide_discard(struct sim_inflight *fl)
 {
-	if (sim_fault_strikes(fl->d, SIM_FAULT_DISCARD_ERROR)) {
+	if (sim_fault_strikes(fl->d, SIM_FAULT_DISCARD_ERROR, fl->io)) {
 		fl->ret = -BCFS_ERR_dev_discard;
 		fl->req->lost = true;
 	} else if (sim_random(fl->d) & 1) {
@@ -125,8 +128,10 @@ static void start_turn(struct sim_inflight *fl)
 	case BDEV_FLUSH:
 		fl->req = req_new(d, op, 0, 0, 0, NULL);
 		fl->submitted = sim_watch_submit(d);
-		if (sim_fault_strikes(d, SIM_FAULT_FLUSH_ERROR))
+		if (sim_fault_strikes(d, SIM_FAULT_FLUSH_ERROR, fl->io))
 			fl->ret = -BCFS_ERR_dev_flush;
+		fl->req->lies = sim_fault_strikes(d, SIM_FAULT_FLUSH_LIE, io);
+		d->flush_lies |= fl->req->lies && d->armed[SIM_FAULT_FLUSH_LIE].sticky;
 		break;
 	case BDEV_DISCARD:
 		fl->req = req_new(d, op, 0, io->offset, io->len_discard, NULL);
@@ -196,7 +201,7 @@ static void do_change(struct sim_inflight *fl)
 
 	if (req->op == BDEV_WRITE)
 		check_buffer(fl);
-	req->lies = d->flush_lies;
+	req->lies |= d->flush_lies;
 	req->ret = fl->ret;
 	/* A torn write has an error and yet a part of it is there. */
 	if (!req->lost && fl->ret != -BCFS_ERR_dev_gone) {

@@ -149,14 +149,26 @@ enum sim_fault {
 	SIM_FAULT_WRITE_MISDIRECTED, /* acknowledged, lands somewhere else (seeded, aligned) */
 	SIM_FAULT_WRITE_STALE,	     /* seen while cached, but no flush makes it durable */
 	SIM_FAULT_WRITE_TORN,	     /* acknowledged with an error, a seeded part is written */
+	SIM_FAULT_FLUSH_LIE, /* makes nothing durable; sticky: as sim_bdev_set_flush_lies() */
 	SIM_FAULT_NR,
 };
 
 /* Strikes at the kth request of its kind from now (1 = the next), sticky: at all after it. 0
  * disarms. */
 void sim_bdev_arm(struct bdev *bdev, enum sim_fault fault, u64 kth, bool sticky);
+/* A misdirected write lands there, not somewhere: a multiple of 512; UINT64_MAX: seeded again. */
+void sim_bdev_aim(struct bdev *bdev, u64 offset);
 /* Requests of that kind since creation; times the fault struck. */
 u64 sim_bdev_fault_hits(struct bdev *bdev, enum sim_fault fault, u64 *struck);
+
+/* A request that a fault struck. */
+struct sim_strike {
+	u64 pos;	 /* of the log, when it was submitted */
+	u64 offset, len; /* what was asked for */
+	u64 to;		 /* where it landed, if misdirected */
+};
+/* The kth, also of a sticky one; false: it was not yet. */
+bool sim_bdev_fault_struck(struct bdev *bdev, enum sim_fault fault, struct sim_strike *ret);
 /* Latent bad sectors: reads fail until the sectors are written. Multiples of 512. */
 void sim_bdev_set_bad(struct bdev *bdev, u64 offset, u64 len, bool bad);
 /* Flips a bit of the media, for good. */

@@ -11,6 +11,7 @@ static enum bdev_op fault_op(enum sim_fault fault)
 	case SIM_FAULT_READ_FLIP:
 		return BDEV_READ;
 	case SIM_FAULT_FLUSH_ERROR:
+	case SIM_FAULT_FLUSH_LIE:
 		return BDEV_FLUSH;
 	case SIM_FAULT_DISCARD_ERROR:
 		return BDEV_DISCARD;
@@ -33,6 +34,12 @@ void sim_bdev_arm(struct bdev *bdev, enum sim_fault fault, u64 kth, bool sticky)
 	d->armed[fault].sticky = sticky;
 }
 
+void sim_bdev_aim(struct bdev *bdev, u64 offset)
+{
+	to_sim(bdev)->aimed = offset != UINT64_MAX;
+	to_sim(bdev)->aim = offset;
+}
+
 u64 sim_bdev_fault_hits(struct bdev *bdev, enum sim_fault fault, u64 *struck)
 {
 	struct sim_bdev *d = to_sim(bdev);
@@ -42,13 +49,23 @@ u64 sim_bdev_fault_hits(struct bdev *bdev, enum sim_fault fault, u64 *struck)
 	return d->counts[fault_op(fault)];
 }
 
-bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault)
+bool sim_bdev_fault_struck(struct bdev *bdev, enum sim_fault fault, struct sim_strike *ret)
+{
+	const struct sim_armed *a = &to_sim(bdev)->armed[fault];
+
+	*ret = a->kth;
+	return a->struck;
+}
+
+bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault, const struct bdev_io *io)
 {
 	struct sim_armed *a = &d->armed[fault];
 	u64 count = d->counts[fault_op(fault)];
 	bool strikes = a->at && (a->sticky ? count >= a->at : count == a->at);
 
 	a->struck += strikes;
+	if (strikes && count == a->at)
+		a->kth = (struct sim_strike){d->log_len, io->offset, io->len, io->offset};
 	return strikes;
 }
 

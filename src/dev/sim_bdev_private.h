@@ -59,6 +59,7 @@ struct sim_armed {
 	u64 at; /* count of requests at which it strikes; 0: not armed */
 	bool sticky;
 	u64 struck;
+	struct sim_strike kth;
 };
 
 struct sim_range {
@@ -103,7 +104,8 @@ struct sim_bdev {
 	struct sim_armed armed[SIM_FAULT_NR];
 	struct sim_range *bad;
 	u32 nr_bad, max_bad;
-	bool gone, flush_lies;
+	bool gone, flush_lies, aimed;
+	u64 aim; /* of misdirected writes */
 
 	/* A bit per sector, a word per 32 of them; from calloc, so untouched parts cost nothing. */
 	u32 *watched, *written, *ended;
@@ -146,8 +148,8 @@ void sim_req_apply(struct sim_image *img, const struct sim_req *req);
 
 /* ---- faults (sim_bdev_fault.c) ---- */
 
-/* Counts a request; afterwards sim_fault_strikes() answers for it. */
-bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault);
+/* Does it strike @io, which has been counted? */
+bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault, const struct bdev_io *io);
 bool sim_is_bad(const struct sim_bdev *d, u64 offset, u64 len);
 
 /* ---- the watcher (sim_bdev_watch.c) ---- */

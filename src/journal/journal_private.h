@@ -224,7 +224,8 @@ struct journal {
 
 	struct env_thread *writer, *done, *reclaim;
 	bool reading_done; /* bucket seqs are known from journal_read() */
-	u32 resume_off; /* ditto: behind the last entry that counts in the newest's bucket, bytes */
+	u32 resume_bucket,
+		resume_off; /* ditto: where to go on; bytes, behind all in it that counts */
 };
 
 /* The word. */

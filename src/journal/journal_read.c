@@ -189,13 +189,39 @@ static int cmp_entry(const void *l, const void *r)
 	return cmp_int(a->seq, b->seq) ?: cmp_int(a->sector, b->sector);
 }
 
-/* Where the bucket of the newest entry that counts goes on: behind all in it that count. */
+/* Free buckets behind this one. */
+static u32 free_behind(const struct journal *j, u32 bucket)
+{
+	u32 n = 0;
+
+	while (n + 1 < j->nr_buckets && !j->buckets[(bucket + n + 1) % j->nr_buckets].seq)
+		n++;
+	return n;
+}
+
+/*
+ * The bucket to go on in: the newest entry's, unless there is much more room behind another. In a
+ * ring that lies in order there is not; but an entry may have been written again elsewhere, or not
+ * where it was to be.
+ */
+static u32 resume_bucket(const struct journal *j, u32 newest)
+{
+	u32 best = newest;
+
+	for (u32 i = 0; i < j->nr_buckets; i++)
+		if (j->buckets[i].seq && free_behind(j, i) > free_behind(j, best))
+			best = i;
+	return free_behind(j, newest) * 2 >= free_behind(j, best) ? newest : best;
+}
+
+/* Where it goes on: behind all in that bucket that count. */
 static void set_resume(const struct reader *r)
 {
 	struct journal *j = r->j;
-	u32 newest = r->nr ? r->e[r->nr - 1].bucket : 0;
+	u32 newest = r->nr ? resume_bucket(j, r->e[r->nr - 1].bucket) : 0;
 	u64 start = journal_bucket_offset(j, newest);
 
+	j->resume_bucket = newest;
 	j->resume_off = r->nr ? 0 : j->bucket_bytes;
 	for (size_t i = 0; i < r->nr; i++) {
 		const struct journal_replay_entry *e = &r->e[i];

@@ -328,7 +328,8 @@ u64 journal_flush_limit(const struct journal *j)
 }
 
 /*
- * Choose where to begin: after a crash behind the newest entry that counts, in its own bucket. What
+ * Choose where to begin: after a crash behind the newest entry that counts, in its own bucket (or
+ * see resume_bucket()). What
  * lies there from entries that were lost is nobody's any more (their seqs are blacklisted before
  * this session writes), so the rest of the bucket begins a new life; if each session began a bucket
  * of its own, crashes in recovery would use up the ring. After a clean close all is free: in
@@ -343,9 +344,7 @@ void journal_space_init(struct journal *j, u64 newest_seq)
 		for (u32 i = 0; i < j->nr_buckets; i++)
 			j->buckets[i].seq = 0;
 	} else {
-		for (u32 i = 1; i < j->nr_buckets; i++)
-			if (j->buckets[i].seq > j->buckets[newest].seq)
-				newest = i;
+		newest = j->resume_bucket;
 	}
 	j->cur_bucket = newest;
 	j->cur_off = j->reading_done ? j->resume_off : j->bucket_bytes;

@@ -634,19 +634,25 @@ void model_apply(struct model *m, const struct mop *op, u64 cut, u32 state)
 			m->n[touched[i]].last_state = state;
 }
 
-u64 model_hash_cut(struct model *m, const struct mop *op, u64 cut)
+char *model_text_cut(struct model *m, const struct mop *op, u64 cut)
 {
 	struct mino *x = &m->n[op->ino], saved = *x;
 	char *text;
-	u64 h;
 
 	saved.data = malloc(M_FILE_MAX);
 	memcpy(saved.data, x->data, M_FILE_MAX);
 	apply_data(m, x, op, cut);
 	text = model_text(m);
-	h = text_hash(text);
-	free(text);
 	free(x->data);
 	*x = saved;
+	return text;
+}
+
+u64 model_hash_cut(struct model *m, const struct mop *op, u64 cut)
+{
+	char *text = model_text_cut(m, op, cut);
+	u64 h = text_hash(text);
+
+	free(text);
 	return h;
 }

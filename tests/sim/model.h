@@ -111,6 +111,7 @@ bool mop_is_shift(const struct mop *op);
 /* cut: UINT64_MAX: all of it. state: number of the state it leads to. */
 void model_apply(struct model *m, const struct mop *op, u64 cut, u32 state);
 /* Undo data for steps: model_apply() with a cut on a copy of the one file it touches. */
+char *model_text_cut(struct model *m, const struct mop *op, u64 cut);
 u64 model_hash_cut(struct model *m, const struct mop *op, u64 cut);
 /* 0 or a negative code; a short write is given in *ret_cut (else UINT64_MAX). */
 int model_exec(struct model *m, struct bcfs *c, const struct mop *op, u64 *ret_cut);
@@ -135,6 +136,11 @@ char *model_text_times(struct model *m, u64 *ret_times);
 char *fs_text(struct bcfs *c, int *ret_err);
 char *fs_text_times(struct bcfs *c, int *ret_err, u64 *ret_times);
 u64 text_hash(const char *text);
+/*
+ * A text that was read with errors ("!data" where the data could not be read) shows nothing but
+ * what the right one has, and all of it but what the errors stand for.
+ */
+bool text_is_part(const char *text, const char *right);
 /* model.c and model_fs.c share. */
 const char *model_name(unsigned i);
 void model_fill(u8 *p, u64 len, u64 seed);

@@ -434,6 +434,16 @@ static void note_err(int *err, s64 ret)
 		*err = (int)ret;
 }
 
+/* @n bytes, or an error. */
+static void fs_value(struct text *t, const char *what, const void *p, s64 n, int *err)
+{
+	note_err(err, n);
+	if (n >= 0)
+		text_bytes(t, what, p, (u64)n);
+	else
+		fprintf(t->f, " !%s", what);
+}
+
 static void fs_xattrs(struct bcfs *c, struct text *t, struct bcfs_ino ino, int *err)
 {
 	u8 *buf = malloc(65536);
@@ -441,17 +451,13 @@ static void fs_xattrs(struct bcfs *c, struct text *t, struct bcfs_ino ino, int *
 	s64 len = bcfs_listxattr(c, ino, list, sizeof(list));
 
 	note_err(err, len);
+	if (len < 0)
+		fputs(" !xattrs", t->f);
 	for (unsigned i = 0; i < M_XATTRS; i++) {
-		for (s64 at = 0; at < len; at += (s64)strlen(list + at) + 1) {
-			s64 n;
-
-			if (strcmp(list + at, xattr_names[i]))
-				continue;
-			n = bcfs_getxattr(c, ino, list + at, buf, 65536);
-			note_err(err, n);
-			if (n >= 0)
-				text_bytes(t, xattr_names[i], buf, (u64)n);
-		}
+		for (s64 at = 0; at < len; at += (s64)strlen(list + at) + 1)
+			if (!strcmp(list + at, xattr_names[i]))
+				fs_value(t, xattr_names[i], buf,
+					 bcfs_getxattr(c, ino, list + at, buf, 65536), err);
 	}
 	free(buf);
 }
@@ -465,7 +471,7 @@ static void fs_walk(struct bcfs *c, struct text *t, const char *path, struct bcf
 
 	note_err(err, ret);
 	if (ret) {
-		fprintf(t->f, "%s: getattr: %s\n", path, err_str(ret));
+		fprintf(t->f, "%s !inode\n", path);
 		return;
 	}
 	if (!*path) {
@@ -485,28 +491,21 @@ static void fs_walk(struct bcfs *c, struct text *t, const char *path, struct bcf
 	text_rdev(t, st.mode, st.rdev_major, st.rdev_minor);
 	if (S_ISREG(st.mode)) {
 		u8 *buf = malloc(M_FILE_MAX + 1);
-		s64 n = bcfs_read(c, ino, 0, buf, M_FILE_MAX);
 
-		note_err(err, n);
-		if (n >= 0)
-			text_bytes(t, "data", buf, (u64)n);
+		fs_value(t, "data", buf, bcfs_read(c, ino, 0, buf, M_FILE_MAX), err);
 		free(buf);
 	}
 	if (S_ISLNK(st.mode)) {
 		char *buf = malloc(8192);
-		s64 n = bcfs_readlink(c, ino, buf, 8192);
 
-		note_err(err, n);
-		if (n >= 0)
-			text_bytes(t, "target", buf, (u64)n);
+		fs_value(t, "target", buf, bcfs_readlink(c, ino, buf, 8192), err);
 		free(buf);
 	}
 	fs_xattrs(c, t, ino, err);
-	fputc('\n', t->f);
-	if (!S_ISDIR(st.mode))
-		return;
 	l = calloc(1, sizeof(*l));
-	note_err(err, bcfs_readdir(c, ino, 0, 0, list_entry, l));
+	ret = S_ISDIR(st.mode) ? bcfs_readdir(c, ino, 0, 0, list_entry, l) : 0;
+	note_err(err, ret);
+	fputs(ret ? " !names\n" : "\n", t->f);
 	qsort(l->e, l->nr, sizeof(l->e[0]), cmp_names);
 	for (unsigned i = 0; i < l->nr; i++) {
 		if (asprintf(&sub, "%s/%s", path, l->e[i].name) < 0)
@@ -534,6 +533,144 @@ char *fs_text(struct bcfs *c, int *ret_err)
 	u64 times;
 
 	return fs_text_times(c, ret_err, &times);
+}
+
+/* ---- a text with errors ---- */
+
+struct text_line {
+	const char *path, *words, *end;
+	size_t path_len;
+	int idx; /* -1: the inode could not be read */
+};
+
+/* To be freed. */
+static struct text_line *text_lines(const char *text, unsigned *ret_nr)
+{
+	struct text_line *l = NULL;
+	unsigned nr = 0, max_nr = 0;
+	char *end;
+
+	for (; *text; text = l[nr - 1].end + 1) {
+		if (nr == max_nr)
+			l = realloc(l, (max_nr += 128) * sizeof(*l));
+		l[nr] = (struct text_line){.path = text, .path_len = strcspn(text, " \n")};
+		l[nr].words = text + l[nr].path_len;
+		l[nr].end = text + strcspn(text, "\n");
+		l[nr].idx = -1;
+		if (!strncmp(l[nr].words, " #", 2)) {
+			l[nr].idx = (int)strtol(l[nr].words + 2, &end, 10);
+			l[nr].words = end;
+		}
+		nr++;
+	}
+	*ret_nr = nr;
+	return l;
+}
+
+static const struct text_line *line_find(const struct text_line *l, unsigned nr, const char *path,
+					 size_t len)
+{
+	for (unsigned i = 0; i < nr; i++)
+		if (l[i].path_len == len && !memcmp(l[i].path, path, len))
+			return &l[i];
+	return NULL;
+}
+
+/* The next word of the line, and behind it; false: there is none. */
+static bool next_word(const char **at, const char *end, const char **ret, size_t *ret_len)
+{
+	if (*at >= end)
+		return false;
+	*ret = *at + 1;
+	*ret_len = strcspn(*ret, " \n");
+	*at = *ret + *ret_len;
+	return true;
+}
+
+static bool word_is(const char *w, size_t len, const char *is)
+{
+	return len == strlen(is) && !memcmp(w, is, len);
+}
+
+/* All words of the right line, but where an error stands for a name and what it has. */
+static bool words_are_part(const struct text_line *shown, const struct text_line *right)
+{
+	const char *s = shown->words, *r = right->words, *w, *rw;
+	size_t len, rlen;
+
+	while (next_word(&s, shown->end, &w, &len)) {
+		bool error = *w == '!';
+
+		if (word_is(w, len, "!names"))
+			continue;
+		if (word_is(w, len, "!xattrs")) {
+			r = right->end;
+			continue;
+		}
+		if (!next_word(&r, right->end, &rw, &rlen) || rlen != len - error ||
+		    memcmp(rw, w + error, rlen))
+			return false;
+		if (error)
+			next_word(&r, right->end, &rw, &rlen);
+	}
+	return r >= right->end;
+}
+
+/* Inodes are numbered by their first path, which may not be there: one number for one. */
+static bool idx_fits(int *to, int *from, int shown, int right)
+{
+	if (!to[shown] && !from[right]) {
+		to[shown] = right + 1;
+		from[right] = shown + 1;
+	}
+	return to[shown] == right + 1 && from[right] == shown + 1;
+}
+
+/* Each name of a directory that could be listed is there. */
+static bool no_name_misses(const struct text_line *l, unsigned nr, const struct text_line *right,
+			   unsigned nr_right)
+{
+	for (unsigned i = 1; i < nr_right; i++) {
+		const struct text_line *q = &right[i], *dir;
+		size_t len = q->path_len;
+
+		if (line_find(l, nr, q->path, len))
+			continue;
+		while (len && q->path[--len] != '/')
+			;
+		dir = line_find(l, nr, q->path, len);
+		if (dir && dir->idx >= 0 &&
+		    (dir->end - dir->words < 7 || memcmp(dir->end - 7, " !names", 7)))
+			return false;
+	}
+	return true;
+}
+
+bool text_is_part(const char *text, const char *right)
+{
+	unsigned nr, nr_right;
+	struct text_line *l = text_lines(text, &nr), *r = text_lines(right, &nr_right);
+	int *to = calloc(nr + 1, sizeof(*to)), *from = calloc(nr_right + 1, sizeof(*from));
+	bool ok = nr && !l[0].path_len;
+
+	for (unsigned i = 0; ok && i < nr; i++) {
+		const struct text_line *q = line_find(r, nr_right, l[i].path, l[i].path_len);
+
+		ok = q && (l[i].idx < 0 || idx_fits(to, from, l[i].idx, q->idx));
+		if (!ok || l[i].idx < 0 || l[i].words == l[i].end)
+			continue;
+		/* What it has stands at its first path. */
+		for (const struct text_line *k = r; k < q; k++)
+			if (k->idx == q->idx)
+				q = k;
+		ok = words_are_part(&l[i], q);
+	}
+	ok = ok && no_name_misses(l, nr, r, nr_right);
+	free(l);
+	free(r);
+	free(to);
+	free(from);
+	return ok;
 }
 
 u64 text_hash(const char *text)

@@ -180,7 +180,12 @@ static void mark_window(struct sim_run *r, u8 mark)
  */
 static bool may_remount(const struct sim_cfg *cfg)
 {
-	return cfg->fault == SIM_FAULT_NR && !cfg->ballast && !cfg->plain;
+	bool may_fail = cfg->fault != SIM_FAULT_NR;
+
+	/* What lies may, but where nothing is there any more when it is read again. */
+	if (cfg->lies)
+		may_fail = cfg->fault == SIM_FAULT_WRITE_LOST && cfg->fault_sticky;
+	return !may_fail && !cfg->ballast && !cfg->plain;
 }
 
 static bool next_drawn(struct sim_run *r, struct mop *op)
@@ -232,10 +237,14 @@ static int remount(struct sim_run *r)
 
 	bcfs_counters(&r->core->fs, add_counter, r->counters);
 	ret = core_close(r->core);
-	sim_check(r, !ret, "operation %u, close: %s", r->nr_ops, err_str(ret));
+	r->core = NULL;
+	sim_check(r, !ret || r->cfg.lies, "operation %u, close: %s", r->nr_ops, err_str(ret));
+	if (ret)
+		return ret;
 	ret = core_open_on(r->env, r->bdev, &co, sim_log_line, &r->cfg, &r->core, msg, sizeof(msg));
-	sim_check(r, !ret, "operation %u, open: %s (%s)", r->nr_ops, err_str(ret), msg);
-	return 0;
+	sim_check(r, !ret || (r->cfg.lies && msg[0]), "operation %u, open: %s (%s)", r->nr_ops,
+		  err_str(ret), msg);
+	return ret;
 }
 
 /* Another process, which calls sync(2) all the time: what takes several commits is durable in
@@ -325,7 +334,10 @@ static void one_op(struct sim_run *r, const struct mop *op)
 	if (ret || cut != UINT64_MAX) {
 		sim_check(r, r->cfg.fault != SIM_FAULT_NR || !ret || err_to_errno(ret) == ENOSPC,
 			  "operation %u, %s: %s", r->nr_ops, what, err_str(ret));
-		sim_run_op_failed(r, op, begin, ret);
+		if (r->cfg.lies)
+			sim_run_op_doubtful(r, op, begin, ret);
+		else
+			sim_run_op_failed(r, op, begin, ret);
 	} else {
 		sim_run_op_done(r, op, begin);
 	}
@@ -364,8 +376,10 @@ static void all_ops(struct sim_run *r)
 			end_prefill(r);
 			filling = false;
 		}
+		if (!filling && !armed && r->cfg.fault_to)
+			sim_bdev_aim(r->bdev, r->cfg.fault_to);
 		if (!filling && !armed && r->cfg.fault != SIM_FAULT_NR)
-			sim_bdev_arm(r->bdev, r->cfg.fault, r->cfg.fault_at, false);
+			sim_bdev_arm(r->bdev, r->cfg.fault, r->cfg.fault_at, r->cfg.fault_sticky);
 		armed = !filling;
 		if (!more && r->cfg.tail_ms)
 			env_sleep_ns(r->env, r->cfg.tail_ms * ENV_NSEC_PER_MSEC);
@@ -571,9 +585,14 @@ static void run_main(void *arg)
 	if (cfg->bulk || cfg->ballast)
 		stat_root(r);
 	all_ops(r);
-	bcfs_counters(&r->core->fs, add_counter, r->counters);
+	if (r->core)
+		bcfs_counters(&r->core->fs, add_counter, r->counters);
 	for (unsigned i = 0; i < SIM_RESTART_NR; i++)
 		env_inject_hits(r->env, restart_points[i], &r->restarts[i]);
+	if (cfg->end) {
+		cfg->end(r, r->core);
+		return;
+	}
 	if (!r->halfway)
 		check_live(r);
 	core_abort(r->core);

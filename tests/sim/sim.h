@@ -58,6 +58,16 @@ struct sim_cfg {
 	/* One fault at the kth request of its kind; SIM_FAULT_NR: none. */
 	enum sim_fault fault;
 	u64 fault_at;
+	u64 fault_to; /* where misdirected writes land; 0: seeded */
+	bool fault_sticky;
+	/*
+	 * The device lies, and what it has lost may be missed: an operation that fails is the last.
+	 * There are remounts, and texts of all parts of operations.
+	 */
+	bool lies;
+	/* The end of the run: looks at what is there, and closes it (NULL: it could not be opened
+	 * again). NULL: it is held against the model, and cut off. */
+	void (*end)(struct sim_run *r, struct core *core);
 };
 
 /*
@@ -192,6 +202,7 @@ struct sim_run {
 	struct sim_window *window;  /* the whole run, if none was marked */
 	unsigned nr_windows, max_windows;
 	bool halfway; /* nothing more is asked: see ends_halfway() */
+	u32 sure;     /* sim_run_op_doubtful(): the state before */
 	u64 slept_ns; /* between operations */
 	u64 op_since; /* ns since 1970, when the operation under way began; 0: not known */
 	u64 *bulk;    /* inode numbers */
@@ -234,6 +245,8 @@ void sim_run_add_floor(struct sim_run *r, u32 state);
 void sim_run_clock_floor(struct sim_run *r);
 void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin);
 void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int ret);
+/* It failed; nobody can say how far it came. Nothing more is asked. */
+void sim_run_op_doubtful(struct sim_run *r, const struct mop *op, u64 begin, int ret);
 /* What cfg.bulk and cfg.ballast ask for, outside of the model. */
 void sim_run_make_bulk(struct sim_run *r);
 void sim_run_touch_bulk(struct sim_run *r);

@@ -3,6 +3,7 @@
  */
 #include "sim.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +109,18 @@ const struct sim_state *sim_run_find(struct sim_run *r, u64 pos, u64 hash)
 
 /* ---- the operations ---- */
 
+/* In the middle of an operation; takes over the text, which is kept where it is wanted. */
+static void add_step(struct sim_run *r, char *text, u64 begin)
+{
+	u64 hash = text_hash(text);
+
+	if (!r->cfg.lies) {
+		free(text);
+		text = NULL;
+	}
+	state_add(r, hash, 0, text, begin);
+}
+
 /* The states in the middle of an operation; of their times and blocks nothing is known. */
 static void add_steps(struct sim_run *r, const struct mop *op, u64 begin)
 {
@@ -120,9 +133,9 @@ static void add_steps(struct sim_run *r, const struct mop *op, u64 begin)
 	if (!mop_has_steps(op))
 		return;
 	for (u64 at = round_up(op->offset + 1, block); at < end; at += block)
-		state_add(r, model_hash_cut(&r->m, op, at - op->offset), 0, NULL, begin);
+		add_step(r, model_text_cut(&r->m, op, at - op->offset), begin);
 	if (op->type == MOP_FALLOCATE)
-		state_add(r, model_hash_cut(&r->m, op, op->len), 0, NULL, begin);
+		add_step(r, model_text_cut(&r->m, op, op->len), begin);
 }
 
 /* The model takes it over, and looks up its times: begun at since (ns since 1970; 0: whenever). */
@@ -153,14 +166,25 @@ static void restat(struct sim_run *r, const struct mop *op)
  */
 static void ends_halfway(struct sim_run *r, const struct mop *op, u64 begin)
 {
-	char *text;
-
 	state_add(r, r->state[r->nr_states - 1].hash, 0, NULL, begin);
 	model_apply(&r->m, op, UINT64_MAX, r->nr_states);
-	text = model_text(&r->m);
-	state_add(r, text_hash(text), 0, NULL, begin);
-	free(text);
+	add_step(r, model_text(&r->m), begin);
 	r->halfway = true;
+}
+
+void sim_run_op_doubtful(struct sim_run *r, const struct mop *op, u64 begin, int ret)
+{
+	sim_check(r,
+		  !ret || err_is_damage(ret) || err_to_errno(ret) == EROFS ||
+			  err_to_errno(ret) == ENOSPC,
+		  "operation %u: %s", r->nr_ops, err_str(ret));
+	r->errors++;
+	r->sure = r->nr_states - 1;
+	r->halfway = true;
+	if (!mop_changes(op))
+		return;
+	add_steps(r, op, begin);
+	ends_halfway(r, op, begin);
 }
 
 /*

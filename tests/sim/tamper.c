@@ -122,51 +122,6 @@ static void make_main(void *arg)
 
 /* ---- what is shown ---- */
 
-/* Is what one line says all in the right one? Words, of which the first is the path. */
-static bool line_is_part(const char *line, size_t len, const char *right)
-{
-	size_t path = strcspn(line, " \n:");
-	const char *r = right;
-
-	for (; *r; r += strcspn(r, "\n") + 1) {
-		if (strcspn(r, " \n:") == path && !memcmp(r, line, path))
-			break;
-		if (!r[strcspn(r, "\n")])
-			return false;
-	}
-	if (!*r)
-		return false;
-	/* In their order; some may not be there. */
-	for (size_t at = path; at < len;) {
-		size_t n = strcspn(line + at + 1, " \n"), rest = strcspn(r, "\n");
-		const char *word = line + at + 1;
-		bool found = false;
-
-		if (n && n < len && !memcmp(word, "getattr:", min(n, 8UL)))
-			return true; /* an error was printed */
-		for (; rest && !found; r++, rest--)
-			found = (r[0] == ' ' || r[0] == ':') && rest > n &&
-				!memcmp(r + 1, word, n) &&
-				(rest == n + 1 || r[n + 1] == ' ' || r[n + 1] == '\n');
-		if (n && !found)
-			return false;
-		at += n + 1;
-	}
-	return true;
-}
-
-static bool is_part(const char *text, const char *right)
-{
-	for (; *text; text += *text == '\n') {
-		size_t len = strcspn(text, "\n");
-
-		if (!line_is_part(text, len, right))
-			return false;
-		text += len;
-	}
-	return true;
-}
-
 static void trial_main(void *arg)
 {
 	struct tamper *t = arg;
@@ -196,7 +151,7 @@ static void trial_main(void *arg)
 		t->right = strdup(text);
 	else if (!err && strcmp(text, t->right))
 		fail(t, "it shows something else, and no call has failed", text);
-	else if (err && !is_part(text, t->right))
+	else if (err && !text_is_part(text, t->right))
 		fail(t, "what it shows beside errors is not what was written", text);
 	t->read_errors += !!err;
 	t->same += !err;

@@ -214,6 +214,7 @@ class Soak:
             self.parts += [Sim(build, m) for m in sim_modes(build)]
         if "damage" in only:
             self.parts.append(Loop("damaged journals", "damage", [f"{build}/tests/sim/sim-damage"]))
+            self.parts.append(Loop("devices that lie", "damage", [f"{build}/tests/sim/sim-lies"]))
         if "sweep" in only:
             self.parts += [Sweep(build, kind) for kind in ("io", "nomem")]
         if "unit" in only:

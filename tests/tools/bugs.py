@@ -42,7 +42,7 @@ SUITES = {
     "crash-clients": 5, "crash-restarts": 3, "crash-again": 5, "crash-evict-faults": 6, "crash-evict": 8,
     "crash-pressure": 8, "crash-gc": 10, "core-gather-faults": 1,
     "data-copygc": 13,
-    "crash-flips": 5, "crash-damage": 6, "crash-full": 10, "crash-faults": 10, "crash-long": 20,
+    "crash-flips": 5, "crash-damage": 6, "crash-lies": 12, "crash-full": 10, "crash-faults": 10, "crash-long": 20,
     "btree-threads": 4, "journal-reserve": 5, "btree-bkey_pack": 7, "btree-bset_model": 9,
     "crash-ace1": 60, "sweep-io": 40, "sweep-nomem": 40, "crash-ace2": 60,
 }

@@ -385,6 +385,25 @@ Test(sim_bdev, lost_misdirected_stale_torn)
 	teardown(&f);
 }
 
+Test(sim_bdev, aimed)
+{
+	struct fixture f = setup(4, NULL);
+	struct sim_strike s;
+	u8 a[512] = {1}, out[512];
+
+	cr_assert(!sim_bdev_fault_struck(f.b, SIM_FAULT_WRITE_MISDIRECTED, &s));
+	sim_bdev_aim(f.b, 4096);
+	sim_bdev_arm(f.b, SIM_FAULT_WRITE_MISDIRECTED, 1, false);
+	cr_assert_eq(bdev_write(f.b, 1024, a, 512, 0), 0);
+	sim_bdev_peek(f.b, 4096, out, 512);
+	cr_assert_eq(out[0], 1);
+	sim_bdev_peek(f.b, 1024, out, 512);
+	cr_assert_eq(out[0], 0);
+	cr_assert(sim_bdev_fault_struck(f.b, SIM_FAULT_WRITE_MISDIRECTED, &s));
+	cr_assert(s.offset == 1024 && s.len == 512 && s.to == 4096 && s.pos == 0);
+	teardown(&f);
+}
+
 Test(sim_bdev, gone_and_back)
 {
 	struct fixture f = setup(1, NULL);
@@ -421,6 +440,37 @@ Test(sim_bdev, flush_lies)
 	sim_image_read(img, 0, out, 512);
 	cr_assert_eq(out[0], 1);
 	sim_image_free(img);
+	teardown(&f);
+}
+
+static void expect_durable(struct bdev *b, u8 want)
+{
+	struct sim_image *img = sim_bdev_crash(b, &(struct sim_crash){SIM_CRASH_NONE});
+	u8 out;
+
+	sim_image_read(img, 0, &out, 1);
+	cr_assert_eq(out, want);
+	sim_image_free(img);
+}
+
+/* Once: the next makes it good. From then on: none does. */
+Test(sim_bdev, a_flush_lies)
+{
+	struct fixture f = setup(1, NULL);
+	u8 a[512] = {1}, b[512] = {2};
+
+	sim_bdev_arm(f.b, SIM_FAULT_FLUSH_LIE, 1, false);
+	cr_assert_eq(bdev_write(f.b, 0, a, 512, 0), 0);
+	cr_assert_eq(bdev_flush(f.b), 0);
+	expect_durable(f.b, 0);
+	cr_assert_eq(bdev_flush(f.b), 0);
+	expect_durable(f.b, 1);
+	sim_bdev_arm(f.b, SIM_FAULT_FLUSH_LIE, 2, true);
+	cr_assert_eq(bdev_flush(f.b), 0);
+	cr_assert_eq(bdev_flush(f.b), 0);
+	cr_assert_eq(bdev_write(f.b, 0, b, 512, BDEV_FUA), 0);
+	cr_assert_eq(bdev_flush(f.b), 0);
+	expect_durable(f.b, 1);
 	teardown(&f);
 }
 

@@ -546,6 +546,64 @@ Test(journal, damage)
 	jt_sim_close(&t);
 }
 
+/* The content of an entry, to where a bucket begins; where it was there is nothing. */
+static void move_entry(struct jt *t, const struct journal_replay_entry *e, u32 bucket)
+{
+	u32 len = round_up((u32)jset_bytes(e->j), 4096U);
+	u8 *buf = calloc(2, len);
+
+	sim_bdev_peek(t->bdev, e->sector * SECTOR_SIZE, buf, len);
+	sim_bdev_poke(t->bdev, (u64)bucket * t->bucket_bytes, buf, len);
+	sim_bdev_poke(t->bdev, e->sector * SECTOR_SIZE, buf + len, len);
+	free(buf);
+}
+
+/*
+ * A device has put an entry that is needed into another bucket: an old one into that behind the
+ * newest, or the newest into that before the oldest. Its content is right, so it counts, and the
+ * journal goes on where there is room.
+ */
+Test(journal, entry_elsewhere)
+{
+	for (unsigned newest = 0; newest < 2; newest++) {
+		const struct journal_replay_entry *last;
+		struct journal_replay r;
+		struct jt t;
+		u32 nr;
+
+		jt_sim_open(&t, trand_seed(18), &geometries[1]);
+		nr = t.nr_buckets;
+		t.flush_fails = true; /* all stay pinned */
+		start(&t);
+		run_workers(&t, 3, 30, 3, NULL);
+		cr_assert_eq(journal_flush(t.j), 0);
+		journal_halt(t.j);
+		journal_free(t.j);
+		bdev_drain(t.bdev);
+
+		cr_assert_eq(jt_journal(&t, t.bdev, t.env, &t.j), 0);
+		cr_assert_eq(journal_read(t.j, NULL, 0, &r), 0);
+		last = &r.entries[r.nr - 1];
+		if (newest)
+			move_entry(&t, last, (r.entries[0].bucket + nr - 1) % nr);
+		else
+			move_entry(&t, &r.entries[1], (last->bucket + 1) % nr);
+		journal_replay_free(t.j, &r);
+
+		cr_assert_eq(journal_read(t.j, NULL, 0, &r), 0);
+		cr_assert(jt_check_replay(&t, &r));
+		u64 seq = journal_blacklist_end(&r, NULL, 0) + 1;
+
+		cr_assert_eq(journal_start(t.j, seq, &r, &r.carried), 0);
+		journal_replay_free(t.j, &r);
+		journal_replay_done(t.j);
+		cr_assert_eq(journal_flush(t.j), 0);
+		journal_halt(t.j);
+		journal_free(t.j);
+		jt_sim_close(&t);
+	}
+}
+
 Test(journal, empty_and_geometry)
 {
 	struct journal_replay r;
