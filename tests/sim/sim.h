@@ -176,7 +176,7 @@ struct sim_run {
 	struct sim_handles handles; /* of all files that were ever made in the tree */
 	struct sim_window *window;  /* the whole run, if none was marked */
 	unsigned nr_windows, max_windows;
-	bool halfway; /* nothing more is asked: see ends_halfway() */
+	bool halfway; /* the model is what no crash leads to: see ends_halfway() */
 	u64 slept_ns; /* between operations */
 	u64 op_since; /* ns since 1970, when the operation under way began; 0: not known */
 	u64 *bulk;    /* inode numbers */
