@@ -319,7 +319,7 @@ static char *show(struct lied *l, struct bcfs *fs, u32 first, u64 pos, const cha
 static void run_end(struct sim_run *r, struct core *core)
 {
 	struct lied *l = container_of(r, struct lied, r);
-	u32 sure = r->halfway ? r->sure : r->nr_states - 1;
+	u32 sure = r->ended ? r->sure : r->nr_states - 1;
 	struct shown s;
 
 	l->ops_end = sim_bdev_log_len(r->bdev);
@@ -334,7 +334,7 @@ static void run_end(struct sim_run *r, struct core *core)
 		sim_fail(r, "%s: %s", describe(l, "closing", l->ops_end), err_str(ret));
 	if (!ret)
 		sim_run_add_floor(r, sure);
-	l->u->t->ended += ret || r->halfway;
+	l->u->t->ended += ret || r->ended;
 }
 
 /* ---- an image ---- */

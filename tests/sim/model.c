@@ -509,20 +509,27 @@ static void apply_rename(struct model *m, const struct mop *op)
 	}
 }
 
-static void apply_shift(struct mino *x, const struct mop *op)
+/* See mop_is_shift() for what cut is. What is behind the end, in its block, moves, too. */
+static void apply_shift(const struct model *m, struct mino *x, const struct mop *op, u64 cut)
 {
+	u64 done = min(cut, model_shift_max(m, op)), n = done - min(done, op->len);
 	u8 *at = x->data + op->offset;
-	u64 behind = x->size - op->offset;
 
 	if (op->flags & BCFS_FALLOC_COLLAPSE_RANGE) {
-		x->size -= op->len;
-		memmove(at, at + op->len, behind - op->len);
-		memset(x->data + x->size, 0, op->len);
+		memmove(at, at + op->len, n);
+		memset(at + n, 0, done - n);
+		x->size -= cut == UINT64_MAX ? op->len : 0;
 	} else {
-		x->size += op->len;
-		memmove(at + op->len, at, behind);
+		at = x->data + round_up(x->size, (u64)m->block_bytes) - done;
+		memmove(at + op->len, at, done);
 		memset(at, 0, op->len);
+		x->size += op->len;
 	}
+}
+
+u64 model_shift_max(const struct model *m, const struct mop *op)
+{
+	return round_up(m->n[op->ino].size, (u64)m->block_bytes) - op->offset;
 }
 
 static void apply_copy(struct mino *x, const struct mino *src, const struct mop *op, u64 cut)
@@ -539,7 +546,7 @@ static void apply_data(struct model *m, struct mino *x, const struct mop *op, u6
 
 	x->data_hash = 0;
 	if (mop_is_shift(op)) {
-		apply_shift(x, op);
+		apply_shift(m, x, op, cut);
 		return;
 	}
 	if (op->type == MOP_COPY) {

@@ -106,8 +106,14 @@ bool mop_is_new(const struct mop *op); /* it makes a file */
 bool model_valid(struct model *m, const struct mop *op);
 /* Whether it may be seen half done, in steps of a block. */
 bool mop_has_steps(const struct mop *op);
-/* Does it move data to other offsets? */
+/*
+ * Does it move data to other offsets? Nobody sees it half done but where the filesystem had to stop
+ * amid it. There the cut goes from 0, in blocks, to model_shift_max(): of an insert the file has
+ * grown, and so much of its end has moved; of a collapse so much of the range is a hole, and what
+ * is more than the range has moved. The last step of a collapse, UINT64_MAX, is the size.
+ */
 bool mop_is_shift(const struct mop *op);
+u64 model_shift_max(const struct model *m, const struct mop *op);
 /* cut: UINT64_MAX: all of it. state: number of the state it leads to. */
 void model_apply(struct model *m, const struct mop *op, u64 cut, u32 state);
 /* Undo data for steps: model_apply() with a cut on a copy of the one file it touches. */

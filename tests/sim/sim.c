@@ -62,7 +62,7 @@ void sim_fail(const struct sim_run *r, const char *fmt, ...)
 	va_list args;
 	char buf[256];
 
-	for (unsigned i = 0; getenv("BCFS_SIM_LOG") && i < r->nr_ops; i++) {
+	for (unsigned i = 0; getenv("BCFS_SIM_LOG") && r->op && i < r->nr_ops; i++) {
 		mop_print(&r->op[i], buf, sizeof(buf));
 		fprintf(stderr, "op %u: %s\n", i, buf);
 	}
@@ -209,7 +209,7 @@ static bool next_drawn(struct sim_run *r, struct mop *op)
 
 static bool next_op(struct sim_run *r, struct mop *op)
 {
-	if (r->halfway)
+	if (r->ended)
 		return false;
 	return r->cfg.next ? r->cfg.next(r->cfg.next_arg, r, op) : next_drawn(r, op);
 }
@@ -593,8 +593,7 @@ static void run_main(void *arg)
 		cfg->end(r, r->core);
 		return;
 	}
-	if (!r->halfway)
-		check_live(r);
+	check_live(r);
 	core_abort(r->core);
 }
 

@@ -201,8 +201,9 @@ struct sim_run {
 	struct sim_handles handles; /* of all files that were ever made in the tree */
 	struct sim_window *window;  /* the whole run, if none was marked */
 	unsigned nr_windows, max_windows;
-	bool halfway; /* nothing more is asked: see ends_halfway() */
-	u32 sure;     /* sim_run_op_doubtful(): the state before */
+	bool halfway; /* the model is what no crash leads to: see ends_halfway() */
+	bool ended;   /* nothing more is asked: see sim_run_op_doubtful() */
+	u32 sure;     /* ditto: the state before */
 	u64 slept_ns; /* between operations */
 	u64 op_since; /* ns since 1970, when the operation under way began; 0: not known */
 	u64 *bulk;    /* inode numbers */

@@ -3,6 +3,8 @@
  */
 #include "sim.h"
 
+#include "fs/io.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,18 +162,6 @@ static void restat(struct sim_run *r, const struct mop *op)
 	model_stat(&r->m, &r->core->fs, op, touched, nr, 0, 0, msg, sizeof(msg));
 }
 
-/*
- * Collapse and insert that the end of all writing ends show what has moved so far, until the next
- * mount ends them, or begins with none of it. So nothing more can be said of this mount.
- */
-static void ends_halfway(struct sim_run *r, const struct mop *op, u64 begin)
-{
-	state_add(r, r->state[r->nr_states - 1].hash, 0, NULL, begin);
-	model_apply(&r->m, op, UINT64_MAX, r->nr_states);
-	add_step(r, model_text(&r->m), begin);
-	r->halfway = true;
-}
-
 void sim_run_op_doubtful(struct sim_run *r, const struct mop *op, u64 begin, int ret)
 {
 	sim_check(r,
@@ -180,11 +170,78 @@ void sim_run_op_doubtful(struct sim_run *r, const struct mop *op, u64 begin, int
 		  "operation %u: %s", r->nr_ops, err_str(ret));
 	r->errors++;
 	r->sure = r->nr_states - 1;
-	r->halfway = true;
+	r->ended = true;
 	if (!mop_changes(op))
 		return;
 	add_steps(r, op, begin);
-	ends_halfway(r, op, begin);
+	state_add(r, r->state[r->nr_states - 1].hash, 0, NULL, begin);
+	model_apply(&r->m, op, UINT64_MAX, r->nr_states);
+	add_step(r, model_text(&r->m), begin);
+}
+
+/* Has an operation on the file begun, and not ended? */
+static bool under_way(struct sim_run *r, const struct mop *op)
+{
+	struct bcfs_ino ino = {BCFS_ROOT_SUBVOL, r->m.n[op->ino].inum};
+	struct btree_trans *trans = btree_trans_get(r->core->fs.btree);
+	bool found = false;
+	int ret = for_each_btree_key (trans, iter, BTREE_ID_logged_ops, logged_op_pos(ino), 0, k, ({
+					      found |= bpos_eq(k.k->p, logged_op_pos(ino));
+					      0;
+				      }));
+
+	btree_trans_put(trans);
+	sim_check(r, !ret, "after an operation failed, reading the logged ones fails: %s",
+		  err_str(ret));
+	return found;
+}
+
+/*
+ * What is behind the end of the file, in its last block, is nobody's business, so it may be what a
+ * truncate has cut off. It comes to lie in front of the end while an insert has grown the file but
+ * moved nothing, and while a collapse has moved all but not made the file shorter.
+ */
+static void take_over_tail(struct sim_run *r, const struct mop *op)
+{
+	struct mino *x = &r->m.n[op->ino];
+	struct bcfs_ino ino = {BCFS_ROOT_SUBVOL, x->inum};
+	u64 at = x->size - (op->flags & BCFS_FALLOC_COLLAPSE_RANGE ? op->len : 0);
+	u64 len = round_up(x->size, (u64)r->cfg.block) - x->size;
+
+	if (len)
+		bcfs_read(&r->core->fs, ino, at, x->data + x->size, len);
+}
+
+/*
+ * A collapse or insert that has begun and cannot end has stopped the filesystem: this mount goes on
+ * showing how far it came, and cannot change anything any more; the next one ends it or, if its
+ * begin was not durable, has none of it. So how far it came is no state that a crash may lead to.
+ */
+static void ends_halfway(struct sim_run *r, const struct mop *op, u64 begin, u64 shown, int ret)
+{
+	u64 max = model_shift_max(&r->m, op), cut = 0;
+
+	sim_check(r, atomic_load(&r->core->fs.error),
+		  "a collapse or insert failed (%s) halfway, and the filesystem goes on",
+		  err_str(ret));
+	state_add(r, r->state[r->nr_states - 1].hash, 0, NULL, begin);
+	state_add(r, model_hash_cut(&r->m, op, UINT64_MAX), 0, NULL, begin);
+	take_over_tail(r, op);
+	while (cut < max && model_hash_cut(&r->m, op, cut) != shown)
+		cut += r->cfg.block;
+	apply(r, op, cut, 0);
+	r->halfway = true;
+}
+
+/* The filesystem shows what the model does; @ret: what the operation said. */
+static void check_shown(struct sim_run *r, u64 shown, int ret)
+{
+	char *text = model_text(&r->m);
+
+	sim_check(r, text_hash(text) == shown,
+		  "an operation failed (%s), and the tree is neither as before nor as after:\n%s",
+		  err_str(ret), text);
+	free(text);
 }
 
 /*
@@ -206,17 +263,22 @@ void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int r
 	free(now);
 	if (!mop_changes(op))
 		return;
+	if (r->halfway) {
+		check_shown(r, h, ret);
+		return;
+	}
 	if (op->ino >= 0 && r->m.n[op->ino].used && !r->m.n[op->ino].nlink)
 		r->m.n[op->ino].doubtful = true;
+	if (mop_is_shift(op) && under_way(r, op)) {
+		ends_halfway(r, op, begin, h, ret);
+		check_shown(r, h, ret);
+		return;
+	}
 	if (none) {
 		/* Times and blocks may have moved: of what was done before space ran out. */
 		state_add(r, h, 0, NULL, begin);
 		restat(r, op);
 		sim_run_add_state(r, begin);
-		return;
-	}
-	if (mop_is_shift(op) && atomic_load(&r->core->fs.error)) {
-		ends_halfway(r, op, begin);
 		return;
 	}
 	if (mop_has_steps(op)) {
@@ -232,9 +294,7 @@ void sim_run_op_failed(struct sim_run *r, const struct mop *op, u64 begin, int r
 	}
 	apply(r, op, cut, 0);
 	sim_run_add_state(r, begin);
-	sim_check(r, r->state[r->nr_states - 1].hash == h,
-		  "an operation failed (%s), and the tree is neither as before nor as after:\n%s",
-		  err_str(ret), r->state[r->nr_states - 1].text);
+	check_shown(r, h, ret);
 }
 
 bool sim_handles_add(struct sim_handles *t, const struct sim_handle *h)
@@ -268,6 +328,8 @@ static void note_handle(struct sim_run *r, const struct mop *op)
 
 void sim_run_op_done(struct sim_run *r, const struct mop *op, u64 begin)
 {
+	sim_check(r, !r->halfway || !mop_changes(op), "operation %u: done by who had stopped",
+		  r->nr_ops);
 	add_steps(r, op, begin);
 	apply(r, op, UINT64_MAX, r->op_since);
 	note_handle(r, op);

@@ -196,6 +196,35 @@ static void fallocate(struct sweep *w)
 	sweep_read_all(w);
 }
 
+/* In blocks. */
+static void shift_op(struct sweep *w, int ino, u32 mode, u64 at, u64 len)
+{
+	sweep_op(w, (struct mop){.type = MOP_FALLOCATE,
+				 .ino = ino,
+				 .flags = mode,
+				 .offset = at * w->r.cfg.block,
+				 .len = len * w->r.cfg.block});
+}
+
+/* Ranges move; what cannot go on stays where it was, and nothing else can be done then. */
+static void shift(struct sweep *w)
+{
+	int a = make(w, MOP_CREATE, 0, 0);
+
+	for (u64 at = 0; at < 30000; at += 2000)
+		write_at(w, a, at, 2000);
+	/* There is something behind the end. */
+	sweep_op(w, (struct mop){.type = MOP_TRUNCATE, .ino = a, .len = 29001});
+	of_ino(w, MOP_FSYNC, a);
+	for (u64 i = 0; i < 4; i++) {
+		shift_op(w, a, BCFS_FALLOC_INSERT_RANGE, i, 2);
+		shift_op(w, a, BCFS_FALLOC_COLLAPSE_RANGE, 1, 1 + i % 3);
+		of_ino(w, MOP_CHMOD, a);
+	}
+	sync_all(w);
+	sweep_read_all(w);
+}
+
 /* ---- attributes ---- */
 
 static void xattrs(struct sweep *w)
@@ -606,5 +635,6 @@ const struct scenario sweep_scenarios[] = {
 	{"close", FROM_OPEN, close_body, .random = 40, .may_fail = true},
 	{"read-only", FROM_CRASH, read_only_body, .random = 60, .kinds = NO_WRITES},
 	{"check", FROM_CRASH, check_body, .random = 60, .kinds = NO_WRITES},
+	{"shift", FROM_OPEN, shift, .geometry = small_nodes},
 	{NULL},
 };
