@@ -216,9 +216,11 @@ struct btree_trans {
 		u8 id, level;
 		u32 u64s;
 		struct bpos pos;
-		bool in_new; /* it is one of the swap's own new nodes */
-	} room;		     /* the leaf without room that ended an interior update's commit */
-	u32 res_u64s;	     /* the journal reservation that did */
+		bool in_new;  /* it is one of the swap's own new nodes */
+		bool reserve; /* how deep it was looked for */
+	} room;	      /* the leaf without room that a commit ended for; u64s 0: another reason */
+	u32 res_u64s; /* the journal reservation that it did */
+	unsigned res_flags;
 };
 
 struct btree_fs {

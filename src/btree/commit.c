@@ -128,6 +128,25 @@ static unsigned space_flags(unsigned flags)
 								     : 0;
 }
 
+/* Where check_room() found none; nothing is locked. */
+static int make_room(struct btree_trans *trans, unsigned flags)
+{
+	/*
+	 * A split takes from what reclaim needs, so a user's is promised first. The same
+	 * reserve as there, or it sees room where that saw none, for ever.
+	 */
+	bool user = !(flags & BTREE_COMMIT_RECLAIM);
+	int ret = user ? journal_promise_get(trans->c->j, BTREE_SPLIT_PINS) : 0;
+
+	if (ret)
+		return ret;
+	ret = btree_node_make_room(trans->c, trans->room.id, trans->room.level, trans->room.pos,
+				   trans->room.u64s, trans->room.reserve, space_flags(flags));
+	if (user)
+		journal_promise_put(trans->c->j, BTREE_SPLIT_PINS);
+	return ret;
+}
+
 /* Room in every target; else unlocks and makes some. */
 static int check_room(struct btree_trans *trans, unsigned flags)
 {
@@ -144,32 +163,19 @@ static int check_room(struct btree_trans *trans, unsigned flags)
 		reserve |= trans->swap || flags & BTREE_COMMIT_SLACK;
 		if (likely(u64s <= btree_node_room(b, trans_room(trans, reserve))))
 			continue;
-		if (trans->swap) {
-			trans->room.id = first->id;
-			trans->room.level = first->level;
-			trans->room.pos = first->k->k.p;
-			trans->room.u64s = u64s;
-			trans->room.in_new = swap_is_new(trans->swap, b);
+		trans->room.id = first->id;
+		trans->room.level = first->level;
+		trans->room.pos = first->k->k.p;
+		trans->room.u64s = u64s;
+		trans->room.in_new = swap_is_new(trans->swap, b);
+		trans->room.reserve = reserve;
+		if (trans->swap)
 			return -BCFS_ERR_btree_need_room;
-		}
-
-		struct bpos pos = first->k->k.p;
-		u8 id = first->id, level = first->level;
-
 		btree_trans_unlock(trans);
-		/*
-		 * A split takes from what reclaim needs, so a user's is promised first. The same
-		 * @reserve as above, or it sees room where we saw none, for ever.
-		 */
-		bool user = !(flags & BTREE_COMMIT_RECLAIM);
-		int ret = user ? journal_promise_get(trans->c->j, BTREE_SPLIT_PINS) : 0;
-		if (ret)
-			return ret;
-		ret = btree_node_make_room(trans->c, id, level, pos, u64s, reserve,
-					   space_flags(flags));
-		if (user)
-			journal_promise_put(trans->c->j, BTREE_SPLIT_PINS);
-		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_split);
+		if (flags & BTREE_COMMIT_NO_WAIT)
+			return -BCFS_ERR_commit_would_wait;
+		return make_room(trans, flags)
+			       ?: btree_trans_restart(trans, -BCFS_ERR_restart_split);
 	}
 	return 0;
 }
@@ -453,15 +459,24 @@ static int get_journal_res(struct btree_trans *trans, struct journal_res *res, u
 			  : journal_res_get(c->j, res, u64s, jflags | JOURNAL_RES_NONBLOCK);
 
 	if (ret == -BCFS_ERR_journal_would_block) {
-		if (trans->swap) {
-			trans->res_u64s = u64s;
+		trans->room.u64s = 0;
+		trans->res_u64s = u64s;
+		trans->res_flags = jflags;
+		if (trans->swap)
 			return ret; /* the interior update waits with nothing held */
-		}
 		btree_trans_unlock(trans);
+		if (flags & BTREE_COMMIT_NO_WAIT)
+			return -BCFS_ERR_commit_would_wait;
 		ret = journal_res_wait(c->j, u64s, jflags);
 		return ret ?: btree_trans_restart(trans, -BCFS_ERR_restart_journal);
 	}
 	return ret;
+}
+
+int btree_trans_wait(struct btree_trans *trans, unsigned flags)
+{
+	return trans->room.u64s ? make_room(trans, flags)
+				: journal_res_wait(trans->c->j, trans->res_u64s, trans->res_flags);
 }
 
 int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq)

@@ -83,11 +83,11 @@ struct btree_iter {
 #define BTREE_UPDATE_RESERVE	       (1U << 3) /* alloc info: may use the leaves' slack */
 
 /* Commit flags. */
-#define BTREE_COMMIT_RECLAIM	   (1U << 0) /* journal watermark reclaim */
-#define BTREE_COMMIT_RESERVE	   (1U << 1) /* splits may dig into the space reserve */
-#define BTREE_COMMIT_NO_SPLIT_WAIT (1U << 2) /* reserved */
-#define BTREE_COMMIT_SLACK	   (1U << 3) /* all updates may use the leaves' slack */
-#define BTREE_COMMIT_KEEPS	   (1U << 4) /* as many keys as before: splits may dig somewhat */
+#define BTREE_COMMIT_RECLAIM (1U << 0) /* journal watermark reclaim */
+#define BTREE_COMMIT_RESERVE (1U << 1) /* splits may dig into the space reserve */
+#define BTREE_COMMIT_NO_WAIT (1U << 2) /* see btree_trans_wait() */
+#define BTREE_COMMIT_SLACK   (1U << 3) /* all updates may use the leaves' slack */
+#define BTREE_COMMIT_KEEPS   (1U << 4) /* as many keys as before: splits may dig somewhat */
 /* What takes keys away, and adds but few that soon go: has room on a full device (adr/0022). */
 #define BTREE_COMMIT_REMOVES (BTREE_COMMIT_RESERVE | BTREE_COMMIT_SLACK)
 
@@ -116,6 +116,13 @@ int btree_trans_restart(struct btree_trans *trans, int restart);
  * stay valid and the transaction may go on with further updates.
  */
 int btree_trans_commit(struct btree_trans *trans, unsigned flags, u64 *ret_seq);
+
+/*
+ * With BTREE_COMMIT_NO_WAIT a commit that the journal has no room for, or a node, ends with
+ * -BCFS_ERR_commit_would_wait, unlocked. This waits, or makes the room: 0, or an error; then the
+ * transaction may run again. @flags: those of the commit.
+ */
+int btree_trans_wait(struct btree_trans *trans, unsigned flags);
 
 /* Run @body until it does not restart. */
 #define lockrestart_do(trans, body)                                                                \

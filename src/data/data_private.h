@@ -236,12 +236,19 @@ static inline void rebalance_yield(struct data_fs *d)
 
 /*
  * Take @sectors, which are to be written at the begin of @s, into a buffer; before its key is
- * committed, after which (or instead of which) gather_committed() is called, before
+ * committed, after which (or instead of which) gather_done() is called, before
  * alloc_sectors_done(). NULL: it is to be written by itself.
  */
 struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, const void *data,
 			      u32 sectors);
-void gather_committed(struct data_fs *d, struct gather_buf *b);
+void gather_done(struct data_fs *d, struct gather_buf *b);
+/*
+ * Around each attempt to commit a key of it, in which nothing waits for the journal
+ * (BTREE_COMMIT_NO_WAIT). False: the buffer could not be written, the piece has to be written
+ * elsewhere.
+ */
+bool gather_commit_begin(struct data_fs *d, struct gather_buf *b);
+void gather_commit_end(struct data_fs *d, struct gather_buf *b);
 /* What is not on the device yet, of sectors that one extent has. */
 bool gather_read(struct data_fs *d, u64 sector, u32 sectors, void *dst);
 /* Read sectors of an extent; to be waited for. */

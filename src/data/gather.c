@@ -12,12 +12,15 @@
  * written there.
  *
  * A write that fails: the buffer stays, and a thread moves what is live of it elsewhere, as copygc
- * does, reading from the buffer. The commits of that come behind the entries that have the
- * old keys. Until they are there no flush entry may be written that ends before them (`barrier`),
- * nor before what took others of these keys away meanwhile: the journal writes noflush ones, and
- * whoever waits for a flush waits for a later one.
+ * does, reading from the buffer. Pieces whose keys are not committed yet are withdrawn: whoever was
+ * to commit them writes them elsewhere. So nobody who waits for the journal is waited for: it may
+ * have no room but by a flush, which waits for the move. The commits of that come behind the
+ * entries that have the old keys. Until they are there no flush entry may be written that ends
+ * before them (`barrier`), nor before what took others of these keys away meanwhile: the journal
+ * writes noflush ones, and whoever waits for a flush waits for a later one.
  *
- * A buffer: FILLING -> WRITING -> (gone, once all its keys are committed) or FAILED -> (moved).
+ * A buffer: FILLING -> WRITING -> WRITTEN -> (gone, once no piece is uncommitted); or WRITING ->
+ * FAILED -> (moved) WRITTEN.
  */
 #include "data/data_private.h"
 #include "util/planted.h"
@@ -33,7 +36,7 @@
 enum gather_state {
 	GATHER_FILLING,
 	GATHER_WRITING,
-	GATHER_WRITTEN, /* keys are still to be committed */
+	GATHER_WRITTEN, /* or moved; keys are still to be committed, or withdrawn */
 	GATHER_FAILED,
 };
 
@@ -46,7 +49,9 @@ struct gather_buf {
 	u32 used;		    /* sectors */
 	u32 ob;			    /* its open bucket, */
 	bool held;		    /* which is held */
-	u32 uncommitted;	    /* pieces */
+	bool failed;		    /* nothing that was not committed counts any more */
+	u32 uncommitted;	    /* pieces, */
+	u32 committing;		    /* of them those that are about to be */
 	struct bdev_io io;
 	u8 *data; /* buf_sectors */
 };
@@ -95,7 +100,8 @@ static struct gather_buf *buf_new(struct data_fs *d)
 	b->d = d;
 	b->state = GATHER_FILLING;
 	b->id = g->next_id++;
-	b->used = b->uncommitted = 0;
+	b->used = b->uncommitted = b->committing = 0;
+	b->failed = false;
 	while (*p)
 		p = &(*p)->next;
 	*p = b;
@@ -154,6 +160,7 @@ static void written(struct bdev_io *io)
 	g->nr_writing--;
 	if (io->ret) {
 		b->state = GATHER_FAILED;
+		b->failed = true;
 		g->nr_failed++;
 		g->move = true;
 		if (d->opts.error)
@@ -240,17 +247,35 @@ struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, 
 	return b;
 }
 
-void gather_committed(struct data_fs *d, struct gather_buf *b)
+bool gather_commit_begin(struct data_fs *d, struct gather_buf *b)
+{
+	struct data_gather *g = d->gather;
+	bool ret;
+
+	env_mutex_lock(&g->lock);
+	ret = !b->failed;
+	b->committing += ret;
+	env_mutex_unlock(&g->lock);
+	return ret;
+}
+
+void gather_commit_end(struct data_fs *d, struct gather_buf *b)
 {
 	struct data_gather *g = d->gather;
 
 	env_mutex_lock(&g->lock);
-	if (!--b->uncommitted) {
-		if (b->state == GATHER_WRITTEN)
-			buf_drop(d, b);
-		else if (b->state == GATHER_FAILED)
-			env_cond_broadcast(&g->cond);
-	}
+	if (!--b->committing && b->failed)
+		env_cond_broadcast(&g->cond);
+	env_mutex_unlock(&g->lock);
+}
+
+void gather_done(struct data_fs *d, struct gather_buf *b)
+{
+	struct data_gather *g = d->gather;
+
+	env_mutex_lock(&g->lock);
+	if (!--b->uncommitted && b->state == GATHER_WRITTEN)
+		buf_drop(d, b);
 	env_mutex_unlock(&g->lock);
 }
 
@@ -357,7 +382,9 @@ static void move_failed(struct data_fs *d, struct gather_buf *b)
 		g->counters.gather_moved++;
 		g->nr_failed--;
 		buf_release(d, b);
-		buf_drop(d, b);
+		b->state = GATHER_WRITTEN;
+		if (!b->uncommitted)
+			buf_drop(d, b);
 	}
 	env_cond_broadcast(&g->cond);
 }
@@ -371,7 +398,7 @@ static void gather_thread(void *arg)
 	while (!g->stop) {
 		struct gather_buf *b = g->move ? first_failed(g) : NULL;
 
-		if (b && !b->uncommitted)
+		if (b && !b->committing)
 			move_failed(d, b);
 		else
 			env_cond_wait(&g->cond, &g->lock);

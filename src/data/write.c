@@ -89,6 +89,27 @@ out:
 	return ret;
 }
 
+/* Positive: what gathered it could not be written, and this is not committed. */
+#define WRITE_WITHDRAWN 1
+
+static int write_put_key(struct btree_trans *trans, struct data_writer *w,
+			 const struct write_extent *e, const struct bkey_i *key, u64 *seq)
+{
+	unsigned flags = BTREE_COMMIT_RESERVE | (e->gathered ? BTREE_COMMIT_NO_WAIT : 0);
+	int ret;
+
+	do {
+		if (e->gathered && !gather_commit_begin(w->d, e->gathered))
+			return WRITE_WITHDRAWN;
+		ret = commit_do(trans, seq, flags,
+				data_put_key(trans, w->f, key, w->end_bytes, w->commit, w->arg));
+		btree_trans_unlock(trans);
+		if (e->gathered)
+			gather_commit_end(w->d, e->gathered);
+	} while (ret == -BCFS_ERR_commit_would_wait && !(ret = btree_trans_wait(trans, flags)));
+	return ret;
+}
+
 /*
  * In one go, if a journal entry holds all that it changes. Not where blocks have been shared and
  * overwritten one by one, if they are small: then in parts.
@@ -108,10 +129,7 @@ static int write_commit(struct btree_trans *trans, struct data_writer *w,
 		memcpy(&part, &e->key, e->key.k.k.u64s * sizeof(u64));
 		bkey_cut_front(ops, pos, &part.k);
 		bkey_cut_back(ops, pos + most, &part.k);
-		ret = commit_do(
-			trans, &seq, BTREE_COMMIT_RESERVE,
-			data_put_key(trans, w->f, &part.k, w->end_bytes, w->commit, w->arg));
-		btree_trans_unlock(trans);
+		ret = write_put_key(trans, w, e, &part.k, &seq);
 		if (ret == -BCFS_ERR_journal_res_too_big && most > block) {
 			most = max(round_down(most / 2, block), block);
 			ret = 0;
@@ -190,13 +208,16 @@ static int write_extent_submit(struct data_writer *w, struct write_extent *e, u6
 	return 0;
 }
 
-/* The write of @e failed: all of it again, elsewhere, a piece at a time. */
-static int write_again(struct btree_trans *trans, struct data_writer *w, struct write_extent *e)
+/*
+ * The write of @e failed, with @ret: all of it again, elsewhere, a piece at a time. Of one that
+ * gathered that has been told.
+ */
+static int write_again(struct btree_trans *trans, struct data_writer *w, struct write_extent *e,
+		       int ret)
 {
 	u64 start = e->start, end = start + e->sectors;
 	const u8 *data = e->data;
 	unsigned tries = 1;
-	int ret = e->io.ret;
 
 	w->gather = false;
 	while (start < end) {
@@ -228,6 +249,16 @@ static int write_again(struct btree_trans *trans, struct data_writer *w, struct 
 	return 0;
 }
 
+/* What gathered @e could not be written, before @e was committed. */
+static int write_withdrawn(struct btree_trans *trans, struct data_writer *w, struct write_extent *e)
+{
+	int ret = disk_reservation_get(w->d->alloc, &w->res, e->sectors);
+
+	gather_done(w->d, e->gathered);
+	e->gathered = NULL;
+	return ret ?: write_again(trans, w, e, 0);
+}
+
 /* Wait for what is in flight and commit it, in order; after the first error only wait. */
 static int write_finish(struct data_writer *w, int ret)
 {
@@ -242,10 +273,12 @@ static int write_finish(struct data_writer *w, int ret)
 		if (!ret) {
 			if (!trans)
 				trans = btree_trans_get(w->d->btree);
-			ret = err ? write_again(trans, w, e) : write_commit(trans, w, e);
+			ret = err ? write_again(trans, w, e, err) : write_commit(trans, w, e);
+			if (ret == WRITE_WITHDRAWN)
+				ret = write_withdrawn(trans, w, e);
 		}
 		if (e->gathered)
-			gather_committed(w->d, e->gathered);
+			gather_done(w->d, e->gathered);
 		if (e->space.sectors)
 			alloc_sectors_done(w->d->alloc, &e->space);
 	}

@@ -181,7 +181,8 @@
 	x(btree_need_room, 666, EAGAIN, "another btree node must be split first")                  \
 	x(btree_need_rewrite, 667, EAGAIN, "nothing may be appended to the node")                  \
 	x(btree_write_in_flight, 668, EBUSY, "the node is being written")                          \
-	x(btree_halted, 669, EROFS, "the filesystem was stopped after an error")
+	x(btree_halted, 669, EROFS, "the filesystem was stopped after an error")                   \
+	x(commit_would_wait, 670, EAGAIN, "a commit would have to wait for room")
 
 /* btree: the rest: 680.. */
 #define BCFS_ERRCODES_BTREE2(x)                                                                    \

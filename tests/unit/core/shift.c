@@ -294,7 +294,7 @@ static void shift_main(struct fsx *fx, void *arg)
 
 static void run(struct work w)
 {
-	struct fsx fx = {.node_bytes = 16384, .dev_bytes = 32 << 20};
+	struct fsx fx = {.node_bytes = 16384, .dev_bytes = 24 << 20};
 
 	fsx_run(&fx, 0xf121, shift_main, &w);
 }
