@@ -39,6 +39,7 @@ struct log;
 	x(cannibalized, "evictions because no memory could be had") \
 	x(over_limit, "nodes added above the limit of the cache") \
 	x(relock_fails, "locks that could not be retaken") \
+	x(balances, "nodes that got room from a neighbour, where no place was left") \
 	x(restarts, "transaction restarts") \
 	x(lock_waits, "waits for a node's lock") \
 	x(bsets_blacklisted, "bsets of blacklisted journal entries met") \

@@ -12,63 +12,22 @@
  * Updates of the allocation btrees may fall into the very node that is being replaced:
  * the commit sends them to its replacement (struct interior_swap).
  */
-#include "btree/btree_private.h"
+#include "btree/interior_private.h"
 #include "util/bits.h"
 #include "util/planted.h"
 
 #include <string.h>
 
-#define OP_NODES_MAX	  3
-#define OP_RETRIES_MAX	  10000
-#define OP_WRITE_TRIES	  3
-#define MERGE_LEAVES_u64s 64
-#define PTR_KEY_U64s	  (BKEY_U64s + sizeof(struct bcfs_btree_ptr) / 8 + 1)
-#define OP_AGAIN	  1 /* give up this attempt, wait for what op->wait says, try again */
-#define OP_DONE		  2 /* nothing (more) to do */
+#define OP_RETRIES_MAX 10000
+#define OP_WRITE_TRIES 3
 
-enum op_kind { OP_MAKE_ROOM, OP_REWRITE, OP_MERGE, OP_SHRINK };
-
-struct interior_op {
-	struct btree_fs *c;
-	struct btree_trans *trans;
-	enum op_kind kind;
-	u8 id, level;
-	struct bpos pos;
-	u64 hash;     /* OP_REWRITE: only if it still is this node */
-	u32 u64s;     /* OP_MAKE_ROOM: how much */
-	bool reserve; /* ditto */
-	unsigned space_flags;
-	unsigned nr_prepared;
-	struct bcfs_extent_ptr space[OP_NODES_MAX];
-	struct btree *mem[OP_NODES_MAX];
-	bool written[OP_NODES_MAX];
-	void *buf;	   /* for writing: had before a place is used up */
-	unsigned nr_taken; /* of those */
-	struct interior_swap swap;
-	struct btree *wait_write; /* a write in flight that is in the way */
-	bool parent_full;
-	int write_err;	       /* of a new node's write: tried again in another place */
-	unsigned write_errors; /* how often */
-	unsigned tight;	       /* the transaction's own updates did not fit the new nodes */
-	struct btree_iter iter, sibling; /* exited with all others when the attempt ends */
-};
-
-static u32 node_capacity_u64s(const struct btree_fs *c)
-{
-	return (c->opts.node_bytes - sizeof(struct btree_node)) / 8;
-}
-
-/*
- * Would a new node of @live u64s leave enough for appends: an eighth, a header, a block in reserve,
- * and @request?
- */
-static bool leaves_room(const struct btree_fs *c, u32 live, u32 request)
+bool interior_leaves_room(const struct btree_fs *c, u32 live, u32 request)
 {
 	u32 block = c->opts.block_bytes / 8;
 	u32 used = round_up(live + (u32)sizeof(struct btree_node) / 8, block);
 
 	return used + (u32)sizeof(struct btree_node_entry) / 8 + request + block +
-		       min(node_capacity_u64s(c) / 8, 4 * block) <=
+		       min(interior_capacity_u64s(c) / 8, 4 * block) <=
 	       c->opts.node_bytes / 8;
 }
 
@@ -131,8 +90,8 @@ static void op_release(struct interior_op *op)
 }
 
 /* The next prepared node, as [min, max] of @level, empty, in @fmt. */
-static struct btree *op_new_node(struct interior_op *op, unsigned level, struct bpos min_key,
-				 struct bpos max_key, const struct bkey_format *fmt)
+struct btree *interior_new_node(struct interior_op *op, unsigned level, struct bpos min_key,
+				struct bpos max_key, const struct bkey_format *fmt)
 {
 	struct btree_fs *c = op->c;
 	unsigned i = op->nr_taken++;
@@ -193,8 +152,8 @@ static int op_write_nodes(struct interior_op *op)
 /* ---- the pieces of an attempt ---- */
 
 /* Lock the node at op->pos and its parent. Restarts come back as such. */
-static int op_lock(struct interior_op *op, struct btree_iter *iter, struct bpos pos,
-		   struct btree **ret_b)
+int interior_lock(struct interior_op *op, struct btree_iter *iter, struct bpos pos,
+		  struct btree **ret_b)
 {
 	btree_iter_init_level(op->trans, iter, op->id, op->level, pos,
 			      BTREE_ITER_INTENT | BTREE_ITER_ALL_SNAPSHOTS |
@@ -214,7 +173,7 @@ static int op_lock(struct interior_op *op, struct btree_iter *iter, struct bpos 
 	return 0;
 }
 
-static struct btree *iter_parent(struct btree_iter *iter)
+struct btree *interior_parent(struct btree_iter *iter)
 {
 	return iter->level < iter->root_level ? iter->l[iter->level + 1].b : NULL;
 }
@@ -234,7 +193,7 @@ static int op_root_trigger(struct interior_op *op, struct btree *old, struct btr
 	return btree_run_trigger(op->trans, op->id, (new ?: old)->level + 1, o, n);
 }
 
-static int op_queue_parent_key(struct interior_op *op, struct btree *new)
+int interior_queue_parent_key(struct interior_op *op, struct btree *new)
 {
 	return btree_trans_queue(op->trans, op->id, op->level + 1, NULL, &new->key.k,
 				 BTREE_UPDATE_RESERVE);
@@ -257,7 +216,7 @@ static int op_grow_root(struct interior_op *op, struct btree *old, struct btree 
 	bkey_format_add_pos(s, SPOS(0, 0, n1->key.k.k.p.snapshot));
 	bkey_format_add_pos(s, SPOS(low_bits_mask(40), UINT64_MAX, n1->key.k.k.p.snapshot));
 	struct bkey_format fmt = bkey_format_done(s);
-	struct btree *root = op_new_node(op, op->level + 1, POS_MIN, SPOS_MAX, &fmt);
+	struct btree *root = interior_new_node(op, op->level + 1, POS_MIN, SPOS_MAX, &fmt);
 
 	op->swap.new_root = root;
 	op->swap.root_grows = true;
@@ -279,12 +238,12 @@ static bool split_point(const struct btree *b, struct bpos insert_pos, bool even
 	tail = btree_node_iter_peek(&it, &b->keys);
 	if (!tail && !even)
 		want = total - total / 8;
-	want = min(want, node_capacity_u64s(b->c) / 8 * 7);
+	want = min(want, interior_capacity_u64s(b->c) / 8 * 7);
 
 	btree_node_iter_init_start(&it, &b->keys);
 	while ((k = btree_node_iter_peek(&it, &b->keys))) {
 		/* Large keys: what goes beyond is not to go beyond the device's node. */
-		if (last && (acc >= want || acc + k->u64s > node_capacity_u64s(b->c)))
+		if (last && (acc >= want || acc + k->u64s > interior_capacity_u64s(b->c)))
 			break;
 		acc += k->u64s;
 		nr++;
@@ -318,14 +277,14 @@ static int op_split(struct interior_op *op, struct btree *b, bool root,
 	struct bpos mid_next = bpos_successor(mid);
 	struct bkey_format f1 = btree_node_format_part(b, b->min_key, mid, all);
 	struct bkey_format f2 = btree_node_format_part(b, mid_next, b->max_key, all);
-	struct btree *n1 = op_new_node(op, op->level, b->min_key, mid, &f1);
-	struct btree *n2 = op_new_node(op, op->level, mid_next, b->max_key, &f2);
+	struct btree *n1 = interior_new_node(op, op->level, b->min_key, mid, &f1);
+	struct btree *n2 = interior_new_node(op, op->level, mid_next, b->max_key, &f2);
 
 	ret = btree_keys_sort_into(&n1->keys, &b->keys, b->min_key, mid)
 		      ?: btree_keys_sort_into(&n2->keys, &b->keys, mid_next, b->max_key);
 	/* There is more room in memory than on the device. */
 	if (!ret && max(btree_keys_live_u64s(&n1->keys), btree_keys_live_u64s(&n2->keys)) >
-			    node_capacity_u64s(op->c))
+			    interior_capacity_u64s(op->c))
 		ret = -BCFS_ERR_bset_too_big;
 	if (ret)
 		return ret;
@@ -336,20 +295,20 @@ static int op_split(struct interior_op *op, struct btree *b, bool root,
 		n2->merge_retry_u64s = live / 2;
 	op->swap.old[op->swap.nr_old++] = b;
 	return root ? op_grow_root(op, b, n1, n2)
-		    : op_queue_parent_key(op, n1) ?: op_queue_parent_key(op, n2);
+		    : interior_queue_parent_key(op, n1) ?: interior_queue_parent_key(op, n2);
 }
 
-static int op_compact(struct interior_op *op, struct btree *b, bool root,
-		      const struct bkey_format *fmt)
+int interior_compact(struct interior_op *op, struct btree *b, bool root,
+		     const struct bkey_format *fmt)
 {
-	struct btree *n = op_new_node(op, op->level, b->min_key, b->max_key, fmt);
+	struct btree *n = interior_new_node(op, op->level, b->min_key, b->max_key, fmt);
 	int ret = btree_keys_sort_into(&n->keys, &b->keys, b->min_key, b->max_key);
 
 	if (ret)
 		return ret;
 	op->swap.old[op->swap.nr_old++] = b;
 	if (!root)
-		return op_queue_parent_key(op, n);
+		return interior_queue_parent_key(op, n);
 	op->swap.new_root = n;
 	return op_root_trigger(op, b, n);
 }
@@ -358,8 +317,8 @@ static int op_compact(struct interior_op *op, struct btree *b, bool root,
 static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct btree *b)
 {
 	struct btree_fs *c = op->c;
-	struct btree *parent = iter_parent(iter);
-	u32 cap = node_capacity_u64s(c);
+	struct btree *parent = interior_parent(iter);
+	u32 cap = interior_capacity_u64s(c);
 
 	if (op->kind == OP_REWRITE && atomic_load(&b->hash_val) != op->hash)
 		return OP_DONE;
@@ -377,11 +336,11 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 	struct bkey_format fmt = btree_node_format(b, b->max_key, &all, &all);
 	u32 live = btree_node_format_u64s(b, &all, &fmt);
 
-	if ((leaves_room(c, live, op->u64s) || op->kind == OP_REWRITE) && !op->tight) {
+	if ((interior_leaves_room(c, live, op->u64s) || op->kind == OP_REWRITE) && !op->tight) {
 		int ret = -BCFS_ERR_bset_too_big;
 
 		if (live <= cap)
-			ret = op_compact(op, b, !parent, &fmt);
+			ret = interior_compact(op, b, !parent, &fmt);
 		if (ret != -BCFS_ERR_bset_too_big) {
 			btree_count(c, rewrites);
 			return ret;
@@ -396,92 +355,15 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 	if (ret == -BCFS_ERR_btree_node_too_small && op->kind == OP_MAKE_ROOM && !op->tight &&
 	    live <= cap && op->u64s <= btree_leaf_always_u64s(c, live)) {
 		btree_count(c, rewrites);
-		ret = op_compact(op, b, !parent, &fmt);
+		ret = interior_compact(op, b, !parent, &fmt);
 	}
 	return ret;
-}
-
-/* The neighbour of @b under the same parent: behind it, or in front. */
-static int op_lock_sibling(struct interior_op *op, struct btree *b, struct btree *parent, bool next,
-			   struct btree **ret_s)
-{
-	struct bpos pos;
-
-	if (next ? bpos_ge(b->max_key, parent->max_key) : bpos_le(b->min_key, parent->min_key))
-		return OP_DONE;
-	pos = next ? bpos_successor(b->max_key) : bpos_predecessor(b->min_key);
-	return op_lock(op, &op->sibling, pos, ret_s);
-}
-
-static int op_do_merge_with(struct interior_op *op, struct btree *parent, struct btree *l,
-			    struct btree *r)
-{
-	struct btree_fs *c = op->c;
-	struct btree_keys_ranges ranges;
-	u32 cap = node_capacity_u64s(c);
-
-	btree_keys_ranges_init(&ranges);
-	btree_node_measure(l, l->min_key, l->max_key, &ranges);
-	struct btree_keys_ranges left = ranges;
-	btree_node_measure(r, r->min_key, r->max_key, &ranges);
-	struct bkey_format fmt = bkey_format_done(&ranges.s);
-	u32 ul = btree_keys_ranges_u64s(&left, &fmt);
-	u32 ur = btree_keys_ranges_u64s(&ranges, &fmt) - ul;
-	u32 limit = min(ul, ur) <= cap / 16 ? cap - cap / 8 : cap / 3 * 2;
-
-	limit = min(limit, cap - 2 * c->opts.block_bytes / 8);
-	if (ul + ur > limit || op->tight)
-		return OP_DONE;
-	/* Whoever needs room in it would split it again, and again it would be merged. */
-	if (min(ul, ur) > cap / 16 && !leaves_room(c, ul + ur, MERGE_LEAVES_u64s))
-		return OP_DONE;
-	if (btree_node_room(parent, BTREE_ROOM_normal) < 2 * PTR_KEY_U64s) {
-		op->parent_full = true;
-		return OP_AGAIN;
-	}
-	struct btree *n = op_new_node(op, op->level, l->min_key, r->max_key, &fmt);
-	int ret = btree_keys_sort_into(&n->keys, &l->keys, l->min_key,
-				       planted(merge_loses_border) ? bpos_predecessor(l->max_key)
-								   : l->max_key)
-			  ?: btree_keys_sort_into(&n->keys, &r->keys, r->min_key, r->max_key);
-	if (ret)
-		return ret;
-	op->swap.old[op->swap.nr_old++] = l;
-	op->swap.old[op->swap.nr_old++] = r;
-	struct bkey_i *d = btree_trans_alloc_key(op->trans, KEY_TYPE_deleted, l->max_key, 0);
-	ret = btree_trans_queue(op->trans, op->id, op->level + 1, NULL, d, BTREE_UPDATE_RESERVE)
-		      ?: op_queue_parent_key(op, n);
-	return ret;
-}
-
-static int op_do_merge(struct interior_op *op, struct btree_iter *iter, struct btree *b)
-{
-	struct btree *parent = iter_parent(iter), *s;
-
-	if (!parent)
-		return OP_DONE;
-	u32 live = btree_keys_live_u64s(&b->keys);
-	if (live >= btree_merge_threshold_u64s(op->c))
-		return OP_DONE;
-
-	for (unsigned next = 0; next < 2; next++) {
-		int ret = op_lock_sibling(op, b, parent, next, &s);
-
-		if (!ret)
-			ret = next ? op_do_merge_with(op, parent, b, s)
-				   : op_do_merge_with(op, parent, s, b);
-		if (ret != OP_DONE)
-			return ret;
-		btree_iter_exit(&op->sibling);
-	}
-	b->merge_retry_u64s = live / 2;
-	return OP_DONE;
 }
 
 /* The root has one child left: the child becomes the root. op->level is the child's. */
 static int op_do_shrink(struct interior_op *op, struct btree_iter *iter, struct btree *child)
 {
-	struct btree *root = iter_parent(iter);
+	struct btree *root = interior_parent(iter);
 	struct btree_node_iter it;
 	struct bkey u;
 
@@ -568,15 +450,18 @@ static int op_attempt(struct interior_op *op)
 	op->parent_full = false;
 	op->write_err = 0;
 
-	int ret = op_lock(op, iter, op->pos, &b);
+	int ret = interior_lock(op, iter, op->pos, &b);
 	if (!ret) {
 		switch (op->kind) {
 		case OP_MAKE_ROOM:
 		case OP_REWRITE:
 			ret = op_do_node(op, iter, b);
 			break;
+		case OP_BALANCE:
+			ret = interior_balance(op, iter, b);
+			break;
 		case OP_MERGE:
-			ret = op_do_merge(op, iter, b);
+			ret = interior_merge(op, iter, b);
 			break;
 		case OP_SHRINK:
 			ret = op_do_shrink(op, iter, b);
@@ -704,6 +589,18 @@ int btree_node_make_room(struct btree_fs *c, enum btree_id id, unsigned level, s
 
 	if (!ret && op.swap.root_grows)
 		btree_count(c, root_grow);
+	/* What leaves as many keys as there were needs no more places, either (adr/0022). */
+	if (ret == -BCFS_ERR_nospc && space_flags & BTREE_SPACE_KEEPS) {
+		op = (struct interior_op){.c = c,
+					  .kind = OP_BALANCE,
+					  .id = id,
+					  .level = level,
+					  .pos = pos,
+					  .u64s = u64s,
+					  .reserve = reserve,
+					  .space_flags = BTREE_SPACE_RESERVE};
+		ret = op_run(&op, 2);
+	}
 	return ret == OP_DONE ? 0 : ret;
 }
 

@@ -66,8 +66,11 @@ static void fx_space_unused(void *arg, const struct bcfs_extent_ptr *ptr, bool w
 
 static int fx_space_alloc(void *arg, unsigned flags, unsigned nr, struct bcfs_extent_ptr *ret)
 {
+	const struct fx *fx = arg;
 	int err = 0;
 
+	if (fx->keeps_refused && flags & BTREE_SPACE_KEEPS)
+		return -BCFS_ERR_nospc;
 	for (unsigned n = 0; n < nr && !err; n++) {
 		err = fx_space_one(arg, &ret[n]);
 		while (err && n)

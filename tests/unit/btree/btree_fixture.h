@@ -42,6 +42,7 @@ struct fx {
 	u64 next_node; /* bytes; space_lock */
 	u64 free_nodes[4096];
 	unsigned nr_free;
+	bool keeps_refused; /* no places for commits with BTREE_COMMIT_KEEPS */
 	int error;
 	bool quiet;
 };

@@ -117,7 +117,7 @@ static void model_apply(struct model *m, const struct commit *c)
 		m->v[c->idx[i]] = c->v[i];
 }
 
-static void random_op(struct run *r, struct commit *c, bool shrink)
+static void random_op(struct run *r, struct commit *c, bool shrink, bool keeps)
 {
 	c->nr = 1 + rnd(r) % 4;
 	for (u32 i = 0; i < c->nr; i++) {
@@ -125,8 +125,12 @@ static void random_op(struct run *r, struct commit *c, bool shrink)
 		c->v[i] = rnd(r) % 100 < (shrink ? 85 : 25) ? 0 : rnd(r) | 1;
 	}
 	struct btree_trans *trans = btree_trans_get(r->fx.c);
-	int ret = commit_do(trans, &c->seq, 0, multi_update(trans, c));
+	/* For these there is no place for a node: a neighbour gives room, or they are refused. */
+	unsigned flags = keeps ? BTREE_COMMIT_KEEPS : 0;
+	int ret = commit_do(trans, &c->seq, flags, multi_update(trans, c));
 
+	if (ret == -BCFS_ERR_nospc && flags)
+		ret = commit_do(trans, &c->seq, 0, multi_update(trans, c));
 	btree_trans_put(trans);
 	if (ret) {
 		r->ret = ret;
@@ -159,7 +163,7 @@ static void model_main(void *arg)
 	r->ret = fx_open(&r->fx);
 	check(!r->ret, "open: %s", err_str(r->ret));
 	for (unsigned i = 0; i < r->ops && !r->ret; i++) {
-		random_op(r, &c, (i / 4000) % 2);
+		random_op(r, &c, (i / 4000) % 2, (i / 500) % 2);
 		if (rnd(r) % 50 == 0) {
 			u32 k = rnd(r) % r->keys;
 			u64 v = 0;
@@ -186,13 +190,15 @@ static void model_main(void *arg)
 	struct journal_counters jc = r->jc;
 
 	fprintf(stderr,
-		"splits %llu merges %llu rewrites %llu grow %llu shrink %llu appends %llu "
+		"splits %llu balances %llu merges %llu rewrites %llu grow %llu shrink %llu appends "
+		"%llu "
 		"evictions %llu cannibalized %llu restarts %llu wraps %llu\n",
-		(unsigned long long)bc.splits, (unsigned long long)bc.merges,
-		(unsigned long long)bc.rewrites, (unsigned long long)bc.root_grow,
-		(unsigned long long)bc.root_shrink, (unsigned long long)bc.node_writes_append,
-		(unsigned long long)bc.evictions, (unsigned long long)bc.cannibalized,
-		(unsigned long long)bc.restarts, (unsigned long long)jc.wraps);
+		(unsigned long long)bc.splits, (unsigned long long)bc.balances,
+		(unsigned long long)bc.merges, (unsigned long long)bc.rewrites,
+		(unsigned long long)bc.root_grow, (unsigned long long)bc.root_shrink,
+		(unsigned long long)bc.node_writes_append, (unsigned long long)bc.evictions,
+		(unsigned long long)bc.cannibalized, (unsigned long long)bc.restarts,
+		(unsigned long long)jc.wraps);
 	r->ret = fx_close(&r->fx);
 	check(!r->ret, "close: %s", err_str(r->ret));
 	check(!sim_bdev_violations(r->fx.bdev), "%s", sim_bdev_first_violation(r->fx.bdev));
@@ -203,6 +209,7 @@ static struct run *run_new(u64 seed, const struct fx_geometry *g, unsigned ops)
 	struct run *r = calloc(1, sizeof(*r));
 
 	r->fx.g = *g;
+	r->fx.keeps_refused = true;
 	r->rng = seed * 2654435761u + 88172645463325252ULL;
 	r->ops = ops;
 	r->keys = KEYS;
@@ -253,7 +260,7 @@ static void crash_main(void *arg)
 	r->ret = fx_open(&r->fx);
 	check(!r->ret, "open: %s", err_str(r->ret));
 	for (unsigned i = 0; i < r->ops && !r->ret; i++) {
-		random_op(r, &r->commits[r->nr_commits++], (i / 100) % 3 == 2);
+		random_op(r, &r->commits[r->nr_commits++], (i / 100) % 3 == 2, (i / 50) % 2);
 		if (rnd(r) % 20 == 0 && !r->ret) {
 			r->ret = journal_flush(r->fx.j);
 			check(!r->ret, "flush: %s", err_str(r->ret));
