@@ -50,7 +50,7 @@ static u32 fill(struct fsx *fx)
 /* What takes little space, and may be refused; and what takes none. */
 static void change_some(struct fsx *fx, u32 n, u64 *rng)
 {
-	for (u32 k = 0; k < min(n / 4, 2500U); k++) {
+	for (u32 k = 0; k < min(n / 4, 2000U); k++) {
 		u32 i = (u32)trand_below(rng, n);
 		struct bcfs_stat st, a = {.mode = 0600};
 		char name[40], to[40];
