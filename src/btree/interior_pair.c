@@ -90,7 +90,11 @@ int interior_merge(struct interior_op *op, struct btree_iter *iter, struct btree
 /* Has a new node of @live u64s room for @request, and be it that after it there is hardly any? */
 static bool just_fits(const struct btree_fs *c, u32 live, u32 request)
 {
-	return request <= btree_leaf_always_u64s(c, live);
+	u32 block = c->opts.block_bytes / 8;
+	u32 used = round_up(live + (u32)sizeof(struct btree_node) / 8, block);
+
+	return used + (u32)sizeof(struct btree_node_entry) / 8 + request + block <=
+	       c->opts.node_bytes / 8;
 }
 
 /* OP_DONE: it would not help. */

@@ -117,7 +117,7 @@ static void keeps_main(void *arg)
 			verify(r);
 	}
 	btree_counters(r->fx.c, &after);
-	must(r->refused <= (r->wander ? MOVES / 200 : 0), "%u refused", r->refused);
+	must(r->refused <= (r->wander ? MOVES / 20 : 0), "%u refused", r->refused);
 	must(after.splits == before.splits, "%llu leaves were split",
 	     (unsigned long long)(after.splits - before.splits));
 	must(!r->wander || after.balances > before.balances, "no neighbour gave room");
