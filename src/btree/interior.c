@@ -345,8 +345,7 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 			btree_count(c, rewrites);
 			return ret;
 		}
-		op->nr_taken = 0;
-		op->swap = (struct interior_swap){0};
+		interior_untake_nodes(op);
 	}
 	int ret = op_split(op, b, !parent, &all);
 	if (!ret)

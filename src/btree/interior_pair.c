@@ -21,6 +21,25 @@ static int lock_sibling(struct interior_op *op, struct btree *b, struct btree *p
 	return interior_lock(op, &op->sibling, pos, ret_s);
 }
 
+/* Room in the parent for the change of two of its keys: 0, or OP_AGAIN. */
+static int parent_has_room(struct interior_op *op, struct btree *parent)
+{
+	if (btree_node_room(parent, BTREE_ROOM_normal) >= 2 * PTR_KEY_U64s)
+		return 0;
+	op->parent_full = true;
+	return OP_AGAIN;
+}
+
+/* Of the two that are replaced, the left one's key goes; the right one's is written over. */
+static int queue_pair_goes(struct interior_op *op, struct btree *l, struct btree *r)
+{
+	struct bkey_i *d = btree_trans_alloc_key(op->trans, KEY_TYPE_deleted, l->max_key, 0);
+
+	op->swap.old[op->swap.nr_old++] = l;
+	op->swap.old[op->swap.nr_old++] = r;
+	return btree_trans_queue(op->trans, op->id, op->level + 1, NULL, d, BTREE_UPDATE_RESERVE);
+}
+
 static int merge_with(struct interior_op *op, struct btree *parent, struct btree *l,
 		      struct btree *r)
 {
@@ -43,23 +62,16 @@ static int merge_with(struct interior_op *op, struct btree *parent, struct btree
 	/* Whoever needs room in it would split it again, and again it would be merged. */
 	if (min(ul, ur) > cap / 16 && !interior_leaves_room(c, ul + ur, MERGE_LEAVES_u64s))
 		return OP_DONE;
-	if (btree_node_room(parent, BTREE_ROOM_normal) < 2 * PTR_KEY_U64s) {
-		op->parent_full = true;
-		return OP_AGAIN;
-	}
-	struct btree *n = interior_new_node(op, op->level, l->min_key, r->max_key, &fmt);
-	int ret = btree_keys_sort_into(&n->keys, &l->keys, l->min_key,
-				       planted(merge_loses_border) ? bpos_predecessor(l->max_key)
-								   : l->max_key)
-			  ?: btree_keys_sort_into(&n->keys, &r->keys, r->min_key, r->max_key);
+	int ret = parent_has_room(op, parent);
+
 	if (ret)
 		return ret;
-	op->swap.old[op->swap.nr_old++] = l;
-	op->swap.old[op->swap.nr_old++] = r;
-	struct bkey_i *d = btree_trans_alloc_key(op->trans, KEY_TYPE_deleted, l->max_key, 0);
-	ret = btree_trans_queue(op->trans, op->id, op->level + 1, NULL, d, BTREE_UPDATE_RESERVE)
-		      ?: interior_queue_parent_key(op, n);
-	return ret;
+	struct btree *n = interior_new_node(op, op->level, l->min_key, r->max_key, &fmt);
+	ret = btree_keys_sort_into(&n->keys, &l->keys, l->min_key,
+				   planted(merge_loses_border) ? bpos_predecessor(l->max_key)
+							       : l->max_key)
+		      ?: btree_keys_sort_into(&n->keys, &r->keys, r->min_key, r->max_key);
+	return ret ?: queue_pair_goes(op, l, r) ?: interior_queue_parent_key(op, n);
 }
 
 int interior_merge(struct interior_op *op, struct btree_iter *iter, struct btree *b)
@@ -87,7 +99,11 @@ int interior_merge(struct interior_op *op, struct btree_iter *iter, struct btree
 
 /* ---- room without another place ---- */
 
-/* Has a new node of @live u64s room for @request, and be it that after it there is hardly any? */
+/*
+ * Has a new node of @live u64s room for @request, and be it that after it there is hardly any?
+ * (btree_leaf_always_u64s() says 0 also where the keys alone are too much: no help for a request
+ * of 0, that of the neighbour.)
+ */
 static bool just_fits(const struct btree_fs *c, u32 live, u32 request)
 {
 	u32 block = c->opts.block_bytes / 8;
@@ -113,8 +129,7 @@ static int compact_tightly(struct interior_op *op, struct btree *parent, struct 
 		btree_count(op->c, rewrites);
 		return ret;
 	}
-	op->nr_taken = 0;
-	op->swap = (struct interior_swap){0};
+	interior_untake_nodes(op);
 	return OP_DONE;
 }
 
@@ -185,21 +200,20 @@ static int balance_with(struct interior_op *op, struct btree *parent, struct btr
 
 	if (!just_fits(c, u1, left ? op->u64s : 0) || !just_fits(c, u2, left ? 0 : op->u64s))
 		return OP_DONE;
-	if (btree_node_room(parent, BTREE_ROOM_normal) < 2 * PTR_KEY_U64s) {
-		op->parent_full = true;
-		return OP_AGAIN;
-	}
-	struct btree *n1 = interior_new_node(op, op->level, l->min_key, mid, &f1);
-	struct btree *n2 = interior_new_node(op, op->level, next, r->max_key, &f2);
-	int ret = balance_fill(n1, l, r) ?: balance_fill(n2, l, r);
+	int ret = parent_has_room(op, parent);
 
 	if (ret)
 		return ret;
-	op->swap.old[op->swap.nr_old++] = l;
-	op->swap.old[op->swap.nr_old++] = r;
-	struct bkey_i *d = btree_trans_alloc_key(op->trans, KEY_TYPE_deleted, l->max_key, 0);
-	ret = btree_trans_queue(op->trans, op->id, op->level + 1, NULL, d, BTREE_UPDATE_RESERVE)
-		      ?: interior_queue_parent_key(op, n1) ?: interior_queue_parent_key(op, n2);
+	struct btree *n1 = interior_new_node(op, op->level, l->min_key, mid, &f1);
+	struct btree *n2 = interior_new_node(op, op->level, next, r->max_key, &f2);
+
+	ret = balance_fill(n1, l, r) ?: balance_fill(n2, l, r);
+	if (ret == -BCFS_ERR_bset_too_big) {
+		interior_untake_nodes(op);
+		return OP_DONE;
+	}
+	ret = ret ?: queue_pair_goes(op, l, r) ?: interior_queue_parent_key(op, n1)
+		      ?: interior_queue_parent_key(op, n2);
 	if (!ret)
 		btree_count(c, balances);
 	return ret;

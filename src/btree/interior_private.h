@@ -49,6 +49,12 @@ struct btree *interior_parent(struct btree_iter *iter);
 /* The next prepared node, as [min, max] of @level, empty, in @fmt. */
 struct btree *interior_new_node(struct interior_op *op, unsigned level, struct bpos min_key,
 				struct bpos max_key, const struct bkey_format *fmt);
+/* What was put into them did not fit: as if nothing had been tried. */
+static inline void interior_untake_nodes(struct interior_op *op)
+{
+	op->nr_taken = 0;
+	op->swap = (struct interior_swap){0};
+}
 /* The pointer to @new becomes a key of the parent with the op's commit. */
 int interior_queue_parent_key(struct interior_op *op, struct btree *new);
 /* @b alone in a new node. */

@@ -253,7 +253,7 @@ bool gather_commit_begin(struct data_fs *d, struct gather_buf *b)
 	bool ret;
 
 	env_mutex_lock(&g->lock);
-	ret = !b->failed;
+	ret = !b->failed || planted(gather_not_withdrawn);
 	b->committing += ret;
 	env_mutex_unlock(&g->lock);
 	return ret;
@@ -398,7 +398,7 @@ static void gather_thread(void *arg)
 	while (!g->stop) {
 		struct gather_buf *b = g->move ? first_failed(g) : NULL;
 
-		if (b && !b->committing)
+		if (b && (!b->committing || planted(gather_moved_early)))
 			move_failed(d, b);
 		else
 			env_cond_wait(&g->cond, &g->lock);

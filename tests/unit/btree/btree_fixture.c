@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "btree_fixture.h"
 
+#include "../test_must.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,20 @@ const struct fx_geometry fx_tiny = {
 };
 
 static const struct bkey_ops_table fx_ops;
+
+u32 fx_count(struct fx *fx, enum btree_id id)
+{
+	struct btree_trans *trans = btree_trans_get(fx->c);
+	u32 nr = 0;
+	int ret = for_each_btree_key (trans, iter, id, POS_MIN, 0, k, ({
+					      nr++;
+					      0;
+				      }));
+
+	btree_trans_put(trans);
+	must(!ret, "%s", err_str(ret));
+	return nr;
+}
 
 u64 fx_seed(u64 dflt)
 {

@@ -60,6 +60,8 @@ void fx_abandon(struct fx *fx);
 int fx_set(struct fx *fx, enum btree_id id, struct bpos pos, u64 v, u64 *seq);
 int fx_del(struct fx *fx, enum btree_id id, struct bpos pos, u64 *seq);
 int fx_get(struct fx *fx, enum btree_id id, struct bpos pos, u64 *v);
+/* How many keys there are; aborts if they cannot be read. */
+u32 fx_count(struct fx *fx, enum btree_id id);
 
 u64 fx_seed(u64 dflt);
 

@@ -37,20 +37,6 @@ static int set_step(struct btree_trans *trans, struct bpos pos, bool value)
 	return btree_trans_insert(trans, BTREE_ID_lru, k, 0);
 }
 
-static u32 count(struct fx *fx)
-{
-	struct btree_trans *trans = btree_trans_get(fx->c);
-	u32 nr = 0;
-	int ret = for_each_btree_key (trans, iter, BTREE_ID_lru, POS_MIN, 0, k, ({
-					      nr++;
-					      0;
-				      }));
-
-	btree_trans_put(trans);
-	must(!ret, "%s", err_str(ret));
-	return nr;
-}
-
 static void formats_main(void *arg)
 {
 	struct run *r = arg;
@@ -64,10 +50,10 @@ static void formats_main(void *arg)
 		btree_trans_put(trans);
 		must(!ret, "key %u, one odd in %u: %s", i, r->odd, err_str(ret));
 	}
-	must(count(fx) == KEYS, "%u keys", count(fx));
+	must(fx_count(fx, BTREE_ID_lru) == KEYS, "%u keys", fx_count(fx, BTREE_ID_lru));
 	must(!fx_close(fx), "close");
 	must(!fx_open(fx), "open");
-	must(count(fx) == KEYS, "%u keys", count(fx));
+	must(fx_count(fx, BTREE_ID_lru) == KEYS, "%u keys", fx_count(fx, BTREE_ID_lru));
 	must(!fx_close(fx), "close");
 }
 

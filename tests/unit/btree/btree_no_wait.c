@@ -26,20 +26,6 @@ static int set_step(struct btree_trans *trans, u64 nr)
 	return btree_trans_insert(trans, BTREE_ID_lru, k, 0);
 }
 
-static u32 count(struct fx *fx)
-{
-	struct btree_trans *trans = btree_trans_get(fx->c);
-	u32 nr = 0;
-	int ret = for_each_btree_key (trans, iter, BTREE_ID_lru, POS_MIN, 0, k, ({
-					      nr++;
-					      0;
-				      }));
-
-	btree_trans_put(trans);
-	must(!ret, "%s", err_str(ret));
-	return nr;
-}
-
 static void insert_one(struct run *r, u32 i)
 {
 	struct btree_trans *trans = btree_trans_get(r->fx.c);
@@ -51,7 +37,8 @@ static void insert_one(struct run *r, u32 i)
 		btree_trans_unlock(trans);
 		if (ret != -BCFS_ERR_commit_would_wait)
 			break;
-		must(count(&r->fx) == i, "key %u is there, and was not committed", i);
+		must(fx_count(&r->fx, BTREE_ID_lru) == i, "key %u is there, and was not committed",
+		     i);
 		r->waits++;
 		ret = btree_trans_wait(trans, BTREE_COMMIT_NO_WAIT);
 	} while (!ret && tries++ < 100);
@@ -72,7 +59,7 @@ static void no_wait_main(void *arg)
 	must(r->waits >= after.splits - before.splits, "%u waits for %llu splits", r->waits,
 	     (unsigned long long)(after.splits - before.splits));
 	must(after.splits - before.splits > 10, "hardly any splits");
-	must(count(&r->fx) == KEYS, "%u keys", count(&r->fx));
+	must(fx_count(&r->fx, BTREE_ID_lru) == KEYS, "%u keys", fx_count(&r->fx, BTREE_ID_lru));
 	must(!fx_close(&r->fx), "close");
 }
 

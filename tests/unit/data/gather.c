@@ -205,6 +205,74 @@ Test(gather, failed_writes_of_shared)
 	dfs_run(trand_seed(0xda54) | 1, &dfs_small, run_failed_shared);
 }
 
+/* ---- a write that fails while a piece of it is being committed ---- */
+
+struct amid {
+	struct tfs *f;
+	struct env_thread *flush;
+};
+
+static void flush_beside(void *arg)
+{
+	struct amid *a = arg;
+
+	DFS_OK(a->f, journal_flush(a->f->journal));
+}
+
+/* Within the commit: the buffer goes out and fails, and there is time to move what is in it. */
+static int fail_amid(struct btree_trans *trans, void *arg, u64 new_end, s64 delta)
+{
+	struct amid *a = arg;
+
+	(void)trans, (void)new_end, (void)delta;
+	if (!a->flush) {
+		sim_bdev_arm(a->f->bdev, SIM_FAULT_WRITE_ERROR, 1, false);
+		DFS_OK(a->f, env_thread_start(a->f->env, &a->flush, "flush", flush_beside, a));
+		env_sleep_ns(a->f->env, 300 * ENV_NSEC_PER_MSEC);
+	}
+	return 0;
+}
+
+static void run_failed_amid(struct tfs *f)
+{
+	struct sim_crash crash = {.rule = SIM_CRASH_NONE};
+	u8 want[BLOCK], got[BLOCK];
+	_Alignas(4096) u8 buf[BLOCK];
+	u64 done;
+
+	for (u32 i = 0; i < FEW; i++) {
+		struct data_file df = file(i), other = file(FEW);
+		struct amid a = {.f = f};
+
+		/* That the flush has something to do: nothing that gathers, nor needs a move. */
+		DFS_OK(f, data_fallocate(f->data, &other, i * BLOCK, BLOCK, NULL, NULL, &done));
+		fill_block(buf, i, 0);
+		DFS_OK(f, data_write(f->data, &df, 0, buf, BLOCK, 0, fail_amid, &a, &done, NULL));
+		env_thread_join(a.flush);
+		DFS_ASSERT(f, counters(f).gather_moved == i + 1, "%llu moved",
+			   (unsigned long long)counters(f).gather_moved);
+	}
+	for (unsigned crashed = 0; crashed < 2; crashed++) {
+		for (u32 i = 0; i < FEW; i++) {
+			struct data_file df = file(i);
+
+			fill_block(want, i, 0);
+			DFS_OK(f, data_read(f->data, &df, 0, got, BLOCK, &done));
+			DFS_ASSERT(f, !memcmp(want, got, BLOCK), "file %u", i);
+		}
+		if (!crashed) {
+			DFS_OK(f, journal_flush(f->journal));
+			tfs_crash(f, &crash);
+			tfs_mount(f);
+		}
+	}
+}
+
+Test(gather, failed_amid_commit)
+{
+	dfs_run(trand_seed(0xda55) | 1, &dfs_small, run_failed_amid);
+}
+
 /* Every write fails: whoever waits hears of it, and nothing hangs. What was flushed is there. */
 static void run_gone(struct tfs *f)
 {

@@ -477,6 +477,19 @@ Test(journal, sessions)
 	}
 }
 
+/* On @t's device, what a crash has left of some workers' entries; all of them are needed. */
+static void halt_all_pinned(struct jt *t, u64 seed)
+{
+	jt_sim_open(t, seed, &geometries[1]);
+	t->flush_fails = true;
+	start(t);
+	run_workers(t, 3, 30, 3, NULL);
+	cr_assert_eq(journal_flush(t->j), 0);
+	journal_halt(t->j);
+	journal_free(t->j);
+	bdev_drain(t->bdev);
+}
+
 /* Damage in the middle is named; in front of what is needed, or behind, it is not damage. */
 Test(journal, damage)
 {
@@ -487,14 +500,7 @@ Test(journal, damage)
 	u64 seqs[256], sectors[256], seq;
 	size_t nr;
 
-	jt_sim_open(&t, trand_seed(11), &geometries[1]);
-	t.flush_fails = true; /* all stay pinned */
-	start(&t);
-	run_workers(&t, 3, 30, 3, NULL);
-	cr_assert_eq(journal_flush(t.j), 0);
-	journal_halt(t.j);
-	journal_free(t.j);
-	bdev_drain(t.bdev);
+	halt_all_pinned(&t, trand_seed(11));
 
 	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &j), 0);
 	cr_assert_eq(journal_read(j, NULL, 0, &r), 0);
@@ -571,15 +577,8 @@ Test(journal, entry_elsewhere)
 		struct jt t;
 		u32 nr;
 
-		jt_sim_open(&t, trand_seed(18), &geometries[1]);
+		halt_all_pinned(&t, trand_seed(18));
 		nr = t.nr_buckets;
-		t.flush_fails = true; /* all stay pinned */
-		start(&t);
-		run_workers(&t, 3, 30, 3, NULL);
-		cr_assert_eq(journal_flush(t.j), 0);
-		journal_halt(t.j);
-		journal_free(t.j);
-		bdev_drain(t.bdev);
 
 		cr_assert_eq(jt_journal(&t, t.bdev, t.env, &t.j), 0);
 		cr_assert_eq(journal_read(t.j, NULL, 0, &r), 0);
