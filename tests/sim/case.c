@@ -70,8 +70,8 @@ void sim_case_free(struct sim_case *c)
 		x(compression) x(background) x(gather) x(encrypt) x(inline_max) x(copies)          \
 			x(preempt) x(eager) x(restart_ppm) x(stall_ppm) x(stall_ms) x(latency_us)  \
 				x(flush_latency_us) x(flush_delay_ms) x(tail_ms) x(discard)        \
-					x(prefill) x(bulk) x(touches) x(ballast) x(stir) x(fault)  \
-						x(fault_at) x(restart_everywhere)
+					x(trim) x(prefill) x(bulk) x(touches) x(ballast) x(stir)   \
+						x(fault) x(fault_at) x(restart_everywhere)
 
 void sim_case_print(const struct sim_case *c, FILE *f)
 {

@@ -24,12 +24,13 @@ static const struct sim_mode modes[] = {
 	/* Few operations, all positions. */
 	{"short", 400, 12, 0, 130, false, false, 0, false,
 	 "second journal.flush recovery.btree.replayed_keys data.gathered data.gather_reads "
-	 "data.inline_writes data.rebalanced",
+	 "data.inline_writes data.rebalanced trims",
 	 .about = "few operations, all positions"},
 	/* On a tree with some history. */
 	{"long", 20, 300, 400, 250, false, false, 0, false,
-	 RECOVERS "recovery.btree.bsets_blacklisted btree.splits btree.merges btree.rewrites "
-		  "journal.wraps journal.noflush alloc.buckets_reused alloc.buckets_discarded",
+	 RECOVERS
+	 "recovery.btree.bsets_blacklisted btree.splits btree.merges btree.rewrites "
+	 "journal.wraps journal.noflush alloc.buckets_reused alloc.buckets_discarded trims",
 	 .about = "on a tree with some history"},
 	/* More nodes than the cache holds. */
 	{"evict", 5, 80, 40, 150, false, false, 400, false,
@@ -37,11 +38,11 @@ static const struct sim_mode modes[] = {
 	 .about = "more nodes than the cache holds"},
 	/* Little space: every bucket is used again and again, and writes meet ENOSPC. */
 	{"full", 16, 200, 300, 150, false, false, 0, true,
-	 RECOVERS
-	 "nospc recovery.alloc.waits alloc.buckets_reused alloc.buckets_discarded journal.wraps",
+	 RECOVERS "nospc recovery.alloc.waits alloc.buckets_reused alloc.buckets_discarded "
+		  "journal.wraps trims",
 	 .about = "little space: every bucket is used again and again, and writes meet ENOSPC"},
 	{"gc", 8, 300, 300, 150, false, false, 0, true,
-	 RECOVERS "nospc alloc.gc_buckets alloc.buckets_discarded journal.wraps",
+	 RECOVERS "nospc alloc.gc_buckets alloc.buckets_discarded journal.wraps trims",
 	 .about = "the same where a bucket holds several extents: copygc has something to move"},
 	{"restarts", 16, 60, 120, 200, true, false, 0, false,
 	 RECOVERS "restarts.iter restarts.commit restarts.lock restarts.relock restarts.journal "
@@ -152,6 +153,8 @@ static struct sim_cfg make_cfg(const struct sim_mode *mode, u64 seed)
 	}
 	c.inline_max = sim_inline(&c, seed);
 	c.copies = sim_copies(seed);
+	/* Not where a fault is to strike at one of a few requests. */
+	c.trim = c.discard && !mode->faults && seed % 2;
 	return c;
 }
 

@@ -190,6 +190,7 @@ static void simplify_cfg(struct shrinker *s)
 	TRY_CFG(s, flush_latency_us, 0);
 	TRY_CFG(s, eager, 0);
 	TRY_CFG(s, preempt, 0);
+	TRY_CFG(s, trim, false);
 	TRY_CFG(s, discard, false);
 }
 

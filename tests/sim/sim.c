@@ -44,13 +44,14 @@ static void print_cfg(FILE *f, const struct sim_cfg *c)
 		"stalls %u "
 		"ppm %u ms, "
 		"latency %u us, "
-		"flush %u us, delay %u ms, discard %u, bulk %u, ops %u+%u, fault %d at %llu\n",
+		"flush %u us, delay %u ms, discard %u, trim %u, bulk %u, ops %u+%u, fault %d at "
+		"%llu\n",
 		(unsigned long long)c->seed, c->block, c->node, c->bucket, c->journal,
 		c->extent_max, sim_compressions[c->compression], sim_compressions[c->background],
 		(unsigned long long)c->cache_bytes, (unsigned long long)c->dev_bytes, c->gather,
 		c->inline_max, c->encrypt, c->copies, c->preempt, c->preempt_locks, c->eager,
 		c->restart_ppm, c->stall_ppm, c->stall_ms, c->latency_us, c->flush_latency_us,
-		c->flush_delay_ms, c->discard, c->bulk, c->prefill, c->ops, (int)c->fault,
+		c->flush_delay_ms, c->discard, c->trim, c->bulk, c->prefill, c->ops, (int)c->fault,
 		(unsigned long long)c->fault_at);
 }
 
@@ -273,9 +274,29 @@ static bool wants_syncer(const struct sim_run *r, const struct mop *op)
 	       !r->cfg.plain && trand_below(&rng, 2);
 }
 
+/* Another process, which calls fstrim(8). */
+static void trim_beside(void *arg)
+{
+	struct sim_run *r = arg;
+	u64 done;
+	int ret = bcfs_trim(&r->core->fs, 0, UINT64_MAX, 0, &done);
+
+	sim_check(r, !ret || r->cfg.fault != SIM_FAULT_NR || err_to_errno(ret) == ENOSPC,
+		  "trim: %s", err_str(ret));
+	sim_counters_add(r->counters, "trims", done != 0);
+}
+
+static bool wants_trim(const struct sim_run *r)
+{
+	u64 rng = r->cfg.seed + r->nr_ops + 1;
+
+	return r->cfg.trim && !trand_below(&rng, 8);
+}
+
 static int exec_op(struct sim_run *r, const struct mop *op, u64 *cut)
 {
 	struct syncer s = {.r = r};
+	struct env_thread *trim = NULL;
 	bool beside = wants_syncer(r, op);
 	int ret;
 
@@ -283,10 +304,14 @@ static int exec_op(struct sim_run *r, const struct mop *op, u64 *cut)
 		return remount(r);
 	if (beside)
 		sim_check(r, !env_thread_start(r->env, &s.t, "syncer", sync_beside, &s), "thread");
+	if (wants_trim(r))
+		sim_check(r, !env_thread_start(r->env, &trim, "trim", trim_beside, r), "thread");
 	ret = model_exec(&r->m, &r->core->fs, op, cut);
 	s.stop = true;
 	if (beside)
 		env_thread_join(s.t);
+	if (trim)
+		env_thread_join(trim);
 	return ret;
 }
 

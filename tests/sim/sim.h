@@ -41,6 +41,7 @@ struct sim_cfg {
 	u32 latency_us, flush_latency_us; /* at most; 0: the device's own */
 	u32 flush_delay_ms;
 	bool discard;
+	bool trim;  /* beside some operations the device is told of all that is free */
 	bool plain; /* no long pauses, no remounts */
 	unsigned ops, prefill;
 	unsigned bulk; /* files of no interest, that fill nodes */
