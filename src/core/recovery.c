@@ -313,6 +313,18 @@ int core_recovery_settle(struct core *c)
 	return journal_flush_pins(j, c->replayed_seq) ?: journal_flush(j);
 }
 
+/* A crash may have come between the session's first entry and the superblock that tells of it. */
+static int judge_clean(struct core *c, bool flag, u64 clean_seq)
+{
+	bool newer = false;
+	int ret = 0;
+
+	if (flag && !c->opts.norecovery && !planted(clean_believed))
+		ret = journal_went_on(c->fs.journal, clean_seq, &newer);
+	c->was_clean = flag && !newer;
+	return ret;
+}
+
 int core_recover(struct core *c)
 {
 	struct recovery rec = {0};
@@ -322,11 +334,11 @@ int core_recover(struct core *c)
 
 	if (ret)
 		return ret;
-	c->was_clean = sb->flags[0] & BCFS_SB_FLAG_CLEAN;
 	rec.cur_seq = clean_seq + 1;
 	rec.suspect = c->nr_bl ? c->bl[c->nr_bl - 1].end : 0;
 	c->doing = "reading the journal";
-	if (!c->was_clean && !c->opts.norecovery)
+	ret = judge_clean(c, sb->flags[0] & BCFS_SB_FLAG_CLEAN, clean_seq);
+	if (!ret && !c->was_clean && !c->opts.norecovery)
 		ret = read_unclean(c, &rec, clean_seq);
 	if (ret)
 		goto out;

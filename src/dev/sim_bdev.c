@@ -182,6 +182,7 @@ static void do_read(struct sim_inflight *fl)
 		u64 bit = sim_random(fl->d) % ((u64)io->len * 8);
 
 		((u8 *)io->buf)[bit / 8] ^= (u8)(1U << (bit % 8));
+		fl->d->armed[SIM_FAULT_READ_FLIP].kth.flipped = io->offset + bit / 8;
 	}
 }
 

@@ -166,6 +166,7 @@ struct sim_strike {
 	u64 pos;	 /* of the log, when it was submitted */
 	u64 offset, len; /* what was asked for */
 	u64 to;		 /* where it landed, if misdirected */
+	u64 flipped;	 /* the byte that was read with another bit */
 };
 /* The kth, also of a sticky one; false: it was not yet. */
 bool sim_bdev_fault_struck(struct bdev *bdev, enum sim_fault fault, struct sim_strike *ret);

@@ -65,7 +65,7 @@ bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault, const struct bd
 
 	a->struck += strikes;
 	if (strikes && count == a->at)
-		a->kth = (struct sim_strike){d->log_len, io->offset, io->len, io->offset};
+		a->kth = (struct sim_strike){d->log_len, io->offset, io->len, io->offset, 0};
 	return strikes;
 }
 

@@ -182,6 +182,12 @@ int journal_read(struct journal *j, const struct journal_blacklist_range *bl, un
 		 struct journal_replay *ret);
 void journal_replay_free(struct journal *j, struct journal_replay *r);
 /*
+ * Is a superblock that says "closed cleanly at @clean_seq" older than the journal? Looks where the
+ * first entry behind it would lie: what a device that lost the superblocks of the next session
+ * may show. Writes nothing.
+ */
+int journal_went_on(struct journal *j, u64 clean_seq, bool *ret_newer);
+/*
  * The seqs (r->seq, end] must be blacklisted, durably, before journal_start(end + 1): @bl is what
  * is blacklisted already. JOURNAL_SEQ_AHEAD beyond r->seq, or beyond the blacklisted range behind
  * it: then the last session crashed before its first flush.

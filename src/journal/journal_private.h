@@ -318,6 +318,12 @@ u64 journal_space_target(struct journal *j, u64 aged);
 /* Newer pins than these are not to go yet, whoever wants it. */
 u64 journal_flush_limit(const struct journal *j);
 void journal_space_init(struct journal *j, u64 newest_seq);
+/* Where the session begins that comes after a clean close at that seq: in another bucket each time.
+ */
+static inline u32 journal_first_bucket(const struct journal *j, u64 clean_seq)
+{
+	return (clean_seq % j->nr_buckets + 1) % j->nr_buckets;
+}
 static inline u64 journal_bucket_offset(const struct journal *j, u32 idx)
 {
 	return j->buckets[idx].nr * j->bucket_bytes;

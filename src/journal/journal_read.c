@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ULL(v) ((unsigned long long)(v))
+#define ULL(v)	   ((unsigned long long)(v))
+
+#define READ_AGAIN 16U
 
 /* A header that carried our magic but did not verify: for messages. */
 struct bad_entry {
@@ -31,7 +33,8 @@ struct reader {
 	struct bad_entry bad[64]; /* a sample */
 	unsigned nr_bad;
 	/* Blocks that could not be read. */
-	u8 *unreadable; /* per bucket: 1, some of it */
+	u8 *unreadable;	   /* per bucket: 1, some of it */
+	unsigned nr_again; /* how often something was read once more */
 	unsigned nr_unreadable;
 	u64 first_unreadable; /* sector */
 	u32 flush_bucket;     /* where the newest flush entry lies */
@@ -111,6 +114,23 @@ static int entry_found(struct reader *r, u32 bucket, const struct jset *s, u64 s
 	return entry_keep(r, bucket, s, sector);
 }
 
+static bool entry_verifies(struct reader *r, struct jset *s, u32 room)
+{
+	return s->magic == r->j->opts.magic && s->seq && s->seq < JOURNAL_SEQ_MAX &&
+	       jset_bytes(s) <= room && !jset_open(r->j, s);
+}
+
+/*
+ * An entry that a crash tore stays so; one of which a bit was another on the way from the device is
+ * whole the next time. Not for each of many, so that no image takes for ever.
+ */
+static bool entry_read_again(struct reader *r, struct jset *s, u32 room, u64 sector)
+{
+	return r->nr_again++ < READ_AGAIN &&
+	       !bdev_read(r->j->bdev, sector << SECTOR_SHIFT, s, room) &&
+	       entry_verifies(r, s, room);
+}
+
 /* Bytes of the entry at @off, decrypted, if it is whole; 0 if there is none, or a bad one. */
 static u32 entry_check(struct reader *r, u32 off, u64 sector)
 {
@@ -119,7 +139,7 @@ static u32 entry_check(struct reader *r, u32 off, u64 sector)
 
 	if (room < sizeof(*s) || s->magic != r->j->opts.magic)
 		return 0;
-	if (s->seq && s->seq < JOURNAL_SEQ_MAX && jset_bytes(s) <= room && !jset_open(r->j, s))
+	if (entry_verifies(r, s, room) || entry_read_again(r, s, room, sector))
 		return round_up((u32)jset_bytes(s), r->j->opts.block_bytes);
 	note_bad(r, s->seq, sector);
 	return 0;
@@ -417,6 +437,27 @@ int journal_read(struct journal *j, const struct journal_blacklist_range *bl, un
 		ret_r->entries = r.e;
 		ret_r->nr = r.nr;
 		journal_replay_free(j, ret_r);
+	}
+	env_free(j->env, r.unreadable);
+	env_free(j->env, r.bucket);
+	return ret;
+}
+
+int journal_went_on(struct journal *j, u64 clean_seq, bool *ret_newer)
+{
+	u32 first = journal_first_bucket(j, clean_seq);
+	struct reader r = {.j = j};
+	int ret = -BCFS_ERR_nomem;
+
+	*ret_newer = false;
+	assert(j->nr_buckets && j->run == JOURNAL_STOPPED);
+	r.bucket = env_malloc_aligned(j->env, 4096, j->bucket_bytes);
+	r.unreadable = env_zalloc(j->env, j->nr_buckets);
+	if (r.bucket && r.unreadable) {
+		bucket_load(&r, first);
+		*ret_newer = entry_check(&r, 0, journal_bucket_offset(j, first) >> SECTOR_SHIFT) &&
+			     ((struct jset *)r.bucket)->seq > clean_seq;
+		ret = 0;
 	}
 	env_free(j->env, r.unreadable);
 	env_free(j->env, r.bucket);

@@ -332,15 +332,14 @@ u64 journal_flush_limit(const struct journal *j)
  * see resume_bucket()). What
  * lies there from entries that were lost is nobody's any more (their seqs are blacklisted before
  * this session writes), so the rest of the bucket begins a new life; if each session began a bucket
- * of its own, crashes in recovery would use up the ring. After a clean close all is free: in
- * another bucket each time.
+ * of its own, crashes in recovery would use up the ring. After a clean close all is free.
  */
 void journal_space_init(struct journal *j, u64 newest_seq)
 {
 	u32 newest = 0;
 
 	if (!j->reading_done) {
-		newest = newest_seq % j->nr_buckets;
+		newest = (journal_first_bucket(j, newest_seq) + j->nr_buckets - 1) % j->nr_buckets;
 		for (u32 i = 0; i < j->nr_buckets; i++)
 			j->buckets[i].seq = 0;
 	} else {

@@ -174,6 +174,57 @@ Test(open, superblock)
 	fsx_run(&fx, 0x09e1, superblock_main, NULL);
 }
 
+/*
+ * A device that has lost the superblocks of a session that a crash ended: the older one says that
+ * all was closed cleanly. Again and again, so that the ring has its end anywhere.
+ */
+static void lost_superblocks_main(struct fsx *fx, void *arg)
+{
+	const struct core_opts o = {.noatime = true, .read_only = true};
+	char msg[CORE_MSG_SIZE];
+	struct core *core;
+
+	make(fx);
+	for (unsigned i = 0; i < FILES; i += 50) {
+		struct sb_handle *sb = take_sb(fx);
+		struct heard h = {""};
+		char name[64];
+
+		must(!fsx_open(fx), "open");
+		for (unsigned n = i; n < i + 50; n++) {
+			snprintf(name, sizeof(name), "a name that takes some room %u", n);
+			must(!bcfs_unlink(fx->c, bcfs_root(fx->c), name), "unlink");
+			must(n % 10 || !bcfs_sync(fx->c), "sync");
+		}
+		fsx_abandon(fx);
+		must(sb->sb->flags[0] & BCFS_SB_FLAG_CLEAN, "not clean");
+		give_sb(sb);
+		must(!open_with(fx, &o, &h, &core, msg), "open: %s", msg);
+		must(strstr(h.all, "not closed cleanly: replaying"), "\"%s\"", h.all);
+		must(!core_close(core), "close");
+		must(!fsx_open(fx), "open");
+		for (unsigned n = i; n < i + 50; n++) {
+			struct bcfs_stat st;
+
+			snprintf(name, sizeof(name), "a name that takes some room %u", n);
+			int ret = bcfs_lookup(fx->c, bcfs_root(fx->c), name, &st);
+
+			must(ret == -BCFS_ERR_no_such_name || n > i + 40, "%s: %s", name,
+			     err_str(ret));
+			if (!ret)
+				bcfs_forget(fx->c, st.ino, 1);
+		}
+		must(!fsx_close(fx), "close");
+	}
+}
+
+Test(open, lost_superblocks)
+{
+	struct fsx fx = {.node_bytes = 16384};
+
+	fsx_run(&fx, 0x09e7, lost_superblocks_main, NULL);
+}
+
 /* ---- tries, each on a device of its own that is as it was ---- */
 
 static struct bdev *begin_try(struct fsx *fx, struct sim_image **img)

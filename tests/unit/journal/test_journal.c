@@ -552,6 +552,46 @@ Test(journal, damage)
 	jt_sim_close(&t);
 }
 
+/*
+ * A bit is another on the way from the device, once: all is read, but where it was the bit that
+ * told that there is an entry.
+ */
+Test(journal, flipped_on_the_way)
+{
+	struct journal_replay_entry newest;
+	struct journal_replay r;
+	struct sim_strike hit;
+	unsigned struck = 0;
+	struct jt t;
+
+	halt_all_pinned(&t, trand_seed(19));
+	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &t.j), 0);
+	cr_assert_eq(journal_read(t.j, NULL, 0, &r), 0);
+	newest = r.entries[r.nr - 1];
+	u64 start = newest.sector * SECTOR_SIZE, end = start + jset_bytes(newest.j);
+
+	journal_replay_free(t.j, &r);
+	for (unsigned i = 0; i < 3000; i++) {
+		sim_bdev_arm(t.bdev, SIM_FAULT_READ_FLIP, newest.bucket + 1, false);
+		int ret = journal_read(t.j, NULL, 0, &r);
+
+		cr_assert(sim_bdev_fault_struck(t.bdev, SIM_FAULT_READ_FLIP, &hit));
+		u64 in_block = (hit.flipped - hit.offset) % t.opts.block_bytes;
+
+		if (in_block < offsetof(struct jset, magic) ||
+		    in_block >= offsetof(struct jset, magic) + 8) {
+			cr_assert_eq(ret, 0, "%s", t.last_err);
+			cr_assert_eq(r.seq, newest.seq);
+			cr_assert(jt_check_replay(&t, &r));
+			struck += hit.flipped >= start && hit.flipped < end;
+		}
+		journal_replay_free(t.j, &r);
+	}
+	cr_assert_gt(struck, 20);
+	journal_free(t.j);
+	jt_sim_close(&t);
+}
+
 /* The content of an entry, to where a bucket begins; where it was there is nothing. */
 static void move_entry(struct jt *t, const struct journal_replay_entry *e, u32 bucket)
 {
