@@ -108,6 +108,9 @@ struct alloc_sectors {
 	u32 ob; /* open bucket held */
 };
 int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret);
+/* What alloc_sectors_get() could get at once at most; 0: it has no bucket. A hint: others get some.
+ */
+u32 alloc_sectors_left(struct alloc_fs *a, u64 stream);
 void alloc_sectors_done(struct alloc_fs *a, struct alloc_sectors *s);
 /*
  * What lies behind the first @sectors of it (block multiple, not 0) is not needed, and nothing was

@@ -414,6 +414,21 @@ void alloc_sectors_trim(struct alloc_fs *a, u64 stream, struct alloc_sectors *s,
 	alloc_wp_trim(a, wp_of(a, stream), s, sectors);
 }
 
+u32 alloc_sectors_left(struct alloc_fs *a, u64 stream)
+{
+	struct write_point *wp = wp_of(a, stream);
+	u32 ret = 0;
+
+	env_mutex_lock(&wp->lock);
+	if (wp->ob) {
+		env_mutex_lock(&a->lock);
+		ret = a->ob[wp->ob].sectors_free;
+		env_mutex_unlock(&a->lock);
+	}
+	env_mutex_unlock(&wp->lock);
+	return ret;
+}
+
 int alloc_sectors_get(struct alloc_fs *a, u64 stream, u32 sectors, struct alloc_sectors *ret)
 {
 	struct write_point *wp = wp_of(a, stream);

@@ -18,16 +18,30 @@
 
 /* ---- memory ---- */
 
-static int scratch_grow(struct data_fs *d, void **p, size_t *have, size_t want)
+/*
+ * A codec's tables are looked up all over: from so much on they are worth a huge page, of which
+ * they then have all.
+ */
+#define SCRATCH_HUGE_FROM  (512U << 10)
+#define SCRATCH_HUGE_BYTES (2U << 20)
+
+static int scratch_fit(struct data_fs *d, struct data_scratch *s, size_t mem_bytes,
+		       size_t buf_bytes)
 {
-	if (*have >= want)
-		return 0;
-	env_free(d->env, *p);
-	*have = 0;
-	*p = env_malloc_aligned(d->env, DATA_IO_ALIGN, want);
-	if (!*p)
-		return -BCFS_ERR_nomem;
-	*have = want;
+	size_t mem = round_up(mem_bytes, DATA_IO_ALIGN), want = mem + buf_bytes;
+
+	if (want >= SCRATCH_HUGE_FROM)
+		want = round_up(want, SCRATCH_HUGE_BYTES);
+	if (s->bytes < want) {
+		env_free(d->env, s->mem);
+		s->bytes = 0;
+		s->mem = env_malloc_huge(d->env, want);
+		if (!s->mem)
+			return -BCFS_ERR_nomem;
+		s->bytes = want;
+	}
+	s->mem_bytes = mem;
+	s->buf = (u8 *)s->mem + mem;
 	return 0;
 }
 
@@ -45,8 +59,7 @@ struct data_scratch *data_scratch_get(struct data_fs *d, size_t mem_bytes, size_
 
 	if (!s)
 		s = env_zalloc(d->env, sizeof(*s));
-	if (s && !scratch_grow(d, &s->mem, &s->mem_bytes, mem_bytes) &&
-	    !scratch_grow(d, (void **)&s->buf, &s->buf_bytes, buf_bytes))
+	if (s && !scratch_fit(d, s, mem_bytes, buf_bytes))
 		return s;
 	scratch_free(d, s);
 	return NULL;
@@ -57,7 +70,6 @@ void scratch_free(struct data_fs *d, struct data_scratch *s)
 	if (!s)
 		return;
 	env_free(d->env, s->mem);
-	env_free(d->env, s->buf);
 	env_free(d->env, s);
 }
 
@@ -68,7 +80,7 @@ void data_scratch_put(struct data_fs *d, struct data_scratch *s)
 	if (!s)
 		return;
 	env_mutex_lock(&d->scratch_lock);
-	keep = d->nr_scratch < SCRATCH_KEPT && s->mem_bytes <= SCRATCH_MEM_KEPT;
+	keep = d->nr_scratch < SCRATCH_KEPT && s->bytes <= SCRATCH_BYTES_KEPT;
 	if (keep) {
 		s->next = d->scratch;
 		d->scratch = s;
@@ -91,8 +103,13 @@ size_t data_compress_mem(const struct data_fs *d, u16 compression)
 
 /* ---- there ---- */
 
-u32 extent_compress(const struct data_fs *d, struct data_scratch *s, u16 compression,
-		    const void *src, u32 sectors, u8 *dst)
+static void in_vain(struct data_fs *d, u32 sectors)
+{
+	__atomic_fetch_add(&d->nr_compressed_in_vain, sectors, __ATOMIC_RELAXED);
+}
+
+u32 extent_compress(struct data_fs *d, struct data_scratch *s, u16 compression, const void *src,
+		    u32 sectors, u8 *dst)
 {
 	size_t block = d->opts.block_bytes, len = (size_t)sectors * SECTOR_BYTES, n, stored;
 	u32 head;
@@ -101,10 +118,13 @@ u32 extent_compress(const struct data_fs *d, struct data_scratch *s, u16 compres
 		return 0;
 	if (compress_hopeless(s->mem, s->mem_bytes, src, len))
 		return 0;
+	__atomic_fetch_add(&d->nr_compressed, sectors, __ATOMIC_RELAXED);
 	if (compress_buf(compression_opt_type(compression), compression_opt_level(compression),
 			 s->mem, s->mem_bytes, dst + HEAD_BYTES, len - block - HEAD_BYTES, src, len,
-			 &n))
+			 &n)) {
+		in_vain(d, sectors);
 		return 0;
+	}
 	head = htole32((u32)n);
 	memcpy(dst, &head, HEAD_BYTES);
 	stored = round_up(n + HEAD_BYTES, block);
@@ -112,6 +132,16 @@ u32 extent_compress(const struct data_fs *d, struct data_scratch *s, u16 compres
 	if (planted(compressed_end_lost) && stored > block)
 		stored -= block;
 	return (u32)(stored / SECTOR_BYTES);
+}
+
+u32 extent_fit(const struct data_fs *d, u32 sectors, u32 left)
+{
+	u32 share = __atomic_load_n(&d->share, __ATOMIC_RELAXED), fit;
+
+	if (!share || !left)
+		return sectors;
+	fit = round_down((u32)((u64)left * 256 / share / 8 * 7), d->block_sectors);
+	return min(sectors, max(fit, d->block_sectors));
 }
 
 void extent_place_in(struct data_fs *d, struct data_scratch *s, u16 compression, const u8 *src,
@@ -128,6 +158,7 @@ void extent_place_in(struct data_fs *d, struct data_scratch *s, u16 compression,
 					       : 0;
 		if (stored <= space->sectors)
 			break;
+		in_vain(d, part);
 	}
 	if (stored)
 		*ret = (struct extent_form){.data = dst,
@@ -147,6 +178,11 @@ int extent_place(struct data_fs *d, extent_space_fn get, void *arg, struct data_
 	u32 stored = s ? extent_compress(d, s, compression, src, sectors, dst) : 0;
 	int err = get(arg, stored ?: sectors, space);
 
+	/* Of short ones the last block is too large a part. */
+	if (s && sectors >= d->opts.extent_max_sectors / 4)
+		__atomic_store_n(&d->share, stored * 256 / sectors, __ATOMIC_RELAXED);
+	if (!err && stored > space->sectors)
+		in_vain(d, sectors);
 	if (!err)
 		extent_place_in(d, s, compression, src, sectors, stored, dst, space, ret);
 	return err;

@@ -115,6 +115,8 @@ int data_gather_flush(struct data_fs *d, u64 seq);
 	x(gather_sectors, "sectors of these")                                                      \
 	x(gather_reads, "reads answered from a buffer")                                            \
 	x(gather_moved, "buffers whose write failed and that went elsewhere")                      \
+	x(compressed, "sectors of files that were given to a codec")                               \
+	x(compressed_in_vain, "of these, what saved nothing, or was too long for a bucket's end")  \
 	x(inline_writes, "writes that were put into a key")                                        \
 	x(rebalanced, "sectors of files that were rewritten in the background")                    \
 	x(rebalanced_from, "sectors these took")                                                   \

@@ -34,7 +34,10 @@ struct data_fs {
 	struct env_mutex scratch_lock;
 	struct data_scratch *scratch; /* protected by scratch_lock, as is the next */
 	u32 nr_scratch;
-	u64 nr_inline_writes;		  /* atomic */
+	u32 share; /* atomic: 1/256 that the last extent to be compressed took; 0: it is plain */
+	u64 nr_compressed; /* atomic, as are the next two */
+	u64 nr_compressed_in_vain;
+	u64 nr_inline_writes;
 	struct data_rebalance *rebalance; /* NULL: does not run */
 	struct {
 		_Atomic u32 epoch;
@@ -60,16 +63,16 @@ static inline struct bpos data_pos(const struct data_file *f, u64 sector)
 
 /* compress.c */
 
-#define SCRATCH_KEPT	 8U
-#define SCRATCH_MEM_KEPT (4U << 20)
+#define SCRATCH_KEPT	   8U
+#define SCRATCH_BYTES_KEPT (6U << 20)
 
 /* Memory of one thread that compresses or expands, kept for the next. */
 struct data_scratch {
 	struct data_scratch *next;
-	void *mem; /* the codec's */
+	void *mem;    /* the codec's */
+	size_t bytes; /* of it and the buffer together */
 	size_t mem_bytes;
-	u8 *buf; /* aligned for the device */
-	size_t buf_bytes;
+	u8 *buf; /* behind it, aligned for the device */
 };
 
 /* With at least as much for a codec, and in the buffer. NULL: no memory. */
@@ -92,8 +95,13 @@ struct extent_form {
 };
 
 /* The sectors that @src takes in @dst (as large) when compressed; 0: it is not worth it. */
-u32 extent_compress(const struct data_fs *d, struct data_scratch *s, u16 compression,
-		    const void *src, u32 sectors, u8 *dst);
+u32 extent_compress(struct data_fs *d, struct data_scratch *s, u16 compression, const void *src,
+		    u32 sectors, u8 *dst);
+/*
+ * How much of @sectors to compress, where a bucket has @left (0: not known): all, or as much as
+ * probably fits.
+ */
+u32 extent_fit(const struct data_fs *d, u32 sectors, u32 left);
 /* As alloc_sectors_get(). */
 typedef int (*extent_space_fn)(void *arg, u32 sectors, struct alloc_sectors *ret);
 /*

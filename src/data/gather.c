@@ -466,6 +466,8 @@ void data_counters(struct data_fs *d, struct data_counters *ret)
 		*ret = d->gather->counters;
 		env_mutex_unlock(&d->gather->lock);
 	}
+	ret->compressed = __atomic_load_n(&d->nr_compressed, __ATOMIC_RELAXED);
+	ret->compressed_in_vain = __atomic_load_n(&d->nr_compressed_in_vain, __ATOMIC_RELAXED);
 	ret->inline_writes = __atomic_load_n(&d->nr_inline_writes, __ATOMIC_RELAXED);
 	rebalance_counters(d, ret);
 }

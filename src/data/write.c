@@ -27,16 +27,18 @@
 #define WRITE_BATCH_SECTORS 2048U /* 1 MiB: bounds memory and what is in flight */
 #define WRITE_EXTENTS_MAX   32U
 #define WRITE_TRIES	    4U
-#define GATHER_MAX_SECTORS  128U /* what is longer goes out by itself */
-#define GATHER_STREAM	    0	 /* no file's */
+#define GATHER_MAX_SECTORS  128U	 /* what is longer goes out by itself */
+#define GATHER_STREAM	    0		 /* no file's */
+#define WRITE_RUN_BYTES	    (128U << 10) /* short extents go out together up to this */
 
 struct write_extent {
 	struct alloc_sectors space;
-	struct bdev_io io;
-	u64 start;   /* sectors of the file */
-	u32 sectors; /* ditto */
+	struct bdev_io io;	  /* of a run that begins with it */
+	struct write_extent *run; /* the first of what is written at once; NULL: gathered */
+	u64 start;		  /* sectors of the file */
+	u32 sectors;		  /* ditto */
 	const u8 *data;
-	struct gather_buf *gathered; /* NULL: io is to be waited for */
+	struct gather_buf *gathered; /* NULL: its run's io is to be waited for */
 	union data_key key;
 };
 
@@ -53,12 +55,14 @@ struct data_writer {
 	bool gather;	 /* it is small */
 	bool work;	 /* something is to be rewritten in the background */
 	/*
-	 * Compressing or sealing: each extent into the part of the buffer that its data has in the
-	 * batch.
+	 * Compressing or sealing: each extent behind the one before it, which takes no more than
+	 * its data. So those that lie behind each other on the device, too, are one write.
 	 */
 	struct data_scratch *scratch;
+	u8 *room; /* in it, the next */
 	bool compress;
 	const u8 *batch;
+	struct write_extent *run; /* not submitted: what comes may join it. NULL: none */
 	unsigned nr, max;
 	struct write_extent *extents;
 };
@@ -169,42 +173,91 @@ static int write_space(void *arg, u32 sectors, struct alloc_sectors *ret)
 	return alloc_sectors_get(w->d->alloc, write_stream(w), sectors, ret);
 }
 
-/* Space for at most @sectors at @start; encode; submit. *e is to be waited for if this succeeds. */
-static int write_extent_submit(struct data_writer *w, struct write_extent *e, u64 start,
-			       u64 sectors, const u8 *data)
+/*
+ * Space for at most @sectors at @start; encode. If this succeeds *form is to be written there,
+ * unless that is gathered.
+ */
+static int write_extent_place(struct data_writer *w, struct write_extent *e, u64 start, u64 sectors,
+			      const u8 *data, struct extent_form *form)
 {
 	struct data_fs *d = w->d;
 	u32 max = d->opts.extent_max_sectors, want;
-	struct extent_form form;
 	int ret;
 
 	/* Ends lie on multiples of the longest length, so that later writes meet whole extents. */
 	want = min(sectors, (u64)(max - start % max));
+	if (w->compress)
+		want = extent_fit(d, want, alloc_sectors_left(d->alloc, write_stream(w)));
 	e->space.sectors = 0;
+	e->run = NULL;
 	ret = extent_place(d, write_space, w, w->compress ? w->scratch : NULL, w->f->compression,
-			   data, want, w->scratch ? w->scratch->buf + (data - w->batch) : NULL,
-			   &e->space, &form);
+			   data, want, w->room, &e->space, form);
 	if (ret)
 		return ret;
-	alloc_sectors_trim(d->alloc, write_stream(w), &e->space, form.stored_sectors);
+	alloc_sectors_trim(d->alloc, write_stream(w), &e->space, form->stored_sectors);
 	e->start = start;
-	e->sectors = form.sectors;
+	e->sectors = form->sectors;
 	e->data = data;
-	w->work |= rebalance_wants(d, w->f, form.sectors, form.compression, w->f->compression,
-				   &form.rebalance);
-	ret = extent_encode(d, data_pos(w->f, start + form.sectors), &e->space.ptr, &form, &e->key);
+	w->work |= rebalance_wants(d, w->f, form->sectors, form->compression, w->f->compression,
+				   &form->rebalance);
+	ret = extent_encode(d, data_pos(w->f, start + form->sectors), &e->space.ptr, form, &e->key);
 	if (ret) {
 		alloc_sectors_done(d->alloc, &e->space);
 		e->space.sectors = 0;
 		return ret;
 	}
+	if (form->data == w->room)
+		w->room += (size_t)form->stored_sectors << SECTOR_SHIFT;
 	write_reservation_used(w, e->space.sectors);
-	e->gathered = w->gather ? gather_add(d, &e->space, form.data, form.stored_sectors) : NULL;
-	if (e->gathered)
-		return 0;
-	bdev_io_init(&e->io, BDEV_WRITE, (u64)e->space.ptr.offset << SECTOR_SHIFT,
-		     (void *)form.data, form.stored_sectors << SECTOR_SHIFT, 0);
-	bdev_submit(d->bdev, &e->io);
+	e->gathered = w->gather ? gather_add(d, &e->space, form->data, form->stored_sectors) : NULL;
+	return 0;
+}
+
+static void write_run_submit(struct data_writer *w)
+{
+	if (w->run)
+		bdev_submit(w->d->bdev, &w->run->io);
+	w->run = NULL;
+}
+
+/* @e is written with those before it if it lies behind them, else begins a run. */
+static void write_run_add(struct data_writer *w, struct write_extent *e,
+			  const struct extent_form *form)
+{
+	u64 offset = (u64)e->space.ptr.offset << SECTOR_SHIFT;
+	u32 len = form->stored_sectors << SECTOR_SHIFT;
+	struct bdev_io *io = w->run ? &w->run->io : NULL;
+
+	if (io && io->offset + io->len == offset && (u8 *)io->buf + io->len == form->data &&
+	    io->len + len <= WRITE_RUN_BYTES) {
+		io->len += len;
+	} else {
+		write_run_submit(w);
+		bdev_io_init(&e->io, BDEV_WRITE, offset, (void *)form->data, len, 0);
+		w->run = e;
+	}
+	e->run = w->run;
+	if (w->run->io.len >= WRITE_RUN_BYTES)
+		write_run_submit(w);
+}
+
+/* A piece of an extent, written by itself: *ret_err says how that went. */
+static int write_alone(struct data_writer *w, struct write_extent *e, u64 start, u64 sectors,
+		       const u8 *data, int *ret_err)
+{
+	struct extent_form form;
+	struct bdev_io io;
+	int ret;
+
+	/* Of the batch nothing is in flight that lies in the buffer. */
+	w->room = w->scratch ? w->scratch->buf + (data - w->batch) : NULL;
+	ret = write_extent_place(w, e, start, sectors, data, &form);
+	if (ret)
+		return ret;
+	bdev_io_init(&io, BDEV_WRITE, (u64)e->space.ptr.offset << SECTOR_SHIFT, (void *)form.data,
+		     form.stored_sectors << SECTOR_SHIFT, 0);
+	bdev_submit(w->d->bdev, &io);
+	*ret_err = bdev_wait(w->d->bdev, &io);
 	return 0;
 }
 
@@ -218,8 +271,12 @@ static int write_again(struct btree_trans *trans, struct data_writer *w, struct 
 	u64 start = e->start, end = start + e->sectors;
 	const u8 *data = e->data;
 	unsigned tries = 1;
+	int err;
 
 	w->gather = false;
+	for (unsigned i = 0; i < w->nr; i++)
+		if (w->extents[i].run)
+			bdev_wait(w->d->bdev, &w->extents[i].run->io);
 	while (start < end) {
 		if (ret) {
 			data_error(w->d, w->f, ret, start << SECTOR_SHIFT,
@@ -229,15 +286,14 @@ static int write_again(struct btree_trans *trans, struct data_writer *w, struct 
 			if (tries++ >= WRITE_TRIES)
 				return ret;
 			/* The space is lost for now: this takes new. */
-			int err = disk_reservation_get(w->d->alloc, &w->res, end - start);
+			err = disk_reservation_get(w->d->alloc, &w->res, end - start);
 			if (err)
 				return err;
 		}
 		alloc_sectors_done(w->d->alloc, &e->space);
-		ret = write_extent_submit(w, e, start, end - start, data);
-		if (ret)
-			return ret;
-		ret = bdev_wait(w->d->bdev, &e->io);
+		err = write_alone(w, e, start, end - start, data, &ret);
+		if (err)
+			return err;
 		if (ret)
 			continue;
 		ret = write_commit(trans, w, e);
@@ -264,11 +320,12 @@ static int write_finish(struct data_writer *w, int ret)
 {
 	struct btree_trans *trans = NULL;
 
+	write_run_submit(w);
 	for (unsigned i = 0; i < w->nr; i++) {
 		struct write_extent *e = &w->extents[i];
 		if (planted(key_before_data))
 			write_commit(trans = trans ?: btree_trans_get(w->d->btree), w, e);
-		int err = e->gathered ? 0 : bdev_wait(w->d->bdev, &e->io);
+		int err = e->run ? bdev_wait(w->d->bdev, &e->run->io) : 0;
 
 		if (!ret) {
 			if (!trans)
@@ -300,10 +357,13 @@ static int write_range(struct data_writer *w, u64 start, u64 end, const u8 *data
 
 		while (!ret && w->nr < w->max && start < end) {
 			struct write_extent *e = &w->extents[w->nr];
+			struct extent_form form;
 
-			ret = write_extent_submit(w, e, start, end - start, data);
+			ret = write_extent_place(w, e, start, end - start, data, &form);
 			if (ret)
 				break;
+			if (!e->gathered)
+				write_run_add(w, e, &form);
 			w->nr++;
 			start += e->sectors;
 			data += (size_t)e->sectors << SECTOR_SHIFT;
@@ -413,6 +473,7 @@ static int write_batch(struct data_writer *w, u64 start, u64 end, const u8 *src,
 		ret = write_fill(w, buf, start, end, src, from, to, valid_end);
 	}
 	w->batch = direct ? src : buf;
+	w->room = w->scratch ? w->scratch->buf : NULL;
 	if (!ret)
 		ret = write_range(w, start, end, w->batch);
 	env_free(d->env, buf);
@@ -463,7 +524,7 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 	}
 	ret = 0;
 	w.gather = d->gather && end - pos <= GATHER_MAX_SECTORS;
-	w.max = min(end - pos, batch) / d->opts.extent_max_sectors + 2;
+	w.max = min(end - pos, batch) / d->opts.extent_max_sectors + 4;
 	w.max = min(w.max, WRITE_EXTENTS_MAX);
 	w.extents = env_malloc(d->env, w.max * sizeof(*w.extents));
 	if (!w.extents)

@@ -18,6 +18,7 @@
 
 #define EXTENTS	    3U
 #define EXTENT_SECS 128U
+#define HUGE_BYTES  (2U << 20)
 #define EXTENT_LEN  (EXTENT_SECS * SECTOR_BYTES)
 #define FILE_LEN    ((u64)EXTENTS * EXTENT_LEN)
 #define STORED_MAX  EXTENT_LEN
@@ -123,13 +124,14 @@ static void check_memory(struct victim *v)
 	struct data_fs *d = v->f->data;
 	size_t mem_max = max(decompress_bytes(BCFS_COMPRESSION_zstd),
 			     data_compress_mem(d, compression_opt(BCFS_COMPRESSION_zstd, 0)));
+	size_t all_max;
 
 	DFS_ASSERT(v->f, d->nr_scratch, "none is kept");
+	mem_max = round_up(mem_max, (size_t)DATA_IO_ALIGN);
+	all_max = round_up(mem_max + BCFS_EXTENT_MAX_SECTORS * SECTOR_BYTES, (size_t)HUGE_BYTES);
 	for (const struct data_scratch *s = d->scratch; s; s = s->next)
-		DFS_ASSERT(v->f,
-			   s->buf_bytes <= BCFS_EXTENT_MAX_SECTORS * SECTOR_BYTES &&
-				   s->mem_bytes <= mem_max,
-			   "%zu and %zu bytes", s->buf_bytes, s->mem_bytes);
+		DFS_ASSERT(v->f, s->bytes <= all_max && s->mem_bytes <= mem_max,
+			   "%zu bytes, %zu for the codec", s->bytes, s->mem_bytes);
 }
 
 /* Any part of the damaged one: an error, or (@wrong_ok) what it likes. */
