@@ -270,9 +270,11 @@ int64_t bcfs_copy_range(struct bcfs *c, struct bcfs_ino src, uint64_t src_offset
 
 	if (ret)
 		return ret;
-	if (src_offset > FILE_SIZE_MAX || dst_offset > FILE_SIZE_MAX)
-		return -BCFS_ERR_offset_invalid;
-	len = min_t(u64, len, INT64_MAX - max(src_offset, dst_offset));
+	if (dst_offset >= FILE_SIZE_MAX)
+		return -BCFS_ERR_file_too_big;
+	if (src_offset >= FILE_SIZE_MAX)
+		return 0;
+	len = min_t(u64, len, FILE_SIZE_MAX - max(src_offset, dst_offset));
 	if (src.subvol == dst.subvol && src.inum == dst.inum && src_offset < dst_offset + len &&
 	    dst_offset < src_offset + len)
 		return -BCFS_ERR_offset_invalid;
