@@ -156,6 +156,11 @@ void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
 		return;
 	}
 	len = bcfs_listxattr(d->fs, ino_of(d, node), buf, room);
+	/* ERANGE would ask for another try with more room, and there is none. */
+	if (len < 0 && bcfs_errno((int)len) == ERANGE) {
+		fuse_reply_err(req, E2BIG);
+		return;
+	}
 	if (len < 0) {
 		reply_code(req, (int)len);
 		return;
