@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include "bcfs/ioctl.h"
@@ -78,23 +79,17 @@ static void get_flags(fuse_req_t req, fuse_ino_t node, bool xflags)
 	fuse_reply_ioctl(req, 0, &fsx, sizeof(fsx));
 }
 
-static void set_flags(fuse_req_t req, fuse_ino_t node, uint32_t given, bool xflags,
-		      uint32_t project)
+static void change_flags(fuse_req_t req, fuse_ino_t node, const struct flags_change *to)
 {
 	struct daemon *d = req_daemon(req);
 	struct bcfs_stat st, got;
-	uint32_t flags, mask = 0;
-	int ret;
+	uint32_t mask = 0;
+	int ret = bcfs_getattr(d->fs, ino_of(d, node), &st);
 
-	if (!flags_in(given, xflags, &flags)) {
-		fuse_reply_err(req, EOPNOTSUPP);
-		return;
-	}
-	ret = bcfs_getattr(d->fs, ino_of(d, node), &st);
 	if (!ret) {
-		flags |= st.flags & ~flags_all;
-		if (!xflags)
-			project = st.project;
+		uint32_t flags = to->flags | (st.flags & ~flags_all);
+		uint32_t project = to->keep_project ? st.project : to->project;
+
 		/* Only what changes: an immutable file takes nothing but the end of that. */
 		mask |= flags != st.flags ? BCFS_SET_FLAGS : 0;
 		mask |= project != st.project ? BCFS_SET_PROJECT : 0;
@@ -107,6 +102,32 @@ static void set_flags(fuse_req_t req, fuse_ino_t node, uint32_t given, bool xfla
 		reply_code(req, ret);
 	else
 		fuse_reply_ioctl(req, 0, NULL, 0);
+}
+
+static void run_flags(struct task *t)
+{
+	/* Writes them. */
+	fuse_lowlevel_notify_inval_inode(req_daemon(t->req)->se, t->node, 0, 0);
+	change_flags(t->req, t->node, &t->flags);
+}
+
+/* What was written before the flag may still be in the kernel: it counts. */
+static void set_flags(fuse_req_t req, fuse_ino_t node, uint32_t given, bool xflags,
+		      uint32_t project)
+{
+	const uint32_t protects = BCFS_FL_IMMUTABLE | BCFS_FL_APPEND;
+	struct task t = {.req = req, .node = node, .fn = run_flags};
+	struct daemon *d = req_daemon(req);
+	struct bcfs_stat st;
+
+	t.flags = (struct flags_change){.project = project, .keep_project = !xflags};
+	if (!flags_in(given, xflags, &t.flags.flags))
+		fuse_reply_err(req, EOPNOTSUPP);
+	else if (d->kernel_times && !bcfs_getattr(d->fs, ino_of(d, node), &st) &&
+		 S_ISREG(st.mode) && t.flags.flags & ~st.flags & protects)
+		task_start(&t);
+	else
+		change_flags(req, node, &t.flags);
 }
 
 /* ---- others ---- */

@@ -11,6 +11,13 @@
 #include "bcfs/ioctl.h"
 #include "fuse_bcfs.h"
 
+/* FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR. */
+struct flags_change {
+	uint32_t flags; /* BCFS_FL_* */
+	uint32_t project;
+	bool keep_project;
+};
+
 struct task {
 	fuse_req_t req; /* NULL: a request that libfuse does not know */
 	struct daemon *raw_d;
@@ -21,6 +28,7 @@ struct task {
 		struct bcfs_ioc_shift shift;
 		struct bcfs_ioc_dedupe dedupe;
 		struct fstrim_range trim;
+		struct flags_change flags;
 		enum bcfs_shutdown_mode shutdown;
 		struct tool_secret rotate; /* struct bcfs_ioc_key_rotate */
 		struct {

@@ -139,14 +139,35 @@ static int chmod_acl(struct btree_trans *trans, struct bcfs_inode_unpacked *inod
 	return xattr_set_step(trans, inode, &name, acl, len, 0);
 }
 
-static int setattr_allowed(const struct bcfs_inode_unpacked *inode, u32 mask)
+/*
+ * Who keeps the times himself says "now" by an mtime that is the ctime: of what was written, or
+ * told to be of now. A time that somebody chose comes with another ctime.
+ */
+static bool are_of_now(const struct setattr_args *a)
 {
-	u32 touch = mask & ~BCFS_SET_FLAGS;
+	const u32 both = BCFS_SET_MTIME | BCFS_SET_CTIME;
+	const struct bcfs_time *m = &a->attr->mtime, *c = &a->attr->ctime;
+
+	return (a->mask & both) == both && m->sec == c->sec && m->nsec == c->nsec;
+}
+
+/* The time of what was written before the file became immutable, which changed the ctime. */
+static bool is_of_before(const struct bcfs_inode_unpacked *inode, const struct setattr_args *a)
+{
+	return a->kept && are_of_now(a) &&
+	       fs_time_pack(a->attr->mtime.sec, a->attr->mtime.nsec) <= inode->ctime;
+}
+
+static int setattr_allowed(const struct bcfs_inode_unpacked *inode, const struct setattr_args *a)
+{
+	u32 touch = a->mask & ~BCFS_SET_FLAGS;
 
 	/* What takes the flag off may say nothing else. */
-	if ((inode->flags & BCFS_INODE_immutable) && touch)
+	if ((inode->flags & BCFS_INODE_immutable) && touch && !is_of_before(inode, a))
 		return -BCFS_ERR_immutable;
-	touch &= ~(BCFS_SET_ATIME | BCFS_SET_ATIME_NOW | BCFS_SET_MTIME_NOW);
+	touch &= ~(BCFS_SET_ATIME_NOW | BCFS_SET_MTIME_NOW);
+	if (are_of_now(a))
+		touch &= ~(BCFS_SET_MTIME | BCFS_SET_CTIME);
 	if ((inode->flags & BCFS_INODE_append) && touch)
 		return -BCFS_ERR_append_only;
 	return 0;
@@ -164,6 +185,8 @@ static void set_times(struct bcfs_inode_unpacked *inode, const struct setattr_ar
 		inode->mtime = a->now;
 	else if (a->mask & BCFS_SET_MTIME)
 		inode->mtime = fs_time_pack(s->mtime.sec, s->mtime.nsec);
+	if (inode->flags & BCFS_INODE_immutable && is_of_before(inode, a))
+		return;
 	inode->ctime =
 		a->mask & BCFS_SET_CTIME ? fs_time_pack(s->ctime.sec, s->ctime.nsec) : a->now;
 }
@@ -172,7 +195,7 @@ static int setattr_step(struct btree_trans *trans, struct bcfs_inode_unpacked *i
 {
 	struct setattr_args *a = arg;
 	const struct bcfs_stat *s = a->attr;
-	int ret = setattr_allowed(inode, a->mask);
+	int ret = setattr_allowed(inode, a);
 
 	if (ret)
 		return ret;

@@ -72,6 +72,23 @@ chattr +ad "$T/mnt/dir/a"
 chattr +A "$T/mnt/dir"
 chattr -p 77 "$T/mnt/dir"
 chattr +P "$T/mnt/dir"
+# What is written before the flag counts, whenever the kernel passes it on; so does what is appended.
+ok_python "fsync of what was written before chattr +i, and after chattr +a" "$T/mnt/dir" <<-'END'
+	import fcntl, os, struct, sys
+	os.chdir(sys.argv[1])
+	for name, flag in ("i2", 0x10), ("a2", 0x20):
+	    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+	    os.utime(name, (1000, 1000))
+	    os.write(fd, b"text" * 5000)
+	    fcntl.ioctl(fd, 0x40086602, struct.pack("i", flag))
+	    if name == "a2":
+	        os.write(fd, b"more")
+	    os.fsync(fd)
+	    os.close(fd)
+END
+before=$(stat -c "%n %s %Y" "$T/mnt/dir/i2" "$T/mnt/dir/a2")
+no "a write then does not" dd if=/dev/zero of="$T/mnt/dir/i2" conv=notrunc,fsync count=1
+no "the time of an append-only file is not chosen" touch -d 2001-01-01 "$T/mnt/dir/a2"
 remount()
 {
 	"$bcfs" umount "$T/mnt" && mount_image "$T/img" "$T/mnt" -o nodiscard
@@ -79,6 +96,7 @@ remount()
 ok "another mount" remount
 ok "flags are kept" test "$(lsattr -d "$T/mnt/dir" "$T/mnt/dir/i" "$T/mnt/dir/a" | tr -d e- |
 	awk '{ printf "%s ", $1 }')" = "AP i ad "
+ok "sizes and times are kept" test "$(stat -c "%n %s %Y" "$T/mnt/dir/i2" "$T/mnt/dir/a2")" = "$before"
 touch "$T/mnt/dir/new"
 ok "a project is inherited" test "$(lsattr -pd "$T/mnt/dir/new" | awk '{ print $1 }')" = 77
 no "rename of an immutable file" mv "$T/mnt/dir/i" "$T/mnt/i"
