@@ -155,16 +155,38 @@ for mode in sync flush now; do
 	[ "$mode" != sync ] || ok "and what was not" grep -q late "$T/mnt/late-$mode"
 	ok "umount" "$bcfs" umount "$T/mnt"
 done
-ok "a shutdown by number, as test suites do it" eval 'mount_image "$T/img" "$T/mnt" &&
-	python3 -c "
+# By number, as test suites do it: the caller's memory says which, and what is left says that it was read.
+# usage: shut_down_by_number N; before that, a file open with dirty pages, and one that was closed
+shut_down_by_number()
+{
+	mount_image "$T/img" "$T/mnt" -o journal_flush_delay=600000 && python3 -c '
 import fcntl, os, struct, sys
-fd = os.open(sys.argv[1], os.O_RDONLY)
-fcntl.ioctl(fd, 0x8004587d, struct.pack(\"I\", 2), False)
+os.chdir(sys.argv[1])
+n = int(sys.argv[2])
+fd = os.open(".", os.O_RDONLY)
+dirty = open(f"open-{n}", "w", encoding="utf-8")
+print("text", file=dirty, flush=True)
+with open(f"closed-{n}", "w", encoding="utf-8") as f:
+    print("text", file=f)
+fcntl.ioctl(fd, 0x8004587d, struct.pack("I", n), False)
 try:
-    os.listdir(sys.argv[1])
+    os.listdir(".")
 except OSError as e:
     sys.exit(e.errno != 5)
-sys.exit(1)" "$T/mnt"'
-ok "umount" umount "$T/mnt"
-ok "fsck" "$fsck" "$T/img"
+sys.exit(1)' "$T/mnt" "$1"
+}
+for row in "0 text text" "1 none text" "2 absent absent"; do
+	read -r nr open closed <<<"$row"
+	ok "a shutdown by number, $nr" shut_down_by_number "$nr"
+	ok "umount" umount "$T/mnt"
+	ok "fsck" "$fsck" "$T/img"
+	mount_image "$T/img" "$T/mnt"
+	for file in "open-$nr $open" "closed-$nr $closed"; do
+		read -r name want <<<"$file"
+		got=$(cat "$T/mnt/$name" 2>/dev/null) || got=absent
+		ok "$name: $want" test "${got:-none}" = "$want"
+	done
+	ok "bcfs umount" "$bcfs" umount "$T/mnt"
+done
+
 done_testing
