@@ -167,6 +167,22 @@ static void reply_task(struct task *t, int code)
 		fuse_reply_ioctl(t->req, 0, NULL, 0);
 }
 
+static void run_set_label(struct task *t)
+{
+	reply_task(t, bcfs_set_label(req_daemon(t->req)->fs, t->label));
+}
+
+static void set_label(fuse_req_t req, const void *in)
+{
+	struct task t = {.req = req, .fn = run_set_label};
+
+	memcpy(t.label, in, sizeof(t.label));
+	if (memchr(t.label, 0, sizeof(t.label)))
+		task_start(&t);
+	else
+		fuse_reply_err(req, EINVAL);
+}
+
 /* The cached pages are written by the first invalidation; those read since go with the second. */
 static void run_shift(struct task *t)
 {
@@ -361,6 +377,9 @@ static void op_ioctl_root(fuse_req_t req, fuse_ino_t node, unsigned int cmd, voi
 		memcpy(&t.trim, in, sizeof(t.trim));
 		task_start(&t);
 		break;
+	case FS_IOC_SETFSLABEL:
+		set_label(req, in);
+		break;
 	case BCFS_IOC_REMOUNT:
 		remount_ask(req, in);
 		break;
@@ -416,6 +435,7 @@ void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 		dedupe(req, node, in);
 		break;
 	case FITRIM:
+	case FS_IOC_SETFSLABEL:
 	case BCFS_IOC_GOINGDOWN:
 	case BCFS_IOC_SHUTDOWN:
 	case BCFS_IOC_REMOUNT:

@@ -29,6 +29,7 @@ struct task {
 		struct bcfs_ioc_dedupe dedupe;
 		struct fstrim_range trim;
 		struct flags_change flags;
+		char label[FSLABEL_MAX];
 		enum bcfs_shutdown_mode shutdown;
 		struct tool_secret rotate; /* struct bcfs_ioc_key_rotate */
 		struct {

@@ -519,6 +519,9 @@ struct bcfs_info {
 
 void bcfs_get_info(const struct bcfs *fs, struct bcfs_info *ret);
 
+/* Durable when it returns. EINVAL: more than 32 bytes, control characters, or not UTF-8. */
+int bcfs_set_label(struct bcfs *fs, const char *label);
+
 /*
  * Is there a bcfs on the device, and which? Reads the superblock without a
  * lock, so it answers for a mounted one too, and writes nothing. An error with

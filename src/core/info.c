@@ -64,6 +64,24 @@ void bcfs_get_info(const struct bcfs *fs, struct bcfs_info *ret)
 	sb_unlock(fs->sb);
 }
 
+int bcfs_set_label(struct bcfs *fs, const char *label)
+{
+	struct printbuf err = PRINTBUF;
+	u8 old[sizeof(fs->sb->sb->label)];
+	int ret = fs_may_write(fs);
+
+	if (ret)
+		return ret;
+	sb_lock(fs->sb);
+	memcpy(old, fs->sb->sb->label, sizeof(old));
+	ret = sb_label_set(fs->sb->sb, label, &err) ?: sb_write(fs->sb);
+	if (ret)
+		memcpy(fs->sb->sb->label, old, sizeof(old));
+	sb_unlock(fs->sb);
+	printbuf_exit(&err);
+	return ret;
+}
+
 /* Takes the one line that says what is wrong. */
 static void probe_log(void *arg, enum log_level level, const char *line)
 {

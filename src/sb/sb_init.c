@@ -101,6 +101,17 @@ static int check_label(const char *label, struct printbuf *err)
 	return 0;
 }
 
+int sb_label_set(struct bcfs_sb *sb, const char *label, struct printbuf *err)
+{
+	int ret = check_label(label, err);
+
+	if (ret)
+		return ret;
+	memset(sb->label, 0, sizeof(sb->label));
+	memcpy(sb->label, label, strlen(label));
+	return 0;
+}
+
 static int check_sizes(const struct sb_params *p, struct printbuf *err)
 {
 	if (!is_power_of_2(p->block_bytes) || p->block_bytes < 512 || p->block_bytes > 65536)

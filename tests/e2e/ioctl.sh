@@ -3,7 +3,7 @@
 #
 # Goal: what goes through ioctls is right, for those alone who may: collapse and insert of ranges
 # (`bcfs collapse`, `bcfs insert`), flags and project ids over a remount, FITRIM, the shutdown in its
-# three modes.
+# three modes, the label.
 # Method: ranges against a model in memory, with dirty pages in the cache and a mapping; the image's
 # own blocks before and after a trim; a mount after each shutdown, and fsck.
 . "$(dirname "$0")/lib.sh"
@@ -189,4 +189,32 @@ for row in "0 text text" "1 none text" "2 absent absent"; do
 	ok "bcfs umount" "$bcfs" umount "$T/mnt"
 done
 
+# ---- the label ----
+mount_image "$T/img" "$T/mnt"
+cat >"$T/label.py" <<-'END'
+	import fcntl, sys
+	with open(sys.argv[1], "rb") as f:
+	    fcntl.ioctl(f, 0x41009432, sys.argv[2].encode().ljust(256, b"\0"))
+END
+# Files, since a user may not open the directory of the tests.
+chmod 755 "$T" "$T/mnt"
+label()
+{
+	python3 "$T/label.py" "${2:-$T/mnt/r0}" "$1"
+}
+ok "a label of 32 bytes" label "12345678901234567890123456789012"
+no "not of 33" label "123456789012345678901234567890123"
+no "not with control characters" label $'a\nb'
+no "not by a user" setpriv --reuid 1000 --regid 1000 --clear-groups \
+	python3 "$T/label.py" "$T/mnt/r0" user
+ok "it is on the device at once" bash -c '"$0" probe "$1" | grep -q "^LABEL=12345678901234567890123456789012$"' \
+	"$bcfs" "$T/img"
+ok "an empty one" label ""
+ok "and another" label "a läbel"
+ok "bcfs umount" "$bcfs" umount "$T/mnt"
+ok "it stays" bash -c '"$0" probe "$1" | grep -q "^LABEL=a läbel$"' "$bcfs" "$T/img"
+mount_image "$T/img" "$T/mnt" -o ro
+no "not on a read-only mount" label other
+ok "bcfs umount" "$bcfs" umount "$T/mnt"
+ok "fsck" "$fsck" "$T/img"
 done_testing
