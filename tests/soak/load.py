@@ -24,7 +24,7 @@ STUCK_S = 120  # beyond what a load was given
 
 # Of stress-ng's class "filesystem", and what others do with files; not what is about other filesystems.
 STRESSORS = """access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup fallocate fanotify
-fcntl fiemap file-ioctl filename flock fpunch fsize fstat getdent handle hdd inode-flags inotify io iomix lease
+fcntl fiemap file-ioctl filename flock fpunch fsize fstat getdent handle hdd inode-flags inotify io iomix ioprio lease
 link locka lockf lockofd mknod open rename symlink sync-file touch utime verity xattr aiol mmap readahead revio
 seek sendfile splice""".split()
 
