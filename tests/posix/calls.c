@@ -360,8 +360,9 @@ int dir(const char *path)
 /* ---- running ---- */
 
 static const char *const phase_names[] = {
-	[PHASE_MAIN] = "main",	 [PHASE_LINKS] = "links", [PHASE_BEFORE] = "before",
-	[PHASE_AFTER] = "after", [PHASE_RO] = "ro",	  [PHASE_FULL] = "full",
+	[PHASE_MAIN] = "main",	   [PHASE_MORE] = "more",   [PHASE_LINKS] = "links",
+	[PHASE_BEFORE] = "before", [PHASE_AFTER] = "after", [PHASE_RO] = "ro",
+	[PHASE_FULL] = "full",
 };
 
 static void furnish(void)

@@ -36,6 +36,7 @@
 
 enum phase {
 	PHASE_MAIN,
+	PHASE_MORE,   /* the same, in a mount of its own: the pass-through keeps all files open */
 	PHASE_LINKS,  /* takes long: 65,001 links */
 	PHASE_BEFORE, /* leaves things behind, then the filesystem is mounted anew for: */
 	PHASE_AFTER,
@@ -55,6 +56,11 @@ struct posix_case {
 
 void case_register(struct posix_case *c);
 
+/* Of the cases of a file that say nothing else. */
+#ifndef CASE_PHASE
+#define CASE_PHASE PHASE_MAIN
+#endif
+
 #define CASE_3(title, in, n)                                                                       \
 	static void case_##n(const void *arg);                                                     \
 	static void __attribute__((constructor)) register_##n(void)                                \
@@ -66,7 +72,7 @@ void case_register(struct posix_case *c);
 	static void case_##n(const void *arg)
 #define CASE_2(title, in, n) CASE_3(title, in, n)
 /* A case, with its body behind. */
-#define CASE(title)	   CASE_2(title, PHASE_MAIN, __LINE__)
+#define CASE(title)	   CASE_2(title, CASE_PHASE, __LINE__)
 #define CASE_IN(in, title) CASE_2(title, in, __LINE__)
 /* A case of one call: says "ok" or the errno. */
 #define ROW(title, ...)                                                                            \

@@ -141,6 +141,9 @@ def run_all(kind, top, only, into, errors):
         fs = kind(top, SIZE, "main")
         mnt = fs.mount()
         run_phase("main", mnt, only, into)
+        fs.umount()
+        mnt = fs.mount()
+        run_phase("more", mnt, only, into)
         if kind is not Passthrough:
             run_phase("links", mnt, only, into)
         run_phase("before", mnt, only, into)
@@ -178,6 +181,14 @@ def read_differences():
             key, _, value = line.partition(":")
             block[key] = value.strip()
     return ret
+
+
+def read_left_out():
+    """[(errno, its calls or nothing, why)]"""
+    with open(os.path.join(HERE, "left_out.txt"), encoding="utf-8") as f:
+        lines = [line.strip() for line in f if line.strip() and not line.startswith("#")]
+    return [(head.partition(" ")[0], head.partition(" ")[2], why.strip())
+            for head, _, why in (line.partition(":") for line in lines)]
 
 
 def reason_holds(why, bcfs, passed):
@@ -248,6 +259,11 @@ def document(saw, differences):
             out += ["### " + title, "", "| case | ext4 | bcfs | why |", "| --- | --- | --- | --- |"]
             section = title
         out.append("| %s |" % " | ".join(cell(d[k]) for k in ("case", "ext4", "bcfs", "why")))
+    out += ["", "## Left out", "",
+            "What else the manual pages list (tests/posix/manual.py holds them against the rows), and why",
+            "no case has it:", "", "| errno | of | why |", "| --- | --- | --- |"]
+    out += ["| %s | %s | %s |" % (error, cell(pages) or "any", cell(why))
+            for error, pages, why in read_left_out()]
     out += ["", "## All cases", "",
             "The result of each call is `ok`, a number or an errno; behind it, what was looked at",
             "then: mode, links, owner and size of a file, its content (`a*100`: a hundred times a;",
