@@ -123,8 +123,8 @@ static void set_flags(fuse_req_t req, fuse_ino_t node, uint32_t given, bool xfla
 	t.flags = (struct flags_change){.project = project, .keep_project = !xflags};
 	if (!flags_in(given, xflags, &t.flags.flags))
 		fuse_reply_err(req, EOPNOTSUPP);
-	else if (d->kernel_times && !bcfs_getattr(d->fs, ino_of(d, node), &st) &&
-		 S_ISREG(st.mode) && t.flags.flags & ~st.flags & protects)
+	else if (!bcfs_getattr(d->fs, ino_of(d, node), &st) && S_ISREG(st.mode) &&
+		 t.flags.flags & ~st.flags & protects)
 		task_start(&t);
 	else
 		change_flags(req, node, &t.flags);

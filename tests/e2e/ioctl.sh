@@ -109,6 +109,15 @@ no "an immutable file is not opened to be written" eval 'echo c >>"$T/mnt/dir/o"
 ok "but to be read" grep -q b "$T/mnt/dir/o"
 no "an append-only file is opened to append alone" dd if=/dev/zero of="$T/mnt/dir/a" conv=notrunc count=1
 ok "to append" eval 'echo more >>"$T/mnt/dir/a"'
+ok_python "a map's pages, written before chattr +i" "$T/mnt/dir/m" <<-'END'
+	import fcntl, mmap, os, struct, sys
+	fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+	os.ftruncate(fd, 8192)
+	m = mmap.mmap(fd, 8192)
+	m[:4] = b"text"
+	fcntl.ioctl(fd, 0x40086602, struct.pack("i", 0x10))
+	m.flush()
+END
 chattr -i "$T/mnt/dir/o"
 ok "another mount" remount
 ok "they can be removed without the flags" eval 'chattr -i "$T/mnt/dir/i" &&

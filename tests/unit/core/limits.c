@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Goal: what bcfs(5) says about limits: inode numbers, links, sizes, times.
+ * Goal: what bcfs(5) says about limits: inode numbers, links, sizes, times, and which times files
+ * take that are append-only or immutable.
  * Method: a filesystem is brought to just below each limit (numbers and counts from inside, since
  * four thousand million links take long), goes on, closes, opens again.
  */
@@ -203,4 +204,56 @@ Test(limits, times)
 	struct fsx fx = {0};
 
 	fsx_run(&fx, 4, run_times, NULL);
+}
+
+/* ---- times of protected files ---- */
+
+static int set_both(struct fsx *fx, struct bcfs_ino ino, int64_t mtime, int64_t ctime, u32 more)
+{
+	struct bcfs_stat set = {.mtime = {mtime, 5}, .ctime = {ctime, 5}}, got;
+
+	return bcfs_setattr(fx->c, ino, &set, BCFS_SET_MTIME | BCFS_SET_CTIME | more, &got);
+}
+
+static int set_fl(struct fsx *fx, struct bcfs_ino ino, u32 flags)
+{
+	struct bcfs_stat set = {.flags = flags}, got;
+
+	return bcfs_setattr(fx->c, ino, &set, BCFS_SET_FLAGS, &got);
+}
+
+static void run_protected(struct fsx *fx, void *arg)
+{
+	struct bcfs_stat st, got;
+
+	must(!fsx_open(fx), "open");
+	st = make(fx, "append");
+	must(!set_fl(fx, st.ino, BCFS_FL_APPEND), "flag");
+	must(set_both(fx, st.ino, 1000, 2000, BCFS_SET_KEPT) == -BCFS_ERR_append_only, "chosen");
+	must(set_both(fx, st.ino, 2000, 2000, BCFS_SET_ATIME) == -BCFS_ERR_append_only, "atime");
+	must(!set_both(fx, st.ino, 2000, 2000, BCFS_SET_KEPT), "of what was appended");
+	must(!bcfs_getattr(fx->c, st.ino, &got) && got.mtime.sec == 2000 && got.ctime.sec == 2000,
+	     "append: %lld", (long long)got.mtime.sec);
+
+	/* What comes late: the ctime of the flag stays. */
+	st = make(fx, "immutable");
+	must(!set_fl(fx, st.ino, BCFS_FL_IMMUTABLE) && !bcfs_getattr(fx->c, st.ino, &st), "flag");
+	must(set_both(fx, st.ino, 1000, 2000, BCFS_SET_KEPT) == -BCFS_ERR_immutable, "chosen");
+	must(set_both(fx, st.ino, 1000, 1000, 0) == -BCFS_ERR_immutable, "not kept");
+	must(set_both(fx, st.ino, st.ctime.sec + 1, st.ctime.sec + 1, BCFS_SET_KEPT) ==
+		     -BCFS_ERR_immutable,
+	     "of later");
+	must(!set_both(fx, st.ino, st.ctime.sec - 1, st.ctime.sec - 1, BCFS_SET_KEPT), "of before");
+	must(!bcfs_getattr(fx->c, st.ino, &got) && got.mtime.sec == st.ctime.sec - 1 &&
+		     got.ctime.sec == st.ctime.sec && got.ctime.nsec == st.ctime.nsec,
+	     "immutable: %lld %lld", (long long)got.mtime.sec, (long long)got.ctime.sec);
+
+	must(!fsx_close(fx), "close");
+}
+
+Test(limits, protected_files)
+{
+	struct fsx fx = {0};
+
+	fsx_run(&fx, 5, run_protected, NULL);
 }
