@@ -271,15 +271,27 @@ static void run_trim(struct task *t)
 		fuse_reply_ioctl(t->req, 0, r, sizeof(*r));
 }
 
+static void write_pages(void *arg, struct bcfs_ino ino)
+{
+	struct daemon *d = arg;
+
+	fuse_lowlevel_notify_inval_inode(d->se, node_of(d, ino), 0, 0);
+}
+
 static void run_shutdown(struct task *t)
 {
 	struct daemon *d = req_daemon(t->req);
-	int ret;
+	int ret = 0;
 
-	if (t->shutdown == BCFS_SHUTDOWN_SYNC)
+	/* The kernel does not wait for a FUSE server in syncfs(2): it only sends what is dirty. */
+	if (t->shutdown == BCFS_SHUTDOWN_SYNC) {
 		mount_sync(d);
-	d->shut_down = true;
-	ret = bcfs_shutdown(d->fs, t->shutdown);
+		ret = bcfs_for_each_known(d->fs, write_pages, d);
+	}
+	if (!ret) {
+		d->shut_down = true;
+		ret = bcfs_shutdown(d->fs, t->shutdown);
+	}
 	reply_task(t, ret);
 }
 

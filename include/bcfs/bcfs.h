@@ -315,6 +315,11 @@ int bcfs_lookup(struct bcfs *fs, struct bcfs_ino dir, const char *name, struct b
 void bcfs_forget(struct bcfs *fs, struct bcfs_ino ino, uint64_t n);
 /* Drops all lookup references of all inodes. */
 void bcfs_forget_all(struct bcfs *fs);
+/*
+ * @fn for each inode that has lookup references, with no lock held; of those that come or go
+ * meanwhile for some. Out of memory: not for all.
+ */
+int bcfs_for_each_known(struct bcfs *fs, void (*fn)(void *arg, struct bcfs_ino ino), void *arg);
 
 /*
  * New names; each is one transaction. EEXIST, ENOENT (the directory was

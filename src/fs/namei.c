@@ -6,6 +6,7 @@
 #include "fs/acl.h"
 #include "fs/namei.h"
 #include "fs/table.h"
+#include "util/cleanup.h"
 
 #include <string.h>
 
@@ -569,4 +570,18 @@ void bcfs_forget_all(struct bcfs *c)
 	inode_unref_all(c);
 	if (!fs_may_write(c))
 		deleted_inodes_reap_all(c);
+}
+
+int bcfs_for_each_known(struct bcfs *c, void (*fn)(void *arg, struct bcfs_ino ino), void *arg)
+{
+	CLEANUP(darray_exit_p) darray_u64 keys = {0};
+	int ret = 0;
+
+	for (unsigned i = 0; !ret && i < FS_REF_SHARDS; i++) {
+		keys.nr = 0;
+		ret = inode_refs_list(c, i, &keys);
+		darray_for_each (keys, key)
+			fn(arg, bcfs_ino_unpack(*key));
+	}
+	return ret;
 }

@@ -180,6 +180,20 @@ bool inode_unref(struct bcfs *c, struct bcfs_ino ino, u64 nr)
 	return reap;
 }
 
+int inode_refs_list(struct bcfs *c, unsigned shard, darray_u64 *ret)
+{
+	struct fs_ref_shard *s = &c->ino->refs[shard];
+	int err;
+
+	env_mutex_lock(&s->lock);
+	err = darray_make_room(ret, s->nr);
+	for (u32 i = 0; !err && i < s->nr_buckets; i++)
+		for (const struct fs_ref *r = s->buckets[i]; r; r = r->next)
+			ret->data[ret->nr++] = r->key;
+	env_mutex_unlock(&s->lock);
+	return err;
+}
+
 bool inode_unlinked(struct bcfs *c, struct bcfs_ino ino)
 {
 	u64 key = bcfs_ino_pack(ino);

@@ -15,6 +15,7 @@
 #define BCFS_FS_TABLE_H
 
 #include "fs/fs.h"
+#include "util/darray.h"
 
 #define FS_LOCKS      1024U
 #define FS_REF_SHARDS 64U
@@ -75,6 +76,8 @@ void inode_unlock2(struct bcfs *c, struct bcfs_ino a, struct bcfs_ino b);
 int inode_ref(struct bcfs *c, struct bcfs_ino ino);
 /* True if that was the last one and the inode is to be reaped. */
 bool inode_unref(struct bcfs *c, struct bcfs_ino ino, u64 nr);
+/* The keys (bcfs_ino_pack()) of a shard's inodes, appended. */
+int inode_refs_list(struct bcfs *c, unsigned shard, darray_u64 *ret);
 /* The last link is gone (committed): true if nobody holds a reference, so that it is to be reaped.
  */
 bool inode_unlinked(struct bcfs *c, struct bcfs_ino ino);
