@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * bcfs key: the slots of an encrypted filesystem, each opened by a passphrase or a key file of its
- * own. Only the superblock is written.
+ * own. Only the superblock is written: by the daemon, if it is mounted.
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
+#include "key_mounted.h"
 #include "tool.h"
 #include "unlock.h"
 
@@ -48,6 +51,8 @@ struct key_args {
 	struct bcfs_secret new_for_lib;
 	bool writes_secret; /* the command has a new one */
 	const char *path;
+	int fd; /* of the root where it is mounted; -1: it is not */
+	char device[PATH_MAX + 1];
 	uint32_t slot;
 };
 
@@ -118,12 +123,25 @@ static int parse(const struct command *cmd, struct key_args *a, int argc, char *
 	return -1;
 }
 
+/* That of a mounted filesystem, which this process may not be able to look at. */
+static bool unlock_mounted(struct key_args *a)
+{
+	struct bcfs_info info;
+
+	if (!bcfs_probe(a->device, &info, NULL, 0) && !info.encrypted) {
+		tool_error("%s: the filesystem is not encrypted", a->path);
+		return false;
+	}
+	a->unlock.encrypted = true;
+	return tool_unlock(&a->unlock);
+}
+
 /* The filesystem's own secret first, then the new one. */
 static bool get_secrets(struct key_args *a)
 {
 	char what[TOOL_MSG_SIZE];
 
-	if (!tool_unlock(&a->unlock))
+	if (!(a->fd < 0 ? tool_unlock(&a->unlock) : unlock_mounted(a)))
 		return false;
 	if (!a->writes_secret)
 		return true;
@@ -148,15 +166,20 @@ static int run_with(const struct command *cmd, struct key_args *a, int argc, cha
 	if (ret >= 0)
 		return ret;
 	ret = -1;
+	a->fd = key_mounted_open(a->path, a->device, sizeof(a->device));
 	if (get_secrets(a)) {
 		do {
 			a->key.secret = a->unlock.arg;
 			*msg = 0;
 			ret = fn(a, msg, sizeof(msg));
 		} while (ret && tool_unlock_again(&a->unlock, ret));
-		if (ret)
+		if (ret && a->fd >= 0)
+			tool_error("%s: %s", a->path, msg);
+		else if (ret)
 			tool_error("%s", *msg ? msg : bcfs_strerror(ret));
 	}
+	if (a->fd >= 0)
+		close(a->fd);
 	tool_unlock_end(&a->unlock);
 	tool_secret_free(&a->new);
 	return ret || !tool_flush() ? 1 : 0;
@@ -168,7 +191,8 @@ static int list(struct key_args *a, char *msg, size_t size)
 {
 	struct bcfs_key_slot slots[BCFS_KEY_SLOTS_MAX];
 	uint32_t nr;
-	int ret = bcfs_key_list(a->path, slots, BCFS_KEY_SLOTS_MAX, &nr, msg, size);
+	int ret = bcfs_key_list(a->fd < 0 ? a->path : a->device, slots, BCFS_KEY_SLOTS_MAX, &nr,
+				msg, size);
 
 	for (uint32_t i = 0; !ret && i < nr; i++) {
 		char text[64];
@@ -194,7 +218,10 @@ static int run_list(const struct command *cmd, int argc, char **argv)
 	if (argc - optind != 1)
 		return command_misuse(cmd);
 	a.path = argv[optind];
+	a.fd = key_mounted_open(a.path, a.device, sizeof(a.device));
 	ret = list(&a, msg, sizeof(msg));
+	if (a.fd >= 0)
+		close(a.fd);
 	if (ret)
 		tool_error("%s", *msg ? msg : bcfs_strerror(ret));
 	return ret || !tool_flush() ? 1 : 0;
@@ -202,35 +229,53 @@ static int run_list(const struct command *cmd, int argc, char **argv)
 
 /* ---- add, remove, change ---- */
 
-static void made(const struct key_args *a)
+/* secret: NULL to remove. */
+static int apply(struct key_args *a, enum bcfs_key_op op, const struct tool_secret *secret,
+		 char *msg, size_t size)
 {
+	const struct bcfs_ioc_key_slot head = {
+		.op = op, .kdf_passes = a->key.kdf_passes, .kdf_bytes = a->key.kdf_bytes};
+	const struct bcfs_secret *new_one =
+		secret ? tool_secret_arg(secret, &a->new_for_lib) : NULL;
+
+	if (a->fd >= 0)
+		return key_mounted_apply(a->fd, head, &a->unlock.secret, secret, &a->slot, msg,
+					 size);
+	switch (op) {
+	case BCFS_KEY_ADD:
+		return bcfs_key_add(a->path, &a->key, new_one, &a->slot, msg, size);
+	case BCFS_KEY_REMOVE:
+		return bcfs_key_remove(a->path, &a->key, a->slot, msg, size);
+	case BCFS_KEY_CHANGE:
+		return bcfs_key_change(a->path, &a->key, &a->slot, new_one, msg, size);
+	}
+	return -EINVAL;
+}
+
+static int make(struct key_args *a, enum bcfs_key_op op, char *msg, size_t size)
+{
+	int ret = apply(a, op, &a->new, msg, size);
+
+	if (ret)
+		return ret;
 	printf("slot %u\n", a->slot);
 	tool_key_file_notice(&a->new);
+	return 0;
 }
 
 static int add(struct key_args *a, char *msg, size_t size)
 {
-	int ret = bcfs_key_add(a->path, &a->key, tool_secret_arg(&a->new, &a->new_for_lib),
-			       &a->slot, msg, size);
-
-	if (!ret)
-		made(a);
-	return ret;
+	return make(a, BCFS_KEY_ADD, msg, size);
 }
 
 static int remove_slot(struct key_args *a, char *msg, size_t size)
 {
-	return bcfs_key_remove(a->path, &a->key, a->slot, msg, size);
+	return apply(a, BCFS_KEY_REMOVE, NULL, msg, size);
 }
 
 static int change(struct key_args *a, char *msg, size_t size)
 {
-	int ret = bcfs_key_change(a->path, &a->key, &a->slot,
-				  tool_secret_arg(&a->new, &a->new_for_lib), msg, size);
-
-	if (!ret)
-		made(a);
-	return ret;
+	return make(a, BCFS_KEY_CHANGE, msg, size);
 }
 
 static int run_add(const struct command *cmd, int argc, char **argv)
@@ -259,19 +304,18 @@ static int run_change(const struct command *cmd, int argc, char **argv)
 	"  --new-passphrase-fd N or the line read from descriptor N\n"                             \
 	"  --kdf-passes N        what a guess at a new passphrase costs: passes (default: 3)\n"    \
 	"  --kdf-memory SIZE     over so much memory (default: 256M)\n"
-#define HELP_NEW_WAYS                                                                              \
-	"The new\none is that of BCFS_NEW_PASSPHRASE, or asked for. The device is not in use.\n"
+#define HELP_NEW_WAYS "The new\none is that of BCFS_NEW_PASSPHRASE, or asked for.\n"
 
 const struct command cmd_key_list = {
 	.name = "key list",
-	.args = "DEVICE",
+	.args = "DEVICE|MOUNTPOINT",
 	.short_doc = "What opens an encrypted filesystem: its slots",
 	.run = run_list,
 };
 
 const struct command cmd_key_add = {
 	.name = "key add",
-	.args = "[OPTION...] DEVICE",
+	.args = "[OPTION...] DEVICE|MOUNTPOINT",
 	.short_doc = "Let one more passphrase or key file open it",
 	.help = HELP_OPEN HELP_NEW HELP_WAYS HELP_NEW_WAYS,
 	.run = run_add,
@@ -279,15 +323,15 @@ const struct command cmd_key_add = {
 
 const struct command cmd_key_remove = {
 	.name = "key remove",
-	.args = "[OPTION...] DEVICE SLOT",
+	.args = "[OPTION...] DEVICE|MOUNTPOINT SLOT",
 	.short_doc = "Take a slot away: what has opened it does not any more",
-	.help = HELP_OPEN HELP_WAYS "The\ndevice is not in use. The last slot stays.\n",
+	.help = HELP_OPEN HELP_WAYS "The\nlast slot stays.\n",
 	.run = run_remove,
 };
 
 const struct command cmd_key_change = {
 	.name = "key change",
-	.args = "[OPTION...] DEVICE [SLOT]",
+	.args = "[OPTION...] DEVICE|MOUNTPOINT [SLOT]",
 	.short_doc = "Another passphrase or key file in the place of one",
 	.help = HELP_OPEN HELP_NEW HELP_WAYS HELP_NEW_WAYS
 	"Without SLOT: that which the passphrase or key file opens.\n",

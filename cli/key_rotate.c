@@ -6,13 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "bcfs/ioctl.h"
 #include "command.h"
+#include "key_mounted.h"
 #include "passphrase.h"
 #include "tool.h"
 
@@ -35,25 +36,15 @@ static bool add_secret(struct bcfs_ioc_key_rotate *r, const struct tool_secret_o
 {
 	struct tool_secret s = {0};
 	bool ok = tool_secret_get(o, what, false, &s);
-	uint16_t head[2];
 
 	if (!ok)
 		return false;
-	head[0] = s.type == TOOL_SECRET_KEY_FILE ? BCFS_SECRET_KEY_FILE : BCFS_SECRET_PASSPHRASE;
-	head[1] = (uint16_t)s.len;
-	ok = s.len <= UINT16_MAX && r->nr < BCFS_KEY_SECRETS_MAX &&
-	     s.len + sizeof(head) <= sizeof(r->data) - r->bytes;
-	if (ok) {
-		memcpy(r->data + r->bytes, head, sizeof(head));
-		memcpy(r->data + r->bytes + sizeof(head), s.p, s.len);
-		r->bytes += (uint32_t)(sizeof(head) + s.len);
-		r->nr++;
-	} else {
+	ok = key_pack(&s, r->data, &r->bytes, &r->nr);
+	if (!ok)
 		tool_error(
 			"%s: all together have more than %u bytes, or are more than %u; a slot of "
 			"a larger key file cannot be kept",
 			what, BCFS_IOC_KEY_BYTES, BCFS_KEY_SECRETS_MAX);
-	}
 	tool_secret_free(&s);
 	return ok;
 }
@@ -64,7 +55,8 @@ static const char *why(int error)
 	case ENOTTY:
 		return "not on a mounted bcfs filesystem";
 	case EPERM:
-		return geteuid() ? "only root may"
+		return geteuid() ? "only root and whose mount it is may; or a slot would be lost: "
+				   "give what opens it, or --drop-others"
 				 : "a slot would be lost: give what opens it, or --drop-others";
 	case EKEYREJECTED:
 		return "one of these opens no slot";
@@ -86,9 +78,12 @@ static const char *why(int error)
 
 static int rotate(const char *mnt, const struct bcfs_ioc_key_rotate *r)
 {
-	int fd = open(mnt, O_RDONLY | O_CLOEXEC);
+	char device[PATH_MAX + 1];
+	int fd = key_mounted_open(mnt, device, sizeof(device));
 	int ret = 0;
 
+	if (fd < 0)
+		fd = open(mnt, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || ioctl(fd, BCFS_IOC_KEY_ROTATE, r)) {
 		tool_error("%s: cannot replace the master key: %s", mnt, why(errno));
 		ret = 1;
@@ -148,7 +143,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 
 const struct command cmd_key_rotate = {
 	.name = "key rotate",
-	.args = "[OPTION...] MOUNTPOINT",
+	.args = "[OPTION...] MOUNTPOINT|DEVICE",
 	.short_doc = "Another master key: all is written anew in the background",
 	.help = "  --key-file PATH       what opens a slot that is to stay: its key file\n"
 		"  --passphrase-fd N     or the line read from descriptor N\n"

@@ -44,7 +44,7 @@ bool tool_unlock(struct tool_unlock *u)
 {
 	struct bcfs_info info = {0};
 
-	if (tool_secret_given(&u->opts))
+	if (u->encrypted || tool_secret_given(&u->opts))
 		return get(u);
 	/* What cannot be read is told when it is opened. */
 	if (bcfs_probe(u->path, &info, NULL, 0) || !info.encrypted)

@@ -23,6 +23,7 @@
 struct tool_unlock {
 	struct tool_secret_opts opts;
 	const char *path;
+	bool encrypted; /* that is known: the superblock is not looked at */
 	struct tool_secret secret;
 	struct bcfs_secret for_lib;
 	const struct bcfs_secret *arg; /* for libbcfs; NULL: it is not encrypted */

@@ -216,7 +216,7 @@ static bool has_secrets(const struct fuse_in_header *in, size_t len)
 	const struct fuse_ioctl_in *arg = (const void *)(in + 1);
 
 	return in->opcode == FUSE_IOCTL && len >= sizeof(*in) + sizeof(*arg) &&
-	       arg->cmd == BCFS_IOC_KEY_ROTATE;
+	       (arg->cmd == BCFS_IOC_KEY_ROTATE || arg->cmd == BCFS_IOC_KEY_SLOT);
 }
 
 /* The bits that libfuse does not pass on. */

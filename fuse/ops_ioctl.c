@@ -159,7 +159,7 @@ static void get_label(fuse_req_t req)
 
 /* ---- in a thread of its own ---- */
 
-static void reply_task(struct task *t, int code)
+void task_reply_ioctl(const struct task *t, int code)
 {
 	if (code)
 		reply_code(t->req, code);
@@ -169,7 +169,7 @@ static void reply_task(struct task *t, int code)
 
 static void run_set_label(struct task *t)
 {
-	reply_task(t, bcfs_set_label(req_daemon(t->req)->fs, t->label));
+	task_reply_ioctl(t, bcfs_set_label(req_daemon(t->req)->fs, t->label));
 }
 
 static void set_label(fuse_req_t req, const void *in)
@@ -194,7 +194,7 @@ static void run_shift(struct task *t)
 	ret = bcfs_fallocate(d->fs, ino_of(d, t->node), t->shift.mode | BCFS_FALLOC_KEEP_SIZE,
 			     t->shift.offset, t->shift.len);
 	fuse_lowlevel_notify_inval_inode(d->se, t->node, offset, 0);
-	reply_task(t, ret);
+	task_reply_ioctl(t, ret);
 }
 
 static void shift(fuse_req_t req, fuse_ino_t node, const struct bcfs_ioc_shift *in)
@@ -292,59 +292,7 @@ static void run_shutdown(struct task *t)
 		d->shut_down = true;
 		ret = bcfs_shutdown(d->fs, t->shutdown);
 	}
-	reply_task(t, ret);
-}
-
-/* The secrets in a request; 0: it makes no sense. */
-static uint32_t rotate_secrets(const struct bcfs_ioc_key_rotate *in, struct bcfs_secret *ret)
-{
-	uint32_t at = 0, i;
-
-	if (!in->nr || in->nr > BCFS_KEY_SECRETS_MAX || in->bytes > sizeof(in->data) || in->pad ||
-	    in->drop_others > 1)
-		return 0;
-	for (i = 0; i < in->nr; i++) {
-		uint16_t head[2];
-
-		if (in->bytes - at < sizeof(head))
-			return 0;
-		memcpy(head, in->data + at, sizeof(head));
-		at += sizeof(head);
-		if (head[0] > UINT8_MAX || in->bytes - at < head[1])
-			return 0;
-		ret[i] = (struct bcfs_secret){
-			.type = (uint8_t)head[0], .p = in->data + at, .len = head[1]};
-		at += head[1];
-	}
-	return at == in->bytes ? i : 0;
-}
-
-static void run_rotate(struct task *t)
-{
-	const struct bcfs_ioc_key_rotate *in = (const void *)t->rotate.p;
-	struct bcfs_secret secrets[BCFS_KEY_SECRETS_MAX];
-	uint32_t nr = rotate_secrets(in, secrets);
-
-	if (nr)
-		reply_task(t, bcfs_key_rotate(req_daemon(t->req)->fs, secrets, nr,
-					      (int)in->drop_others));
-	else
-		fuse_reply_err(t->req, EINVAL);
-	tool_secret_free(&t->rotate);
-}
-
-/* What came with the request the loop wipes. */
-static void rotate(fuse_req_t req, const void *in)
-{
-	struct task t = {.req = req, .fn = run_rotate};
-
-	if (!tool_secret_map(&t.rotate, sizeof(struct bcfs_ioc_key_rotate))) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	memcpy(t.rotate.p, in, sizeof(struct bcfs_ioc_key_rotate));
-	if (!task_start(&t))
-		tool_secret_free(&t.rotate);
+	task_reply_ioctl(t, ret);
 }
 
 /*
@@ -394,9 +342,6 @@ static void op_ioctl_root(fuse_req_t req, fuse_ino_t node, unsigned int cmd, voi
 		break;
 	case BCFS_IOC_REMOUNT:
 		remount_ask(req, in);
-		break;
-	case BCFS_IOC_KEY_ROTATE:
-		rotate(req, in);
 		break;
 	case BCFS_IOC_GOINGDOWN:
 		shut_down(req, goingdown_mode(req, arg));
@@ -451,8 +396,11 @@ void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 	case BCFS_IOC_GOINGDOWN:
 	case BCFS_IOC_SHUTDOWN:
 	case BCFS_IOC_REMOUNT:
-	case BCFS_IOC_KEY_ROTATE:
 		op_ioctl_root(req, node, cmd, arg, in);
+		break;
+	case BCFS_IOC_KEY_ROTATE:
+	case BCFS_IOC_KEY_SLOT:
+		keys_ioctl(req, cmd, in);
 		break;
 	default:
 		fuse_reply_err(req, ENOTTY);

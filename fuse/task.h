@@ -31,7 +31,7 @@ struct task {
 		struct flags_change flags;
 		char label[FSLABEL_MAX];
 		enum bcfs_shutdown_mode shutdown;
-		struct tool_secret rotate; /* struct bcfs_ioc_key_rotate */
+		struct tool_secret keys; /* struct bcfs_ioc_key_rotate or _slot */
 		struct {
 			uint64_t offset; /* bytes */
 			bool hole;
@@ -44,6 +44,10 @@ bool task_start(const struct task *task);
 struct daemon *task_daemon(const struct task *t);
 /* 0 or an error of bcfs, where that is the whole reply. */
 void task_reply(const struct task *t, int code);
+/* The same of an ioctl that answers nothing else. */
+void task_reply_ioctl(const struct task *t, int code);
+/* BCFS_IOC_KEY_ROTATE and BCFS_IOC_KEY_SLOT. */
+void keys_ioctl(fuse_req_t req, unsigned int cmd, const void *in);
 /* Waits for all that were started. */
 void tasks_wait(struct daemon *d);
 

@@ -540,6 +540,9 @@ int bcfs_probe(const char *path, struct bcfs_info *ret, char *msg, size_t msg_si
  */
 int bcfs_wait_unlocked(const char *path, uint32_t timeout_ms);
 
+/* Where the device or image is mounted, as far as this process sees; ENOENT: nowhere. */
+int bcfs_mount_point(const char *path, char *ret, size_t size);
+
 /* ---- mkfs ---- */
 
 #define BCFS_INLINE_NONE UINT32_MAX
@@ -672,6 +675,18 @@ int bcfs_key_remove(const char *path, const struct bcfs_key_opts *opts, uint32_t
 /* Another secret for a slot; BCFS_KEY_SLOT_OPENED: for that which opts->secret opens. */
 int bcfs_key_change(const char *path, const struct bcfs_key_opts *opts, uint32_t *slot,
 		    const struct bcfs_secret *secret, char *msg, size_t msg_size);
+enum bcfs_key_op {
+	BCFS_KEY_ADD,
+	BCFS_KEY_REMOVE,
+	BCFS_KEY_CHANGE,
+};
+
+/*
+ * The same on a filesystem that is open: of *opts the secret and the cost. secret: the new one, not
+ * to remove. *slot: which (but of an added one), and which it was. EROFS, too.
+ */
+int bcfs_key_apply(struct bcfs *fs, enum bcfs_key_op op, const struct bcfs_key_opts *opts,
+		   const struct bcfs_secret *secret, uint32_t *slot);
 /* The slots in use, mounted or not: no secret is needed. */
 int bcfs_key_list(const char *path, struct bcfs_key_slot *ret, uint32_t max, uint32_t *ret_nr,
 		  char *msg, size_t msg_size);

@@ -46,8 +46,9 @@ struct bcfs_ioc_remount {
 
 /*
  * A new master key, as bcfs_key_rotate(), with its errors: what opens the slots that are to stay.
- * For root. EINVAL also: this makes no sense. The secrets of all, each with 4 bytes before it, have
- * to fit, so a slot of a key file of more than BCFS_IOC_KEY_FILE_MAX bytes cannot be kept.
+ * For root and the user whose daemon it is. EINVAL also: this makes no sense. The secrets of all,
+ * each with 4 bytes before it, have to fit, so a slot of a key file of more than
+ * BCFS_IOC_KEY_FILE_MAX bytes cannot be kept.
  */
 #define BCFS_IOC_KEY_BYTES    12272
 #define BCFS_IOC_KEY_FILE_MAX (BCFS_IOC_KEY_BYTES - 4)
@@ -62,6 +63,23 @@ struct bcfs_ioc_key_rotate {
 };
 
 #define BCFS_IOC_KEY_ROTATE _IOW(0xbc, 5, struct bcfs_ioc_key_rotate)
+
+/*
+ * A key slot more, less, or another secret in it, as bcfs_key_apply(), whose error comes in
+ * `error`. For root and the user whose daemon it is. EINVAL: this makes no sense. data[] as above.
+ */
+struct bcfs_ioc_key_slot {
+	uint32_t op;	     /* enum bcfs_key_op */
+	uint32_t slot;	     /* in and out */
+	uint32_t kdf_passes; /* as in struct bcfs_key_opts; so is kdf_bytes */
+	int32_t error;	     /* out */
+	uint64_t kdf_bytes;
+	uint32_t nr;	/* secrets: what opens it, then the new one (not to remove) */
+	uint32_t bytes; /* of data[], which is not answered */
+	uint8_t data[BCFS_IOC_KEY_BYTES];
+};
+
+#define BCFS_IOC_KEY_SLOT _IOWR(0xbc, 6, struct bcfs_ioc_key_slot)
 
 /*
  * What FIDEDUPERANGE does elsewhere, with one destination: the file that it is called on, which

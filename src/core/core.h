@@ -92,7 +92,7 @@ struct core {
 	struct core_error error_rows[CORE_ERROR_ROWS];
 	/* After the master key was replaced (rekey.c). */
 	struct env_thread *rekey; /* NULL: not running */
-	struct env_mutex rekey_lock, rotate_lock;
+	struct env_mutex rekey_lock, keys_lock;
 	struct env_cond rekey_cond;
 	atomic_bool rekey_stop;
 	_Atomic u64 rekey_nodes, rekey_sectors, rekey_left;

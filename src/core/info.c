@@ -135,6 +135,11 @@ int bcfs_wait_unlocked(const char *path, uint32_t timeout_ms)
 	return err;
 }
 
+int bcfs_mount_point(const char *path, char *ret, size_t size)
+{
+	return bdev_mounted_on(path, ret, size) ? 0 : -BCFS_ERR_not_mounted;
+}
+
 int bcfs_usage(struct bcfs *fs, struct bcfs_usage *ret)
 {
 	struct alloc_usage u;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Key slots of a filesystem that is not mounted: only the superblock is read and written, whatever
- * else is on the device, closed cleanly or not.
+ * Key slots. Of a filesystem that is not mounted only the superblock is read and written, whatever
+ * else is on the device, closed cleanly or not; one that is open does the same with its own handle.
  */
 #include "core/core.h"
 
@@ -67,64 +67,102 @@ static int keys_begin(struct keys_op *k, const char *path, const struct bcfs_key
 	return ret ? keys_end(k, path, ret, msg, msg_size) : 0;
 }
 
-static struct crypt_kdf keys_kdf(const struct keys_op *k)
+static struct crypt_kdf keys_kdf(const struct bcfs_key_opts *o)
 {
 	struct crypt_kdf kdf = CRYPT_KDF_DEFAULT;
 
-	if (k->o.kdf_passes)
-		kdf.ops = k->o.kdf_passes;
-	if (k->o.kdf_bytes)
-		kdf.mem = k->o.kdf_bytes;
+	if (o->kdf_passes)
+		kdf.ops = o->kdf_passes;
+	if (o->kdf_bytes)
+		kdf.mem = o->kdf_bytes;
 	return kdf;
+}
+
+/* opened: the slot that the secret in *o has opened; s: the new one. */
+static int keys_apply(struct sb_handle *sb, enum bcfs_key_op op, const struct bcfs_key_opts *o,
+		      unsigned opened, const struct crypt_secret *s, u32 *slot)
+{
+	const struct crypt_kdf kdf = keys_kdf(o);
+	unsigned added = 0;
+	int ret;
+
+	if (op != BCFS_KEY_ADD && *slot == BCFS_KEY_SLOT_OPENED)
+		*slot = opened;
+	switch (op) {
+	case BCFS_KEY_ADD:
+		ret = sb_crypt_slot_add(sb, s, &kdf, &added);
+		*slot = added;
+		return ret;
+	case BCFS_KEY_REMOVE:
+		return sb_crypt_slot_remove(sb, *slot);
+	case BCFS_KEY_CHANGE:
+		return sb_crypt_slot_change(sb, *slot, s, &kdf);
+	}
+	return -BCFS_ERR_invalid_option;
+}
+
+/* ---- not mounted ---- */
+
+static int keys_by_path(const char *path, enum bcfs_key_op op, const struct bcfs_key_opts *opts,
+			u32 *slot, const struct bcfs_secret *secret, char *msg, size_t msg_size)
+{
+	struct crypt_secret s;
+	struct keys_op k;
+	int ret = core_secret_from(path, secret, &s, msg, msg_size)
+			  ?: keys_begin(&k, path, opts, msg, msg_size);
+
+	if (ret)
+		return ret;
+	ret = keys_apply(k.sb, op, &k.o, k.slot, &s, slot);
+	return keys_end(&k, path, ret, msg, msg_size);
 }
 
 int bcfs_key_add(const char *path, const struct bcfs_key_opts *opts,
 		 const struct bcfs_secret *secret, uint32_t *ret_slot, char *msg, size_t msg_size)
 {
-	struct crypt_secret s;
-	struct crypt_kdf kdf;
-	struct keys_op k;
-	unsigned slot = 0;
-	int ret = core_secret_from(path, secret, &s, msg, msg_size)
-			  ?: keys_begin(&k, path, opts, msg, msg_size);
-
-	if (ret)
-		return ret;
-	kdf = keys_kdf(&k);
-	ret = sb_crypt_slot_add(k.sb, &s, &kdf, &slot);
-	*ret_slot = slot;
-	return keys_end(&k, path, ret, msg, msg_size);
+	return keys_by_path(path, BCFS_KEY_ADD, opts, ret_slot, secret, msg, msg_size);
 }
 
 int bcfs_key_remove(const char *path, const struct bcfs_key_opts *opts, uint32_t slot, char *msg,
 		    size_t msg_size)
 {
-	struct keys_op k;
-	int ret = keys_begin(&k, path, opts, msg, msg_size);
-
-	if (ret)
-		return ret;
-	ret = sb_crypt_slot_remove(k.sb, slot);
-	return keys_end(&k, path, ret, msg, msg_size);
+	return keys_by_path(path, BCFS_KEY_REMOVE, opts, &slot, NULL, msg, msg_size);
 }
 
 int bcfs_key_change(const char *path, const struct bcfs_key_opts *opts, uint32_t *slot,
 		    const struct bcfs_secret *secret, char *msg, size_t msg_size)
 {
-	struct crypt_secret s;
-	struct crypt_kdf kdf;
-	struct keys_op k;
-	int ret = core_secret_from(path, secret, &s, msg, msg_size)
-			  ?: keys_begin(&k, path, opts, msg, msg_size);
+	return keys_by_path(path, BCFS_KEY_CHANGE, opts, slot, secret, msg, msg_size);
+}
 
+/* ---- open ---- */
+
+int bcfs_key_apply(struct bcfs *fs, enum bcfs_key_op op, const struct bcfs_key_opts *opts,
+		   const struct bcfs_secret *secret, uint32_t *slot)
+{
+	struct core *c = to_core(fs);
+	struct bcfs_key_opts o = {0};
+	struct crypt_secret opens, s;
+	unsigned opened;
+	int ret;
+
+	memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
+	ret = core_secret_from("", o.secret, &opens, NULL, 0)
+		      ?: core_secret_from("", secret, &s, NULL, 0);
+	if (!ret && (!opens.p || (!s.p && op != BCFS_KEY_REMOVE)))
+		ret = -BCFS_ERR_invalid_option;
+	ret = ret ?: fs_may_write(fs);
 	if (ret)
 		return ret;
-	if (*slot == BCFS_KEY_SLOT_OPENED)
-		*slot = k.slot;
-	kdf = keys_kdf(&k);
-	ret = sb_crypt_slot_change(k.sb, *slot, &s, &kdf);
-	return keys_end(&k, path, ret, msg, msg_size);
+	/* What the secret opens is not another's by the time that it is changed. */
+	env_mutex_lock(&c->keys_lock);
+	ret = sb_crypt_slot_of(fs->sb, &opens, &opened)
+		      ?: keys_apply(fs->sb, op, &o, opened, &s, slot);
+	env_mutex_unlock(&c->keys_lock);
+	return ret;
 }
+
+/* ---- either ---- */
 
 int bcfs_key_list(const char *path, struct bcfs_key_slot *ret, uint32_t max, uint32_t *ret_nr,
 		  char *msg, size_t msg_size)

@@ -160,7 +160,7 @@ struct core *core_new(struct env *env, bcfs_log_fn log, void *log_arg, const str
 			      .now_arg = c};
 	env_mutex_init(&c->last_err_lock, env);
 	env_mutex_init(&c->rekey_lock, env);
-	env_mutex_init(&c->rotate_lock, env);
+	env_mutex_init(&c->keys_lock, env);
 	env_cond_init(&c->rekey_cond, env);
 	c->opening = true;
 	core_fill_key_ops(&c->key_ops);
@@ -304,7 +304,7 @@ void core_free_layers(struct core *c)
 	if (c->fs.bdev && c->fs.bdev != c->real_bdev)
 		bdev_close(c->fs.bdev);
 	env_cond_destroy(&c->rekey_cond);
-	env_mutex_destroy(&c->rotate_lock);
+	env_mutex_destroy(&c->keys_lock);
 	env_mutex_destroy(&c->rekey_lock);
 	env_mutex_destroy(&c->last_err_lock);
 	env_free(env, c);

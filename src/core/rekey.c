@@ -182,7 +182,7 @@ static int rotate(struct core *c, const struct crypt_secret *s, unsigned nr, boo
 
 	if (ret)
 		return ret;
-	env_mutex_lock(&c->rotate_lock);
+	env_mutex_lock(&c->keys_lock);
 	core_rekey_stop(c);
 	atomic_store(&c->rekey_stop, false);
 	ret = sb_crypt_rotate(c->fs.sb, s, nr, drop_others);
@@ -194,7 +194,7 @@ static int rotate(struct core *c, const struct crypt_secret *s, unsigned nr, boo
 			log_err(&c->log, "%s: encrypting with the new key: %s", c->fs.bdev->name,
 				err_str(err));
 	}
-	env_mutex_unlock(&c->rotate_lock);
+	env_mutex_unlock(&c->keys_lock);
 	return ret;
 }
 

@@ -185,6 +185,12 @@ static inline void bdev_io_answer(struct bdev_io *io, int ret)
 	__atomic_store_n(&io->complete, 1, __ATOMIC_RELEASE);
 }
 
+/*
+ * Where the device or image at `path` is mounted, as far as this process can see, under whatever
+ * name of the file; false: nowhere.
+ */
+bool bdev_mounted_on(const char *path, char *point, size_t size);
+
 /* Starts a request; never blocks for the I/O. io->ret holds the answer when it is complete. */
 void bdev_submit(struct bdev *bdev, struct bdev_io *io);
 /* Waits for a request without `done`; returns io->ret. */

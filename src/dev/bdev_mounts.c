@@ -236,3 +236,10 @@ bool bdev_find_mount(const char *path, const struct stat *st, char *point, size_
 		fclose(file);
 	return found;
 }
+
+bool bdev_mounted_on(const char *path, char *point, size_t size)
+{
+	struct stat st;
+
+	return !stat(path, &st) && bdev_find_mount(path, &st, point, size);
+}

@@ -523,6 +523,27 @@ int sb_crypt_open(struct sb_handle *h, const struct crypt_secret *s, unsigned *r
 	return 0;
 }
 
+int sb_crypt_slot_of(struct sb_handle *h, const struct crypt_secret *s, unsigned *ret_slot)
+{
+	CLEANUP(work_free_p) struct crypt_work *w = NULL;
+	struct slots_copy slots;
+	int ret;
+
+	if (!h->keys)
+		return sb_has_encryption(h->sb) ? -BCFS_ERR_sb_crypt_locked
+						: -BCFS_ERR_sb_crypt_none;
+	ret = check_args(h, s, NULL);
+	if (ret)
+		return ret;
+	w = work_alloc(h->env);
+	if (!w)
+		return -BCFS_ERR_nomem;
+	sb_lock(h);
+	slots_get(h, &slots);
+	sb_unlock(h);
+	return fail_secret(h, s, slots_try(h->env, &slots, 0, s, w, ret_slot));
+}
+
 /* ---- slots ---- */
 
 #define SLOT_ANY_FREE UINT32_MAX

@@ -105,6 +105,12 @@ int sb_crypt_open(struct sb_handle *h, const struct crypt_secret *s, unsigned *r
  */
 int sb_crypt_open_ring(struct sb_handle *h, const struct keyring *keys);
 
+/*
+ * Of a handle that has its keys: which slot a secret opens. Errors of sb_crypt_open() that concern
+ * the secret.
+ */
+int sb_crypt_slot_of(struct sb_handle *h, const struct crypt_secret *s, unsigned *ret_slot);
+
 /* ---- with the keys (h->keys), mounted or not: each writes the superblock. Errors of sb_write(),
  * too. ---- */
 

@@ -331,7 +331,8 @@
 	x(check_cancelled, 1122, ECANCELED, "the check was cancelled")                             \
 	x(check_changed, 1123, EBUSY, "it was mounted since the check")                            \
 	x(dump_image_unclean, 1124, EINVAL, "it was not closed cleanly: mount and unmount it first") \
-	x(dump_image_write, 1125, EIO, "the image cannot be written")
+	x(dump_image_write, 1125, EIO, "the image cannot be written")                              \
+	x(not_mounted, 1126, ENOENT, "it is not mounted")
 
 /* clang-format on */
 

@@ -330,10 +330,53 @@ ok "all that has written superblocks only" only_superblocks
 ok "typed: two of them" typing "third new new" "$bcfs" key change "${cheap[@]}" "$img"
 ok "a mount asks again after a wrong one" typing "third new" "$fuse" "$img" "$mnt"
 ok "all is there still" grep -q "$marker" "$mnt/late-$marker"
-ok "no slot changes while it is mounted" fails_with "unmount it first" \
-	by_env new env BCFS_NEW_PASSPHRASE=x "$bcfs" key add "${cheap[@]}" "$img"
-ok "slots are listed, though" slots_are "slot 0: passphrase;"
+
+# ---- slots of what is mounted ----
+
+ok "mounted: a key file is added, by mount point" by_env new "$bcfs" key add --new-key-file "$T/key" "$mnt"
+ok "mounted: a passphrase, by device, opened by the key file" \
+	by_fd fourth "$bcfs" key add --key-file "$T/key" --new-passphrase-fd 7 "${cheap[@]}" "$img"
+ok "mounted: three slots" slots_are "slot 0: passphrase;slot 1: key file;slot 2: passphrase;"
+ok "mounted: listed by mount point" diff <("$bcfs" key list "$img") <("$bcfs" key list "$mnt")
+ok "mounted: a wrong passphrase" fails_with "no key slot opens with this" \
+	by_env wrong "$bcfs" key remove "$mnt" 0
+ok "mounted: a slot that is not there" fails_with "no such key slot" by_env new "$bcfs" key remove "$mnt" 5
+ok "mounted: the one that it opens is changed" \
+	by_fd fifth env BCFS_PASSPHRASE=fourth "$bcfs" key change --new-passphrase-fd 7 "${cheap[@]}" "$mnt"
+ok "mounted: what it was opens nothing" fails_with "no key slot opens with this" \
+	by_env fourth "$bcfs" key remove "$mnt" 0
+ok "mounted: a cost" fails_with "cost of a passphrase" \
+	by_env new env BCFS_NEW_PASSPHRASE=x "$bcfs" key add --kdf-memory 8T "$mnt"
+ok "mounted: key files that are too large" fails_with "unmount it first" \
+	"$bcfs" key add --key-file "$T/key" --new-key-file "$T/large" "$mnt"
+ok "mounted: typed, wrong at first" typing "third sixth sixth fifth" \
+	"$bcfs" key change "${cheap[@]}" "$mnt"
+ok "mounted: slots are removed" by_env new "$bcfs" key remove "$mnt" 1
+not_in_daemon()
+{
+	not_in_environ fourth fifth sixth
+}
+[ "$(id -u)" != 0 ] || ok "mounted: nothing of it is in the daemon's environment" not_in_daemon
+for p in $(daemons_of "$img"); do
+	kill -KILL "$p"
+done
+umount "$mnt" 2>/dev/null || umount -l "$mnt"
+ok "after a kill: two slots" slots_are "slot 0: passphrase;slot 2: passphrase;"
+ok "after a kill: the changed one opens it" mounted_by by_env sixth "$fuse"
+ok "after a kill: the removed one does not" fails_with "wrong key file" "$fuse" -o key-file="$T/key" "$img" "$mnt"
+BCFS_PASSPHRASE=new "$fuse" -o ro "$img" "$mnt" || bail_out "mounting failed"
+ok "read-only: none is removed" fails_with "read-only" by_env new "$bcfs" key remove "$mnt" 2
+ok "read-only: unmounted" "$bcfs" umount "$mnt"
+BCFS_PASSPHRASE=new "$fuse" "$img" "$mnt" || bail_out "mounting failed"
+ok "mounted: another one is removed" by_env new "$bcfs" key remove "$mnt" 2
+ok "mounted: the last one stays" fails_with "cannot be removed" by_env new "$bcfs" key remove "$img" 0
+ok "slots are listed" slots_are "slot 0: passphrase;"
 ok "unmounted" "$bcfs" umount "$mnt"
+make_image "$T/plain" 64M
+mount_image "$T/plain" "$mnt"
+ok "mounted: not encrypted" fails_with "is not encrypted" "$bcfs" key add --new-key-file "$T/key" "$mnt"
+ok "unmounted" "$bcfs" umount "$mnt"
+rm "$T/plain"
 ok "fsck, typed, wrong at first" typing "third new" "$fsck" "$img"
 gives_up()
 {

@@ -333,27 +333,32 @@ static bool secret_in_memory(void)
 	return found;
 }
 
-/* One to replace the master key, full of a secret, that nobody takes. */
-static void test_secret(int fd, const char *what, uint32_t uid, uint32_t in_size, int error)
+/* One to replace the master key, or a slot, full of a secret, that nobody takes. */
+static void test_secret(int fd, uint32_t cmd, const char *what, uint32_t uid, uint32_t in_size,
+			int error)
 {
 	static struct {
 		struct fuse_in_header head;
 		struct fuse_ioctl_in ioctl;
-		char data[sizeof(struct bcfs_ioc_key_rotate)];
+		char data[sizeof(struct bcfs_ioc_key_slot)];
 	} r;
-	size_t at = 0;
+	size_t at = 0, len = sizeof(r) - sizeof(r.data) + _IOC_SIZE(cmd);
 	int ret;
 
-	r.head = (struct fuse_in_header){.len = sizeof(r),
+	r.head = (struct fuse_in_header){.len = (uint32_t)len,
 					 .opcode = FUSE_IOCTL,
 					 .unique = 1000001,
 					 .nodeid = FUSE_ROOT_ID,
 					 .uid = uid};
-	r.ioctl = (struct fuse_ioctl_in){.cmd = BCFS_IOC_KEY_ROTATE, .in_size = in_size};
-	for (; at + SECRET_LEN <= sizeof(r.data); at += SECRET_LEN)
+	r.ioctl = (struct fuse_ioctl_in){
+		.cmd = cmd,
+		.in_size = in_size,
+		.out_size = _IOC_DIR(cmd) & _IOC_READ ? _IOC_SIZE(cmd) : 0,
+	};
+	for (; at + SECRET_LEN <= _IOC_SIZE(cmd); at += SECRET_LEN)
 		secret_put(r.data + at);
 	result(secret_in_memory(), "the search finds a secret");
-	if (write(fd, &r, sizeof(r)) != sizeof(r))
+	if (write(fd, &r, len) != (ssize_t)len)
 		perror("write");
 	explicit_bzero(&r, sizeof(r));
 	ret = get_reply(fd, 1000001, NULL, 0);
@@ -365,18 +370,18 @@ static void test_secret(int fd, const char *what, uint32_t uid, uint32_t in_size
 	result(ret == error && !secret_in_memory(), what);
 }
 
-static void test_secrets(struct daemon *d, int fd)
+static void test_secrets(struct daemon *d, int fd, uint32_t cmd)
 {
-	const uint32_t size = sizeof(struct bcfs_ioc_key_rotate);
+	const uint32_t size = _IOC_SIZE(cmd);
 	struct bcfs *fs = d->fs;
 
-	test_secret(fd, "of a user: refused, and the secret wiped", 1000, size, EPERM);
-	test_secret(fd, "cut short: ditto", 0, 8, ENOTTY);
-	test_secret(fd, "without sense: ditto", 0, size, EINVAL);
+	test_secret(fd, cmd, "of a user: refused, and the secret wiped", 1000, size, EPERM);
+	test_secret(fd, cmd, "cut short: ditto", 0, 8, ENOTTY);
+	test_secret(fd, cmd, "without sense: ditto", 0, size, EINVAL);
 	pthread_rwlock_wrlock(&d->fs_lock);
 	d->fs = NULL;
 	pthread_rwlock_unlock(&d->fs_lock);
-	test_secret(fd, "the filesystem gone: ditto", 0, size, EIO);
+	test_secret(fd, cmd, "the filesystem gone: ditto", 0, size, EIO);
 	pthread_rwlock_wrlock(&d->fs_lock);
 	d->fs = fs;
 	pthread_rwlock_unlock(&d->fs_lock);
@@ -412,7 +417,8 @@ int main(int argc, char **argv)
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		test_row(&rows[i], fds[1]);
 	test_long_ones(fds[1]);
-	test_secrets(&d, fds[1]);
+	test_secrets(&d, fds[1], BCFS_IOC_KEY_ROTATE);
+	test_secrets(&d, fds[1], BCFS_IOC_KEY_SLOT);
 	printf("1..%u\n", nr);
 
 	shutdown(fds[1], SHUT_RDWR);

@@ -326,6 +326,108 @@ Test(crypt, another_master_key)
 		world_run(rotate_main, seed, true);
 }
 
+/* ---- slots of what is open ---- */
+
+static int apply(struct world *w, enum bcfs_key_op op, const struct bcfs_secret *opens, u32 *slot,
+		 const struct bcfs_secret *secret)
+{
+	const struct bcfs_key_opts o = {
+		.struct_size = sizeof(o), .secret = opens, .kdf_passes = 1, .kdf_bytes = 8192};
+
+	return bcfs_key_apply(&w->c->fs, op, &o, secret, slot);
+}
+
+struct twice {
+	struct world *w;
+	const struct bcfs_secret *opens;
+	struct bcfs_secret new_one;
+	int ret;
+	u32 slot;
+};
+
+static void change_it(void *arg)
+{
+	struct twice *t = arg;
+
+	t->slot = BCFS_KEY_SLOT_OPENED;
+	t->ret = apply(t->w, BCFS_KEY_CHANGE, t->opens, &t->slot, &t->new_one);
+}
+
+/* What is changed by a secret is gone for who comes second with the same. */
+static void both_at_once(struct world *w, const struct bcfs_secret *opens)
+{
+	struct twice t[2];
+	struct env_thread *thread[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		t[i] = (struct twice){w,
+				      opens,
+				      {BCFS_SECRET_PASSPHRASE, i ? "second" : "first", i ? 6 : 5},
+				      0,
+				      0};
+		must(!env_thread_start(w->env, &thread[i], "change", change_it, &t[i]), "thread");
+	}
+	for (unsigned i = 0; i < 2; i++)
+		env_thread_join(thread[i]);
+	unsigned won = t[0].ret ? 1 : 0;
+
+	must(!t[won].ret && t[!won].ret == -BCFS_ERR_sb_crypt_wrong_secret, "%s, %s",
+	     err_str(t[0].ret), err_str(t[1].ret));
+	must(!apply(w, BCFS_KEY_REMOVE, &world_key_file, &t[won].slot, NULL), "remove");
+}
+
+static void open_slots_main(void *arg)
+{
+	static const char more[] = "one more passphrase";
+	const struct bcfs_secret pass = {BCFS_SECRET_PASSPHRASE, more, sizeof(more)};
+	const struct crypt_secret opens_too = {BCFS_CRYPT_SLOT_passphrase, more, sizeof(more)};
+	struct world *w = arg;
+	struct twice t = {.w = w, .opens = &world_key_file, .new_one = pass};
+	u32 slot = 7;
+
+	world_mkfs(w, &world_key_file);
+	world_opens(w, &world_right);
+	must(apply(w, BCFS_KEY_ADD, &pass, &slot, &pass) == -BCFS_ERR_sb_crypt_wrong_secret,
+	     "a wrong one");
+	must(apply(w, BCFS_KEY_ADD, NULL, &slot, &pass) == -BCFS_ERR_invalid_option, "none");
+	must(apply(w, BCFS_KEY_ADD, &world_key_file, &slot, NULL) == -BCFS_ERR_invalid_option,
+	     "no new one");
+	must(!apply(w, BCFS_KEY_ADD, &world_key_file, &slot, &pass) && slot == 1, "add");
+	fill(&w->c->fs, 0, FILES);
+	both_at_once(w, &pass);
+	must(!apply(w, BCFS_KEY_ADD, &world_key_file, &slot, &pass) && slot == 1, "add again");
+	slot = 0;
+	must(!apply(w, BCFS_KEY_REMOVE, &pass, &slot, NULL), "remove the first");
+	must(apply(w, BCFS_KEY_REMOVE, &world_key_file, &slot, NULL) ==
+		     -BCFS_ERR_sb_crypt_wrong_secret,
+	     "it opens nothing any more");
+	slot = BCFS_KEY_SLOT_OPENED;
+	must(apply(w, BCFS_KEY_REMOVE, &pass, &slot, NULL) == -BCFS_ERR_sb_crypt_last_slot &&
+		     slot == 1,
+	     "the last one");
+
+	/* A slot that was changed is so after a crash; a new master key knows of it. */
+	world_crash(w);
+	refused(w, &world_right, -BCFS_ERR_sb_crypt_wrong_secret, "wrong key file");
+	world_opens(w, &opens_too);
+	must(!bcfs_key_rotate(&w->c->fs, &pass, 1, 0), "rotate");
+	must(!apply(w, BCFS_KEY_ADD, &pass, &slot, &world_key_file) && slot == 0, "add");
+	world_wait_rekeyed(w);
+	must(!core_close(w->c), "close");
+	world_opens(w, &world_right);
+	w->c->fs.fs_opts.read_only = true;
+	change_it(&t);
+	must(t.ret == -BCFS_ERR_erofs, "read-only");
+	w->c->fs.fs_opts.read_only = false;
+	must(!core_close(w->c), "close");
+}
+
+Test(crypt, slots_of_what_is_open)
+{
+	for (u64 seed = 20; seed < 20 + trand_rounds(8); seed++)
+		world_run(open_slots_main, seed, true);
+}
+
 /* ---- by path ---- */
 
 static void out(void *arg, const char *text)

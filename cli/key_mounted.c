@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "key_mounted.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "bcfs/bcfs.h"
+#include "tool.h"
+
+/* As key_mounted_open(), of a mount point. */
+static int open_root(const char *path, char *device, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ssize_t len;
+
+	if (fd < 0)
+		return -1;
+	len = fgetxattr(fd, "bcfs.device", device, size - 1);
+	if (len < 0) {
+		close(fd);
+		return -1;
+	}
+	device[len] = 0;
+	return fd;
+}
+
+int key_mounted_open(const char *path, char *device, size_t size)
+{
+	char point[PATH_MAX];
+	int fd = open_root(path, device, size);
+
+	if (fd < 0 && !bcfs_mount_point(path, point, sizeof(point)))
+		fd = open_root(point, device, size);
+	return fd;
+}
+
+bool key_pack(const struct tool_secret *s, uint8_t data[BCFS_IOC_KEY_BYTES], uint32_t *bytes,
+	      uint32_t *nr)
+{
+	uint16_t head[2];
+
+	if (s->len > UINT16_MAX || *nr >= BCFS_KEY_SECRETS_MAX ||
+	    s->len + sizeof(head) > BCFS_IOC_KEY_BYTES - *bytes)
+		return false;
+	head[0] = s->type == TOOL_SECRET_KEY_FILE ? BCFS_SECRET_KEY_FILE : BCFS_SECRET_PASSPHRASE;
+	head[1] = (uint16_t)s->len;
+	memcpy(data + *bytes, head, sizeof(head));
+	memcpy(data + *bytes + sizeof(head), s->p, s->len);
+	*bytes += (uint32_t)(sizeof(head) + s->len);
+	++*nr;
+	return true;
+}
+
+static int ask(int fd, struct bcfs_ioc_key_slot *in, char *msg, size_t size)
+{
+	int ret = ioctl(fd, BCFS_IOC_KEY_SLOT, in) ? -errno : in->error;
+
+	if (ret == -EPERM)
+		snprintf(msg, size, "only root may, and whose mount it is");
+	else if (ret == -ENOTTY)
+		snprintf(msg, size, "its daemon is of an older version: unmount it first");
+	else if (ret)
+		snprintf(msg, size, "%s", bcfs_strerror(ret));
+	return ret;
+}
+
+int key_mounted_apply(int fd, struct bcfs_ioc_key_slot head, const struct tool_secret *opens,
+		      const struct tool_secret *secret, uint32_t *slot, char *msg, size_t size)
+{
+	struct tool_secret mem = {0};
+	struct bcfs_ioc_key_slot *in;
+	int ret = -EFBIG;
+
+	if (!tool_secret_map(&mem, sizeof(*in)))
+		return -ENOMEM;
+	in = (void *)mem.p;
+	*in = head;
+	in->slot = *slot;
+	if (key_pack(opens, in->data, &in->bytes, &in->nr) &&
+	    (!secret || key_pack(secret, in->data, &in->bytes, &in->nr)))
+		ret = ask(fd, in, msg, size);
+	else
+		snprintf(msg, size, "key files of more than %u bytes together: unmount it first",
+			 BCFS_IOC_KEY_BYTES - 8);
+	*slot = in->slot;
+	tool_secret_free(&mem);
+	return ret;
+}

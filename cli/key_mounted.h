@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Key slots of a filesystem that is mounted: its daemon is asked by an ioctl. */
+#ifndef BCFS_CLI_KEY_MOUNTED_H
+#define BCFS_CLI_KEY_MOUNTED_H
+
+#include "bcfs/ioctl.h"
+#include "passphrase.h"
+
+/*
+ * path: a mount point, or a device or image that is mounted. A descriptor of its root directory,
+ * and the device's path in a buffer; -1: it is not mounted, or not to be reached.
+ */
+int key_mounted_open(const char *path, char *device, size_t size);
+
+/* One more secret behind the others in data[]. False: they do not fit. */
+bool key_pack(const struct tool_secret *s, uint8_t data[BCFS_IOC_KEY_BYTES], uint32_t *bytes,
+	      uint32_t *nr);
+
+/*
+ * What bcfs_key_apply() does, in the daemon. secret: NULL to remove. An error of libbcfs, or of
+ * errno, with the message.
+ */
+int key_mounted_apply(int fd, struct bcfs_ioc_key_slot head, const struct tool_secret *opens,
+		      const struct tool_secret *secret, uint32_t *slot, char *msg, size_t size);
+
+#endif
