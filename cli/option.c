@@ -48,7 +48,7 @@ static const char *why(const char *path)
 	struct stat st;
 
 	if (errno == EINVAL)
-		return "no such value, or not a file or directory of bcfs";
+		return "its daemon knows no such option or value";
 	if (errno == EOPNOTSUPP)
 		return "not on a bcfs filesystem";
 	if (errno == EPERM && !lstat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
@@ -58,8 +58,8 @@ static const char *why(const char *path)
 
 static int run_set(const struct command *cmd, int argc, char **argv)
 {
+	char name[64], msg[TOOL_MSG_SIZE];
 	const char *value;
-	char name[64];
 	int status, i;
 
 	if (!command_no_options(cmd, argc, argv, &status))
@@ -69,6 +69,10 @@ static int run_set(const struct command *cmd, int argc, char **argv)
 	if (!attribute(argv[optind], name, sizeof(name)))
 		return EXIT_USAGE;
 	value = strchr(argv[optind], '=') + 1;
+	if (*value && bcfs_compression_check(value, msg, sizeof(msg))) {
+		tool_error("%s", msg);
+		return EXIT_USAGE;
+	}
 	status = 0;
 	for (i = optind + 1; i < argc; i++) {
 		const char *path = argv[i];

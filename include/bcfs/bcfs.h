@@ -540,6 +540,9 @@ int bcfs_probe(const char *path, struct bcfs_info *ret, char *msg, size_t msg_si
  */
 int bcfs_wait_unlocked(const char *path, uint32_t timeout_ms);
 
+/* "TYPE[:LEVEL]"; EINVAL: msg says what there is. */
+int bcfs_compression_check(const char *text, char *msg, size_t msg_size);
+
 /* Where the device or image is mounted, as far as this process sees; ENOENT: nowhere. */
 int bcfs_mount_point(const char *path, char *ret, size_t size);
 

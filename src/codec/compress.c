@@ -15,6 +15,7 @@
 #include <lz4.h>
 #include <lz4hc.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -219,19 +220,28 @@ int compression_type_check(unsigned type, struct printbuf *err)
 	return known ? -BCFS_ERR_codec_unsupported : -BCFS_ERR_codec_unknown;
 }
 
-int compression_level_check(unsigned type, int level, struct printbuf *err)
+static int no_such_level(unsigned type, const char *level, struct printbuf *err)
 {
 	const struct compression_ops *o = &compression_ops[type];
-	int ret = compression_type_check(type, err);
 
-	if (ret || (level >= o->level_min && level <= o->level_max))
-		return ret;
 	if (err && o->level_max)
-		prt_printf(err, "compression level %d of %s: not one of %d to %d", level,
+		prt_printf(err, "compression level %s of %s: not one of %d to %d", level,
 			   compression_type_names[type], o->level_min ?: 1, o->level_max);
 	else if (err)
 		prt_printf(err, "compression %s has no levels", compression_type_names[type]);
 	return -BCFS_ERR_codec_level;
+}
+
+int compression_level_check(unsigned type, int level, struct printbuf *err)
+{
+	const struct compression_ops *o = &compression_ops[type];
+	int ret = compression_type_check(type, err);
+	char text[16];
+
+	if (ret || (level >= o->level_min && level <= o->level_max))
+		return ret;
+	snprintf(text, sizeof(text), "%d", level);
+	return no_such_level(type, text, err);
 }
 
 int compression_opt_parse(const char *text, u16 *ret, struct printbuf *err)
@@ -239,7 +249,7 @@ int compression_opt_parse(const char *text, u16 *ret, struct printbuf *err)
 	size_t len = strcspn(text, ":");
 	char name[16] = "", *end;
 	long level = 0;
-	int type;
+	int type, bad;
 
 	if (len < sizeof(name))
 		memcpy(name, text, len);
@@ -251,14 +261,18 @@ int compression_opt_parse(const char *text, u16 *ret, struct printbuf *err)
 		}
 		return type;
 	}
-	if (text[len]) {
-		level = strtol(text + len + 1, &end, 10);
-		if (end == text + len + 1 || *end || !level || level != (s8)level)
-			level = 127; /* no codec's */
+	bad = compression_type_check((unsigned)type, err);
+	if (!bad && text[len]) {
+		const char *number = text + len + 1;
+
+		level = strtol(number, &end, 10);
+		/* 0 is how the default is stored. */
+		bad = end == number || *end || !level || level != (s8)level
+			      ? no_such_level((unsigned)type, number, err)
+			      : compression_level_check((unsigned)type, (int)level, err);
 	}
-	type = compression_level_check((unsigned)type, (int)level, err) ?: type;
-	if (type < 0)
-		return type;
+	if (bad)
+		return bad;
 	*ret = compression_opt((unsigned)type, (int)level);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include "core/core.h"
 
 #include "btree/btree.h"
+#include "codec/codec.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -133,6 +134,17 @@ int bcfs_wait_unlocked(const char *path, uint32_t timeout_ms)
 		bdev_close(bdev);
 	env_real_destroy(env);
 	return err;
+}
+
+int bcfs_compression_check(const char *text, char *msg, size_t msg_size)
+{
+	CLEANUP(printbuf_exit) struct printbuf err = PRINTBUF;
+	u16 opt;
+	int ret = compression_opt_parse(text, &opt, &err);
+
+	if (ret)
+		core_msg(msg, msg_size, "%s", printbuf_str(&err));
+	return ret;
 }
 
 int bcfs_mount_point(const char *path, char *ret, size_t size)

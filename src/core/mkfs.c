@@ -11,6 +11,7 @@
 #include "dev/image_file.h"
 #include "dev/overlay_bdev.h"
 
+#include <limits.h>
 #include <string.h>
 
 #define JOURNAL_DEFAULT_MAX (256ULL << 20)
@@ -26,17 +27,17 @@ static int csum_choice(const char *dev, const char *name, unsigned *ret, char *m
 	if (!name)
 		return 0;
 	int type = csum_type_from_name(name);
-	struct printbuf err = PRINTBUF;
-	int bad = type < 0 ? type : csum_type_check(type, &err);
+	CLEANUP(printbuf_exit) struct printbuf err = PRINTBUF;
+	/* Of no name, the number of none: for the list. */
+	int bad = csum_type_check(type < 0 ? UINT_MAX : (unsigned)type, &err);
 
-	if (bad)
-		core_msg(msg, msg_size,
-			 "%s: checksum type %s: %s; one of none, crc32c, crc64, xxh3, "
-			 "blake2b",
-			 dev, name, printbuf_str(&err)[0] ? printbuf_str(&err) : "unknown");
-	else
+	if (!bad)
 		*ret = type;
-	printbuf_exit(&err);
+	else if (type < 0)
+		core_msg(msg, msg_size, "%s: unknown checksum \"%s\"%s", dev, name,
+			 strchr(printbuf_str(&err), ';') ?: "");
+	else
+		core_msg(msg, msg_size, "%s: %s", dev, printbuf_str(&err));
 	return bad ? -BCFS_ERR_invalid_option : 0;
 }
 

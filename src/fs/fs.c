@@ -8,6 +8,7 @@ int fs_init(struct bcfs *c)
 {
 	int ret = fs_table_alloc(c);
 
+	c->option_limit = RATELIMIT_DEFAULT;
 	if (ret)
 		fs_exit(c);
 	return ret;

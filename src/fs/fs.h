@@ -84,6 +84,7 @@ struct bcfs {
 
 	/* 0, or the code with which the filesystem went read-only. */
 	_Atomic int error;
+	struct ratelimit option_limit; /* of lines on options that there are not */
 	/* fs/'s own: locks, references, number cursor. */
 	struct fs_inodes *ino;
 	/* core/'s own. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "fs/options.h"
 #include "codec/codec.h"
+#include "dev/bdev.h"
 #include "fs/table.h"
 #include "sb/sb.h"
 #include "util/cleanup.h"
@@ -81,6 +82,21 @@ static int change(struct bcfs *c, struct bcfs_ino ino, struct option_change *a)
 	return ret;
 }
 
+/* Who sets an xattr gets an errno: what there is goes to the log, where it is for others to read.
+ */
+static int value_refused(struct bcfs *c, const char *name, const char *value)
+{
+	CLEANUP(printbuf_exit) struct printbuf text = PRINTBUF;
+	CLEANUP(printbuf_exit) struct printbuf why = PRINTBUF;
+	u16 opt;
+
+	prt_escaped(&text, value, strlen(value));
+	compression_opt_parse(printbuf_str(&text), &opt, &why);
+	log_warn_ratelimited(c->log, &c->option_limit, "%s: %s: %s", c->bdev->name, name,
+			     printbuf_str(&why));
+	return -BCFS_ERR_option_value;
+}
+
 int inode_option_set(struct bcfs *c, struct bcfs_ino ino, const char *name, const void *value,
 		     size_t size, u32 flags)
 {
@@ -94,8 +110,10 @@ int inode_option_set(struct bcfs *c, struct bcfs_ino ino, const char *name, cons
 	if (size >= sizeof(text))
 		return -BCFS_ERR_option_value;
 	memcpy(text, value, size);
-	if (strlen(text) != size || compression_opt_parse(text, &opt, NULL))
+	if (strlen(text) != size)
 		return -BCFS_ERR_option_value;
+	if (compression_opt_parse(text, &opt, NULL))
+		return value_refused(c, name, text);
 	/* Before an extent can be: others must know that they cannot read it. */
 	ret = fs_may_write(c) ?: sb_use_compression(c->sb, compression_opt_type(opt));
 	a.plus_1 = opt + 1;

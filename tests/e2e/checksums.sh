@@ -11,7 +11,7 @@ mnt=$T/mnt
 mkdir "$mnt"
 head -c 300000 /dev/urandom >"$T/data"
 
-types='none, crc32c, crc64, xxh3, blake2b'
+there='none crc32c crc64 xxh3 blake2b'
 refused()
 {
 	local text=$1 out
@@ -20,8 +20,12 @@ refused()
 	grep -qF -- "$text" <<<"$out" || { echo "$out"; return 1; }
 }
 ok "mkfs" "$mkfs" -q --size 256M --data-checksum crc64 "$img"
-ok "an unknown type is refused" refused "one of $types" \
+ok "mkfs refuses an unknown type" refused "unknown checksum \"md5\"; there are: $there" \
+	"$mkfs" -f --metadata-checksum md5 "$img"
+ok "a mount does" refused "unknown checksum \"md5\"; there are: $there" \
 	"$fuse" -o data-checksum=md5 "$img" "$mnt"
+ok "what encryption uses is none" refused "what encryption uses; there are: $there" \
+	"$mkfs" -f --data-checksum xchacha20_poly1305 "$img"
 ok "and metadata without any" refused "never without" "$fuse" -o metadata-checksum=none "$img" "$mnt"
 
 # All extents of an inode.

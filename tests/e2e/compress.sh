@@ -32,6 +32,10 @@ ok "mkfs refuses an unknown type" fails_with "unknown compression \"gzip\"; ther
 	"$mkfs" --compression gzip "$img"
 ok "mkfs refuses a level" fails_with "compression level 20 of zstd: not one of -50 to 19" \
 	"$mkfs" --compression zstd:20 "$img"
+ok "mkfs refuses what is no level" fails_with "compression level fast of zstd: not one of -50 to 19" \
+	"$mkfs" --compression zstd:fast "$img"
+ok "nor is 0" fails_with "compression level 0 of lz4: not one of 1 to 12" \
+	"$mkfs" --compression lz4:0 "$img"
 ok "mkfs" "$mkfs" -q --compression zstd:3 "$img"
 ok "mount refuses an unknown type" fails_with "there are: $there" \
 	"$fuse" -o compression=rar "$img" "$mnt"
@@ -84,7 +88,12 @@ says()
 }
 ok "which says so" says
 ok "and takes it back" "$bcfs" set-option compression= "$mnt/lz4/tree/fs"
-no "no such value by the program" "$bcfs" set-option compression=zstd:99 "$mnt/lz4"
+ok "no such value by the program" fails_with "compression level 99 of zstd: not one of -50 to 19" \
+	"$bcfs" set-option compression=zstd:99 "$mnt/lz4"
+ok "no such type by the program" fails_with "unknown compression \"gzip\"; there are: $there" \
+	"$bcfs" set-option background-compression=gzip "$mnt/lz4"
+ok "not elsewhere by the program" fails_with "not on a bcfs filesystem" \
+	"$bcfs" set-option compression=zstd "$T/random"
 ok "no such option by the program" fails_with 'unknown option "comp": there is compression' \
 	"$bcfs" set-option comp=zstd "$mnt/lz4"
 no "no such value" setfattr -n bcfs.compression -v zstd:99 "$mnt/plain"
@@ -134,4 +143,14 @@ mount_image "$img" "$mnt"
 ok "all is there after a kill" same
 ok "unmount again" "$bcfs" umount "$mnt"
 ok "fsck is clean again" "$fsck" "$img"
+
+# Who sets an attribute gets an errno: the log says what there is, and nobody forges its lines.
+"$fuse" -f "$img" "$mnt" 2>"$T/log" &
+for _ in $(seq 100); do
+	mountpoint -q "$mnt" && break
+	sleep 0.1
+done
+no "no such value" setfattr -n bcfs.compression -v $'gzip\nx' "$mnt/plain"
+ok "the log has the list" grep -qF "bcfs.compression: unknown compression \"gzip\\012x\"; there are: $there" "$T/log"
+ok "unmount at last" "$bcfs" umount "$mnt"
 done_testing
