@@ -2,12 +2,16 @@
 /*
  * Small writes that gather.
  * Goal: they cost no device write until a flush, and then as few as there are buffers; are readable
- * at once, while they are on their way, and behind that; a write that fails costs nothing but
- * another place; what a flush has answered for survives a crash. Method: files of blocks that say
- * which file and block they are; the device's counters; faults at the first writes of a flush.
+ * at once, while they are on their way, and behind that; one that is flushed at once costs one
+ * write of data and one of the journal, shared by who flushes at the same time; a write that fails
+ * costs nothing but another place; what a flush has answered for survives a crash. Method: files of
+ * blocks that say which file and block they are; the device's counters; faults at the first writes
+ * of a flush.
  */
 #include "../test_rand.h"
+#include "codec/codec.h"
 #include "dfs.h"
+#include "env/env_sim.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -123,6 +127,109 @@ static void run_few_writes(struct tfs *f)
 	tfs_umount(f);
 	tfs_mount(f);
 	check_all(f, "mounted again");
+}
+
+/* ---- what a write costs that is flushed at once ---- */
+
+#define FLUSHES 100U
+#define WRITERS 4U
+
+struct flusher {
+	struct tfs *f;
+	u32 nr;
+	struct env_thread *thread;
+};
+
+static void flusher_main(void *arg)
+{
+	struct flusher *w = arg;
+	struct data_file df = file(w->nr);
+	_Alignas(4096) u8 buf[BLOCK];
+
+	for (u32 i = 0; i < FLUSHES; i++) {
+		u64 done;
+
+		fill_block(buf, w->nr, i);
+		DFS_OK(w->f, data_write(w->f->data, &df, (u64)i * BLOCK, buf, BLOCK, (u64)i * BLOCK,
+					NULL, NULL, &done, NULL));
+		DFS_OK(w->f, journal_flush(w->f->journal));
+	}
+}
+
+/* The device's writes of so many threads, each of which flushes after each block. */
+static u64 writes_of(struct tfs *f, u32 threads)
+{
+	struct flusher w[WRITERS];
+	u64 before;
+
+	DFS_OK(f, journal_flush(f->journal));
+	before = f->bdev->stats.nr[BDEV_WRITE];
+	for (u32 i = 0; i < threads; i++) {
+		w[i] = (struct flusher){.f = f, .nr = 1000 * threads + i};
+		DFS_OK(f, env_thread_start(f->env, &w[i].thread, "flusher", flusher_main, &w[i]));
+	}
+	for (u32 i = 0; i < threads; i++)
+		env_thread_join(w[i].thread);
+	return f->bdev->stats.nr[BDEV_WRITE] - before;
+}
+
+static void run_flushes(struct tfs *f)
+{
+	u64 alone = writes_of(f, 1), together = writes_of(f, WRITERS);
+
+	/* One of data and one of the journal; a node now and then. Together they share them. */
+	DFS_ASSERT(f, alone <= 2 * FLUSHES + FLUSHES / 10, "%llu writes",
+		   (unsigned long long)alone);
+	DFS_ASSERT(f, together <= 2 * alone, "%llu writes, %llu alone",
+		   (unsigned long long)together, (unsigned long long)alone);
+}
+
+Test(gather, flushed_at_once)
+{
+	dfs_run(trand_seed(0xda58) | 1, &dfs_small, run_flushes);
+}
+
+/* ---- memory ---- */
+
+#define LONG_WRITES 20U
+
+/* Allocations by writes of @bytes, when some have been made before. */
+static u64 allocs_of(struct tfs *f, u32 inum, u16 compression, u32 bytes)
+{
+	struct data_file df = file(inum);
+	u8 *buf = env_malloc_aligned(f->env, 4096, bytes);
+	u64 before = 0;
+
+	df.compression = compression;
+	for (u32 i = 0; i < bytes; i++)
+		buf[i] = (u8)(i / 64 % 7);
+	for (u32 i = 0; i < 2 * LONG_WRITES; i++) {
+		u64 done;
+
+		if (i == LONG_WRITES)
+			before = env_sim_nr_allocs(f->env);
+		DFS_OK(f, data_write(f->data, &df, (u64)i * bytes, buf, bytes, (u64)i * bytes, NULL,
+				     NULL, &done, NULL));
+	}
+	u64 ret = env_sim_nr_allocs(f->env) - before;
+
+	env_free(f->env, buf);
+	return ret;
+}
+
+static void run_allocs(struct tfs *f)
+{
+	u16 zstd = compression_opt(BCFS_COMPRESSION_zstd, 3);
+	u64 plain = allocs_of(f, 1, 0, 128U << 10);
+	u64 compressed = allocs_of(f, 2, zstd, 128U << 10);
+
+	DFS_ASSERT(f, compressed < plain + LONG_WRITES / 2, "%llu allocations, plain %llu",
+		   (unsigned long long)compressed, (unsigned long long)plain);
+}
+
+Test(gather, codecs_allocate_once)
+{
+	dfs_run(trand_seed(0xda59), &dfs_small, run_allocs);
 }
 
 Test(gather, few_writes)
