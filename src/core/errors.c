@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Errors of file data since the mount: the last ones by place, for `bcfs errors`. What is met again
- * counts in its row. Names may have any byte: paths are escaped before anybody sees them.
+ * counts in its row, and what touches it there, too: a bad chunk that is read page by page is one
+ * place. Names may have any byte: paths are escaped before anybody sees them.
  */
 #include "core/core.h"
 
@@ -25,13 +26,17 @@ void core_error_note(struct core *c, int err, u32 snapshot, u64 inum, u64 offset
 		struct core_error *r = &c->error_rows[i];
 
 		if (r->err == err && r->snapshot == snapshot && r->inum == inum &&
-		    r->offset == offset && r->len == len)
+		    r->offset <= offset + len && offset <= r->offset + r->len)
 			e = r;
 	}
 	if (!e) {
 		e = &c->error_rows[c->nr_error_rows++ % CORE_ERROR_ROWS];
 		*e = (struct core_error){err, snapshot, inum, offset, len, 0, now, now};
 	}
+	u64 end = max(e->offset + e->len, offset + len);
+
+	e->offset = min(e->offset, offset);
+	e->len = end - e->offset;
 	e->count++;
 	e->last_ns = now;
 	env_mutex_unlock(&c->last_err_lock);

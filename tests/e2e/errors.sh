@@ -120,7 +120,29 @@ ok_python "EIO for exactly the bad bytes" "$T/mnt/a dir/b/file" "$T/orig" <<-'EN
 END
 ok "it is logged with its path" grep -q "data checksum error: /a dir/b/file: inode [0-9]* .*offset 16384" "$T/log"
 ok "and listed" bash -c '"$0" errors "$1" | grep -q \
-	"x data checksum error: /a dir/b/file: bytes 16384 to 20480 of inode"' "$bcfs" "$T/mnt"
+	"x data checksum error: /a dir/b/file: bytes 16384 to 32768 of inode"' "$bcfs" "$T/mnt"
+ok "as one place" bash -c '[ "$("$0" errors "$1" | grep -c "of inode")" = 1 ]' "$bcfs" "$T/mnt"
+ok_python "the same by way of the page cache" "$T/mnt/a dir/b/file" "$T/orig" <<-'END'
+	import errno, os, sys
+	with open(sys.argv[2], "rb") as f:
+	    want = f.read()
+	for step in 4096, 65536:
+	    fd = os.open(sys.argv[1], os.O_RDONLY)
+	    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+	    at = 0
+	    while at < len(want):
+	        bad = 16384 <= at < 32768
+	        try:
+	            got = os.pread(fd, step, at)
+	            assert not bad, at
+	            assert got == want[at:at + len(got)], at
+	            assert len(got) == min(step, len(want) - at) or at + len(got) == 16384, (at, len(got))
+	            at += len(got)
+	        except OSError as e:
+	            assert e.errno == errno.EIO and bad, at
+	            at += 4096
+	    os.close(fd)
+END
 ok "and counted" bash -c '"$0" errors "$1" | grep -q "checksum errors: 0 before this mount, [1-9]"' \
 	"$bcfs" "$T/mnt"
 if [ "$(id -u)" = 0 ]; then
