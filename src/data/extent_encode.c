@@ -166,7 +166,7 @@ static int crc_new(const struct data_fs *d, union extent_entry *e, struct extent
 		.key_gen = key ? key->gen : 0,
 		.nr_csums = nr,
 	};
-	if (key)
+	if (key && !planted(extent_nonce_same))
 		env_random(d->env, e->crc.data, sizeof(struct bcfs_nonce));
 	err = crc_fill(d, &e->crc, form);
 	return err ?: (int)u64s;

@@ -34,7 +34,7 @@ SUITES = {
     "crash-short": 9,
     "fs-names": 1, "core-names": 1, "journal": 1, "journal-crash": 1, "jset": 1, "sb_copies": 1,
     "btree-model": 2, "btree-snapshots": 1, "snapshot-filter": 1, "alloc-fs": 1, "alloc-free": 2,
-    "alloc-entries": 1, "data-model": 2, "data-inline": 1, "data-encode": 1, "fs-inode": 1, "fs-crash": 1,
+    "alloc-entries": 1, "data-model": 2, "data-inline": 1, "data-encode": 1, "data-seal": 1, "fs-inode": 1, "fs-crash": 1,
     "core-crash": 1, "btree-seal": 1, "btree-formats": 1, "journal-seal": 1, "core-crypt": 1,
     "core-rekey": 25, "core-shift": 10, "data-rebalance": 5,
     "btree-bset_fuzz": 1, "btree-walk": 2, "btree-faults": 3, "sb_fuzz": 2,
