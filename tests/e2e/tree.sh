@@ -5,8 +5,8 @@
 # Method: copy at least 30,000 files and 500 MB of the machine with hard links, symbolic links,
 # xattrs and ns times; unmount, mount, compare both ways by checksum; build a C program, use git and
 # sqlite inside; remove all and compare the counters with the start. With "small" the same on a
-# geometry in which splits, evictions and journal wraps happen all the time; the counters that the
-# run should move must have moved.
+# geometry in which splits, evictions and journal wraps happen all the time, compressed and encrypted,
+# with nothing inline; the counters that the run should move must have moved.
 # usage: tree.sh [default|small]      BCFS_TREE_MB, BCFS_TREE_FILES: smaller runs
 geometry=${1:-default}
 . "$(dirname "$0")/lib.sh"
@@ -18,7 +18,9 @@ min_files=${BCFS_TREE_FILES:-30000}
 case $geometry in
 default) mkfs_opts=() mount_opts=() ;;
 small)
-	mkfs_opts=(-b 4096 --node-size 16K --journal-size 4M)
+	mkfs_opts=(-b 4096 --node-size 16K --journal-size 4M --compression zstd:1 --inline-max 0 --encrypt
+		--kdf-passes 1 --kdf-memory 8K)
+	export BCFS_PASSPHRASE=copied
 	mount_opts=(-o cache=4M)
 	;;
 *) bail_out "no geometry $geometry" ;;
