@@ -31,7 +31,7 @@ struct opt_row {
 	const char *name;
 	enum kind kind;
 	size_t offset;
-	uint32_t value; /* also: the least number */
+	uint32_t value; /* also: the least number; of a text, 1: a remount may change it */
 	uint32_t max;
 	const char *values; /* "a|b|c" */
 	const char *doc;    /* NULL: not worth a line of help */
@@ -51,12 +51,12 @@ static const struct opt_row rows[] = {
 	{"direct", OPT_ENUM, AT(open.direct), BCFS_ON, .values = "on|off", .doc = "O_DIRECT, where the device can (default: on)"},
 	{"cache", OPT_SIZE, AT(open.cache_bytes), .doc = "memory for btree nodes (default: a share of the memory)"},
 	{"journal_flush_delay", OPT_UINT32, AT(open.journal_flush_delay_ms), 1, 600000, .doc = "milliseconds until changes are on the device (default: 1000)"},
-	{"compression", OPT_TEXT, AT(open.compression), .values = "TYPE[:LEVEL]", .doc = "of new data: none, zstd, lz4 (default: as made)"},
+	{"compression", OPT_TEXT, AT(open.compression), 1, .values = "TYPE[:LEVEL]", .doc = "of new data: none, zstd, lz4 (default: as made)"},
 	{"key-file", OPT_SECRET, AT(key_file), .values = "PATH", .doc = "of an encrypted filesystem: its key file"},
 	{"passphrase-fd", OPT_SECRET, AT(passphrase_fd), .values = "N", .doc = "or a passphrase: the line read from descriptor N"},
-	{"background-compression", OPT_TEXT, AT(open.background_compression), .values = "TYPE[:LEVEL]", .doc = "what it becomes later, in the background (default: as made)"},
-	{"metadata-checksum", OPT_TEXT, AT(open.metadata_csum), .values = "TYPE", .doc = "of metadata that is written: crc32c, crc64, xxh3, blake2b (default: as made)"},
-	{"data-checksum", OPT_TEXT, AT(open.data_csum), .values = "TYPE", .doc = "of new data: the same, or none (default: as made)"},
+	{"background-compression", OPT_TEXT, AT(open.background_compression), 1, .values = "TYPE[:LEVEL]", .doc = "what it becomes later, in the background (default: as made)"},
+	{"metadata-checksum", OPT_TEXT, AT(open.metadata_csum), 1, .values = "TYPE", .doc = "of metadata that is written: crc32c, crc64, xxh3, blake2b (default: as made)"},
+	{"data-checksum", OPT_TEXT, AT(open.data_csum), 1, .values = "TYPE", .doc = "of new data: the same, or none (default: as made)"},
 	{"discard", OPT_SET, AT(open.discard), BCFS_ON, .doc = "tell the device of freed space"},
 	{"nodiscard", OPT_SET, AT(open.discard), BCFS_OFF, .doc = "do not"},
 	{"wait", OPT_UINT32, AT(open.wait_lock_ms), 0, 3600, .doc = "seconds to wait for a device whose last mount is still closing (default: 30)"},
@@ -199,6 +199,22 @@ static int enum_pos(const char *values, const char *value)
 	}
 }
 
+static bool change_text(struct mount_opts *o, const struct opt_row *r, const char *value)
+{
+	char *was = *(char **)((char *)o->was + r->offset);
+	char **field = (char **)((char *)o + r->offset);
+
+	/* What fstab says, again. */
+	if (*field && !strcmp(*field, value))
+		return true;
+	if (!r->value)
+		return false;
+	if (*field != was)
+		free(*field);
+	*field = strdup(value);
+	return *field;
+}
+
 static bool set_value(struct mount_opts *o, const struct opt_row *r, const char *value)
 {
 	void *field = (char *)o + r->offset;
@@ -226,13 +242,12 @@ static bool set_value(struct mount_opts *o, const struct opt_row *r, const char 
 		return true;
 	case OPT_SECRET:
 		/* It is open. */
-		if (o->changing)
+		if (o->was)
 			return true;
 		/* fallthrough */
 	case OPT_TEXT:
-		/* What fstab says, again. */
-		if (o->changing)
-			return *(char **)field && !strcmp(*(char **)field, value);
+		if (o->was)
+			return change_text(o, r, value);
 		free(*(char **)field);
 		*(char **)field = strdup(value);
 		return *(char **)field;
@@ -399,22 +414,38 @@ bool opts_change(const struct mount_opts *now, const char *text, struct mount_op
 	bool ok;
 
 	*ret = *now;
-	ret->changing = ret->sloppy = true; /* what is unknown was refused before */
+	ret->was = now;
+	ret->sloppy = true; /* what is unknown was refused before */
 	ret->kernel_opt = NULL;
 	ret->mount_flags = 0;
 	ret->atime = ATIME_RELATIME;
 	ok = parse_mount_opts(ret, text) && only_changeable_differ(now, ret);
 	free(ret->kernel_opt);
 	ret->kernel_opt = NULL;
-	ret->changing = ret->remount = ret->sloppy = false;
+	ret->was = NULL;
+	ret->remount = ret->sloppy = false;
 	ret->open.wait_lock_ms = now->open.wait_lock_ms;
 	opts_set_atime(ret);
 	if (!ok)
 		snprintf(msg, size,
 			 "only ro, rw, errors, discard, cache, journal_flush_delay, inode32, "
-			 "access times "
+			 "compression, checksums, access times "
 			 "and generic options can be changed: unmount it for others");
 	return ok;
+}
+
+void opts_change_end(struct mount_opts *gone, const struct mount_opts *kept)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char **text = (char **)((char *)gone + rows[i].offset);
+
+		if (rows[i].kind != OPT_TEXT || *text == *(char **)((char *)kept + rows[i].offset))
+			continue;
+		free(*text);
+		*text = NULL;
+	}
 }
 
 unsigned long opts_mount_flags(const struct mount_opts *o)

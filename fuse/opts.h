@@ -45,15 +45,15 @@ struct mount_opts {
 	struct tool_unlock unlock;
 	int open_error; /* of bcfs_open() */
 	bool foreground, debug, single;
-	bool helper;	  /* called by mount(8), as mount.bcfs or mount.fuse.bcfs */
-	bool fake;	  /* helper: only look */
-	bool sloppy;	  /* helper: unknown options are passed over */
-	bool remount;	  /* change the options of a mount */
-	bool nofail;	  /* helper: a device that does not exist is no failure */
-	char *mount_ns;	  /* helper: a mount namespace to enter first, by path; or NULL */
-	char *text;	  /* all options as they were given */
-	bool changing;	  /* in opts_change() */
-	char *kernel_opt; /* an option that only FUSE in the kernel knows; or NULL */
+	bool helper;	/* called by mount(8), as mount.bcfs or mount.fuse.bcfs */
+	bool fake;	/* helper: only look */
+	bool sloppy;	/* helper: unknown options are passed over */
+	bool remount;	/* change the options of a mount */
+	bool nofail;	/* helper: a device that does not exist is no failure */
+	char *mount_ns; /* helper: a mount namespace to enter first, by path; or NULL */
+	char *text;	/* all options as they were given */
+	const struct mount_opts *was; /* in opts_change(): what is changed */
+	char *kernel_opt;	      /* an option that only FUSE in the kernel knows; or NULL */
 
 	uint8_t allow_other; /* enum bcfs_switch; default: on for root */
 	uint8_t writeback;   /* likewise; default: on */
@@ -73,10 +73,12 @@ struct mount_opts {
 int opts_parse(struct mount_opts *ret, int argc, char **argv);
 /*
  * What a remount with these options makes of the mount `now`; it shares its strings. False: told in
- * msg; not all can be changed.
+ * msg; not all can be changed. To be followed by opts_change_end().
  */
 bool opts_change(const struct mount_opts *now, const char *text, struct mount_opts *ret, char *msg,
 		 size_t size);
+/* Behind it, either way: frees those strings of `gone` that are not in `kept`. */
+void opts_change_end(struct mount_opts *gone, const struct mount_opts *kept);
 /* The fields of `open` that follow from `atime` and `mount_flags`. */
 void opts_set_atime(struct mount_opts *o);
 /* What mount(2) is to be told. */

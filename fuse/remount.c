@@ -212,8 +212,8 @@ void remount_do(struct daemon *d)
 {
 	fuse_req_t req = atomic_exchange(&d->remount_req, NULL);
 	struct bcfs_ioc_remount *text;
+	struct mount_opts want, was = *d->opts;
 	struct kernel_side kernel;
-	struct mount_opts want;
 	char msg[TOOL_MSG_SIZE] = "";
 	bool ok;
 
@@ -226,6 +226,7 @@ void remount_do(struct daemon *d)
 		ok = false;
 	}
 	ok = ok && apply(d, &want, msg, sizeof(msg));
+	opts_change_end(ok ? &was : &want, d->opts);
 	snprintf(text->text, sizeof(text->text), "%s", msg);
 	fuse_reply_ioctl(req, ok ? 0 : 1, text, sizeof(*text));
 	pthread_mutex_lock(&d->tasks_lock);

@@ -61,7 +61,30 @@ for row in "${files[@]}"; do
 	read -r type nr <<<"$row"
 	ok "data have checksums of type $type" data_has "$type" "$nr"
 done
+if [ "$(id -u)" = 0 ]; then
+	mount_image "$img" "$mnt"
+	ok "remounted with others" "$fuse" -o remount,data-checksum=xxh3,metadata-checksum=blake2b "$img" "$mnt"
+	cp "$T/data" "$mnt/again"
+	ok "remounted with others again, twice the same" \
+		"$fuse" -o remount,data-checksum=crc32c,data-checksum=blake2b,compression=zstd "$img" "$mnt"
+	yes again | head -c 200000 >"$mnt/other"
+	ok "an unknown type is refused" refused "unknown checksum \"md5\"; there are: $there" \
+		"$fuse" -o remount,data-checksum=md5 "$img" "$mnt"
+	ok "what else cannot be changed is, too" refused "can be changed: unmount it" \
+		"$fuse" -o remount,data-checksum=crc32c,threads=3 "$img" "$mnt"
+	cp "$T/data" "$mnt/last"
+	nrs=$(stat -c %i "$mnt/again" "$mnt/other" "$mnt/last" | tr '\n' ' ')
+	ok "unmount" "$bcfs" umount "$mnt"
+	ok "fsck" "$fsck" -n "$img"
+	read -r again other last <<<"$nrs"
+	ok "data have the first" data_has xxh3 "$again"
+	ok "data have the second" data_has blake2b "$other"
+	ok "and are compressed" data_has zstd "$other"
+	ok "what was refused has changed nothing" data_has blake2b "$last"
+	ok "the journal has the first" journal_has blake2b
+fi
 mount_image "$img" "$mnt"
+rm -f "$mnt/other"
 all_there()
 {
 	local f
