@@ -15,7 +15,8 @@
  *
  * A device write that fails is retried in another place; never in the same one.
  * A read verifies the chunks it touches before a byte is used; a chunk that does not verify answers
- * -BCFS_ERR_data_csum for exactly the blocks asked of it, is logged and counted.
+ * -BCFS_ERR_data_csum, or of what is encrypted _data_tag, for exactly the blocks asked of it, is
+ * logged and counted.
  *
  * This layer knows inode numbers and snapshot ids, not inodes: sizes, times and counts are
  * changed by the caller's callback inside the same transaction.

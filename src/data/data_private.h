@@ -173,8 +173,8 @@ void extent_read_range(const struct data_fs *d, const struct extent_ptr_decoded 
 int extent_readable(const struct data_fs *d, const struct bcfs_extent_crc *crc);
 /*
  * Verify stored sectors [start, start + sectors), which begin on a chunk and end on one or with the
- * extent, and decrypt them in place if they are sealed. -BCFS_ERR_data_csum: *ret_good sectors in
- * front are right and the *ret_bad behind them are not. For what is readable.
+ * extent, and decrypt them in place if they are sealed. -BCFS_ERR_data_csum, or _data_tag:
+ * *ret_good sectors in front are right and the *ret_bad behind them are not. For what is readable.
  */
 int extent_open(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start, void *buf,
 		u32 sectors, u32 *ret_good, u32 *ret_bad);

@@ -267,7 +267,7 @@ static int check_chunks(const struct data_fs *d, const struct bcfs_extent_crc *c
 						      (size_t)n * SECTOR_BYTES)) {
 			*ret_good = good;
 			*ret_bad = n;
-			return -BCFS_ERR_data_csum;
+			return s.key ? -BCFS_ERR_data_tag : -BCFS_ERR_data_csum;
 		}
 		good += n;
 	}

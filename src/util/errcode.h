@@ -241,7 +241,8 @@
 	x(inline_data_invalid, 813, EUCLEAN, "inline data: larger than its key")                   \
 	x(reflink_invalid, 814, EUCLEAN, "shared data: invalid key")                               \
 	x(reflink_missing, 815, EUCLEAN, "shared data: what a file refers to is not there")        \
-	x(reflink_count, 816, EUCLEAN, "shared data: counted less often than referred to")
+	x(reflink_count, 816, EUCLEAN, "shared data: counted less often than referred to")             \
+	x(data_tag, 817, EIO, "data authentication error, damaged or tampered with")
 
 /* snapshot: 900.. */
 #define BCFS_ERRCODES_SNAPSHOT(x)                                                                  \

@@ -457,6 +457,24 @@ damaged()
 	! grep -q "passphrase\|tampered" <<<"$out"
 }
 ok "a damaged superblock is neither" damaged
+cp --sparse=always "$T/before" "$img"
+
+# ---- data that somebody changed ----
+
+BCFS_PASSPHRASE=new "$fuse" "$img" "$mnt" || bail_out "mounting failed"
+head -c 128K /dev/urandom >"$mnt/changed"
+nr=$(stat -c %i "$mnt/changed")
+"$bcfs" umount "$mnt" || bail_out "umount"
+sector=$(by_env new "$bcfs" dump keys -b extents -s "$nr" -e "$nr:18446744073709551615" "$img" |
+	sed -n 's/.*ptr 0:\([0-9]*\) .*/\1/p' | head -n 1)
+[ -n "$sector" ] || bail_out "no extent"
+printf changed | dd of="$img" bs=1 seek=$((sector * 512 + 20000)) conv=notrunc status=none
+BCFS_PASSPHRASE=new "$fuse" "$img" "$mnt" || bail_out "mounting failed"
+no "it is not read" cat "$mnt/changed"
+ok "what is before it is" bash -c '[ "$(head -c 16384 "$1" | wc -c)" = 16384 ]' - "$mnt/changed"
+ok "it is told, and where" grep -q "authentication error, .*tampered with: /changed: bytes 16384 to 32768 of inode $nr" \
+	<("$bcfs" errors "$mnt")
+ok "unmounted" "$bcfs" umount "$mnt"
 rm "$img"
 
 # ---- an image of the metadata, of a device that was used before ----

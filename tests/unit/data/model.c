@@ -552,8 +552,8 @@ static int mark_chunk(struct btree_trans *trans, struct file *x, const struct ch
 /* Each block by itself, and all at once. */
 static void check_bad(struct file *x, const bool *bad)
 {
+	int ret, wrong = x->f->data->opts.keys ? -BCFS_ERR_data_tag : -BCFS_ERR_data_csum;
 	u64 done, first = x->size;
-	int ret;
 
 	for (u64 b = 0; b < x->size; b += x->block) {
 		if (!bad[b / 512]) {
@@ -563,12 +563,11 @@ static void check_bad(struct file *x, const bool *bad)
 		first = min(first, b);
 		ret = data_read(x->f->data, &x->id, b, x->buf, min((u64)x->block, x->size - b),
 				&done);
-		DFS_ASSERT(x->f, ret == -BCFS_ERR_data_csum && !done, "%s", err_name(ret));
+		DFS_ASSERT(x->f, ret == wrong && !done, "%s", err_name(ret));
 	}
 	ret = data_read(x->f->data, &x->id, 0, x->buf, x->size, &done);
-	DFS_ASSERT(x->f, ret == -BCFS_ERR_data_csum && done == first,
-		   "%s after %llu, should be %llu", err_name(ret), (unsigned long long)done,
-		   (unsigned long long)first);
+	DFS_ASSERT(x->f, ret == wrong && done == first, "%s after %llu, should be %llu",
+		   err_name(ret), (unsigned long long)done, (unsigned long long)first);
 	DFS_ASSERT(x->f, !memcmp(x->buf, x->bytes, done), "before the error");
 }
 

@@ -152,7 +152,7 @@ static void check_one(struct tfs *f, struct data_fs *d, const struct bcfs_extent
 	u32 good, bad, first = chunk * 8;
 	u8 out[BYTES];
 
-	DFS_ASSERT(f, try_open(d, crc, sealed, out, &good, &bad) == -BCFS_ERR_data_csum,
+	DFS_ASSERT(f, try_open(d, crc, sealed, out, &good, &bad) == -BCFS_ERR_data_tag,
 		   "chunk %u opens", chunk);
 	DFS_ASSERT(f, good == first && bad == min(SECTORS - first, 8U), "%u good, %u bad", good,
 		   bad);
@@ -162,7 +162,7 @@ static void check_one(struct tfs *f, struct data_fs *d, const struct bcfs_extent
 			   (size_t)bad * SECTOR_BYTES),
 		   "it was decrypted");
 	DFS_ASSERT(f,
-		   extent_verify(d, crc, 0, sealed, SECTORS, &good, &bad) == -BCFS_ERR_data_csum &&
+		   extent_verify(d, crc, 0, sealed, SECTORS, &good, &bad) == -BCFS_ERR_data_tag &&
 			   good == first,
 		   "verified");
 	/* What is behind it can be read. */
