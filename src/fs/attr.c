@@ -151,11 +151,18 @@ static bool are_of_now(const struct setattr_args *a)
 	return (a->mask & both) == both && m->sec == c->sec && m->nsec == c->nsec;
 }
 
+/*
+ * The kernel's times are as coarse as ours, but go ahead of its coarse clock to where it has told
+ * somebody, of any filesystem, a fine one.
+ */
+#define CLOCK_TICK_NS (10 * ENV_NSEC_PER_MSEC)
+
 /* The time of what was written before the file became immutable, which changed the ctime. */
 static bool is_of_before(const struct bcfs_inode_unpacked *inode, const struct setattr_args *a)
 {
 	return a->kept && are_of_now(a) &&
-	       fs_time_pack(a->attr->mtime.sec, a->attr->mtime.nsec) <= inode->ctime;
+	       fs_time_pack(a->attr->mtime.sec, a->attr->mtime.nsec) <=
+		       inode->ctime + CLOCK_TICK_NS;
 }
 
 static int setattr_allowed(const struct bcfs_inode_unpacked *inode, const struct setattr_args *a)
