@@ -19,6 +19,8 @@ static const struct err_row {
 static const struct err_row *err_row(int err)
 {
 	err = abs(err);
+	if (err < BCFS_ERR_BASE)
+		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(err_rows); i++)
 		if (err_rows[i].nr == err)
 			return &err_rows[i];
