@@ -313,7 +313,10 @@ int core_recovery_settle(struct core *c)
 	return journal_flush_pins(j, c->replayed_seq) ?: journal_flush(j);
 }
 
-/* A crash may have come between the session's first entry and the superblock that tells of it. */
+/*
+ * The superblock tells of a session before the journal has its first entry. If it is there, and the
+ * superblock says that nothing happened since the clean close, the device has lost a write of it.
+ */
 static int judge_clean(struct core *c, bool flag, u64 clean_seq)
 {
 	bool newer = false;
@@ -322,6 +325,12 @@ static int judge_clean(struct core *c, bool flag, u64 clean_seq)
 	if (flag && !c->opts.norecovery && !planted(clean_believed))
 		ret = journal_went_on(c->fs.journal, clean_seq, &newer);
 	c->was_clean = flag && !newer;
+	if (newer)
+		log_warn(&c->log,
+			 "%s: the superblock says that it was closed cleanly, but the journal goes "
+			 "on "
+			 "behind entry %llu: the device has lost a write",
+			 c->fs.bdev->name, (unsigned long long)clean_seq);
 	return ret;
 }
 

@@ -201,6 +201,7 @@ static void lost_superblocks_main(struct fsx *fx, void *arg)
 		give_sb(sb);
 		must(!open_with(fx, &o, &h, &core, msg), "open: %s", msg);
 		must(strstr(h.all, "not closed cleanly: replaying"), "\"%s\"", h.all);
+		must(strstr(h.all, "the device has lost a write"), "\"%s\"", h.all);
 		must(!core_close(core), "close");
 		must(!fsx_open(fx), "open");
 		for (unsigned n = i; n < i + 50; n++) {
