@@ -10,7 +10,10 @@
 img=$T/img
 mnt=$T/mnt
 mkdir "$mnt"
-src=$here/../../src
+# Of files of a block alone nothing is saved: the documents are longer.
+src=$T/source
+mkdir "$src"
+cp -r "$here/../../src/." "$here/../../doc" "$src"
 
 counter()
 {
