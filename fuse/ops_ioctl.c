@@ -107,7 +107,7 @@ static void change_flags(fuse_req_t req, fuse_ino_t node, const struct flags_cha
 static void run_flags(struct task *t)
 {
 	/* Writes them. */
-	fuse_lowlevel_notify_inval_inode(req_daemon(t->req)->se, t->node, 0, 0);
+	pages_inval(req_daemon(t->req), t->node, 0, 0);
 	change_flags(t->req, t->node, &t->flags);
 }
 
@@ -190,10 +190,10 @@ static void run_shift(struct task *t)
 	off_t offset = (off_t)t->shift.offset;
 	int ret;
 
-	fuse_lowlevel_notify_inval_inode(d->se, t->node, offset, 0);
+	pages_inval(d, t->node, offset, 0);
 	ret = bcfs_fallocate(d->fs, ino_of(d, t->node), t->shift.mode | BCFS_FALLOC_KEEP_SIZE,
 			     t->shift.offset, t->shift.len);
-	fuse_lowlevel_notify_inval_inode(d->se, t->node, offset, 0);
+	pages_inval(d, t->node, offset, 0);
 	task_reply_ioctl(t, ret);
 }
 
@@ -275,6 +275,7 @@ static void write_pages(void *arg, struct bcfs_ino ino)
 {
 	struct daemon *d = arg;
 
+	/* As pages_inval(): this thread has submitted nothing. */
 	fuse_lowlevel_notify_inval_inode(d->se, node_of(d, ino), 0, 0);
 }
 

@@ -24,8 +24,7 @@ static void write_hole(struct daemon *d, fuse_ino_t node, uint64_t offset)
 	int64_t data = seek(d, node, offset, false);
 
 	/* 0: up to the end, wherever the kernel has it */
-	fuse_lowlevel_notify_inval_inode(d->se, node, (off_t)offset,
-					 data > (int64_t)offset ? data - (int64_t)offset : 0);
+	pages_inval(d, node, (off_t)offset, data > (int64_t)offset ? data - (int64_t)offset : 0);
 }
 
 static int64_t seek_written(struct daemon *d, fuse_ino_t node, uint64_t offset, bool hole)

@@ -71,3 +71,34 @@ void tasks_wait(struct daemon *d)
 		pthread_cond_wait(&d->tasks_done, &d->tasks_lock);
 	pthread_mutex_unlock(&d->tasks_lock);
 }
+
+struct inval {
+	struct fuse_session *se;
+	fuse_ino_t node;
+	off_t off, len;
+};
+
+static void *inval_main(void *arg)
+{
+	const struct inval *i = arg;
+
+	fuse_lowlevel_notify_inval_inode(i->se, i->node, i->off, i->len);
+	return NULL;
+}
+
+/*
+ * The kernel may keep the thread that asks for it from running until the pages are written, and not
+ * even let io_uring tell it of its requests: what it has submitted to the device, be it for others,
+ * does not end meanwhile, and who is to write the pages may wait for that. So it is a thread that
+ * has submitted nothing.
+ */
+void pages_inval(struct daemon *d, fuse_ino_t node, off_t off, off_t len)
+{
+	struct inval i = {d->se, node, off, len};
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, inval_main, &i))
+		inval_main(&i);
+	else
+		pthread_join(thread, NULL);
+}

@@ -48,6 +48,11 @@ void task_reply(const struct task *t, int code);
 void task_reply_ioctl(const struct task *t, int code);
 /* BCFS_IOC_KEY_ROTATE and BCFS_IOC_KEY_SLOT. */
 void keys_ioctl(fuse_req_t req, unsigned int cmd, const void *in);
+/*
+ * The kernel writes the pages it has of [off, off + len) (0: up to the end), and lets go of them.
+ * Not in a loop's thread: the loops answer its requests meanwhile.
+ */
+void pages_inval(struct daemon *d, fuse_ino_t node, off_t off, off_t len);
 /* Waits for all that were started. */
 void tasks_wait(struct daemon *d);
 
