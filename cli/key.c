@@ -167,7 +167,7 @@ static int run_with(const struct command *cmd, struct key_args *a, int argc, cha
 		return ret;
 	ret = -1;
 	a->fd = key_mounted_open(a->path, a->device, sizeof(a->device));
-	if (get_secrets(a)) {
+	if (!key_mounted_by_others(a->fd, a->path) && get_secrets(a)) {
 		do {
 			a->key.secret = a->unlock.arg;
 			*msg = 0;
@@ -219,6 +219,8 @@ static int run_list(const struct command *cmd, int argc, char **argv)
 		return command_misuse(cmd);
 	a.path = argv[optind];
 	a.fd = key_mounted_open(a.path, a.device, sizeof(a.device));
+	if (key_mounted_by_others(a.fd, a.path))
+		return 1;
 	ret = list(&a, msg, sizeof(msg));
 	if (a.fd >= 0)
 		close(a.fd);

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <mntent.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/xattr.h>
@@ -31,14 +33,76 @@ static int open_root(const char *path, char *device, size_t size)
 	return fd;
 }
 
+/* Whose daemon serves what is mounted there, by the kernel's word; 0: root's, or no daemon. */
+static uid_t served_by(const char *path)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	size_t longest = 0;
+	struct mntent *m;
+	uid_t ret = 0;
+
+	while (mounts && (m = getmntent(mounts))) {
+		size_t len = strcmp(m->mnt_dir, "/") ? strlen(m->mnt_dir) : 0;
+		const char *user = hasmntopt(m, "user_id");
+
+		/* Of several at one place the last is on top. */
+		if (len < longest || strncmp(path, m->mnt_dir, len) ||
+		    (path[len] && path[len] != '/'))
+			continue;
+		longest = len;
+		ret = user ? (uid_t)strtoul(user + strlen("user_id="), NULL, 10) : 0;
+	}
+	if (mounts)
+		endmntent(mounts);
+	return ret;
+}
+
+/*
+ * Whoever mounts may call it by any device's name: a secret is for a daemon of root's or of one's
+ * own.
+ */
+static bool is_trusted(const char *path)
+{
+	uid_t user = served_by(path);
+
+	return !user || user == geteuid();
+}
+
+static bool fd_is_trusted(int fd)
+{
+	char link[32], path[PATH_MAX];
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	if (len < 0)
+		return false;
+	path[len] = 0;
+	return is_trusted(path);
+}
+
 int key_mounted_open(const char *path, char *device, size_t size)
 {
 	char point[PATH_MAX];
 	int fd = open_root(path, device, size);
 
-	if (fd < 0 && !bcfs_mount_point(path, point, sizeof(point)))
+	if (fd >= 0 && !fd_is_trusted(fd)) {
+		close(fd);
+		return KEY_MOUNTED_BY_OTHERS;
+	}
+	/* Its root is not even looked at. */
+	if (fd < 0 && !bcfs_mount_point(path, point, sizeof(point)) && is_trusted(point))
 		fd = open_root(point, device, size);
 	return fd;
+}
+
+bool key_mounted_by_others(int fd, const char *path)
+{
+	if (fd == KEY_MOUNTED_BY_OTHERS)
+		tool_error("%s: another user has mounted it, who would be shown what opens it: "
+			   "do this as that user, or unmount it first",
+			   path);
+	return fd == KEY_MOUNTED_BY_OTHERS;
 }
 
 bool key_pack(const struct tool_secret *s, uint8_t data[BCFS_IOC_KEY_BYTES], uint32_t *bytes,
@@ -78,8 +142,10 @@ int key_mounted_apply(int fd, struct bcfs_ioc_key_slot head, const struct tool_s
 	struct bcfs_ioc_key_slot *in;
 	int ret = -EFBIG;
 
-	if (!tool_secret_map(&mem, sizeof(*in)))
+	if (!tool_secret_map(&mem, sizeof(*in))) {
+		snprintf(msg, size, "%s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	in = (void *)mem.p;
 	*in = head;
 	in->slot = *slot;

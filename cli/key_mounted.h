@@ -8,9 +8,14 @@
 
 /*
  * path: a mount point, or a device or image that is mounted. A descriptor of its root directory,
- * and the device's path in a buffer; -1: it is not mounted, or not to be reached.
+ * and the device's path in a buffer; -1: it is not mounted, or not to be reached, or by its name
+ * alone, by another user than root or this one. KEY_MOUNTED_BY_OTHERS: the mount point is of such
+ * a one, who is shown no secret.
  */
+#define KEY_MOUNTED_BY_OTHERS -2
 int key_mounted_open(const char *path, char *device, size_t size);
+/* Was that the answer? Then it is told. */
+bool key_mounted_by_others(int fd, const char *path);
 
 /* One more secret behind the others in data[]. False: they do not fit. */
 bool key_pack(const struct tool_secret *s, uint8_t data[BCFS_IOC_KEY_BYTES], uint32_t *bytes,

@@ -4,7 +4,6 @@
  * that are to stay, by an ioctl.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -82,10 +81,12 @@ static int rotate(const char *mnt, const struct bcfs_ioc_key_rotate *r)
 	int fd = key_mounted_open(mnt, device, sizeof(device));
 	int ret = 0;
 
-	if (fd < 0)
-		fd = open(mnt, O_RDONLY | O_CLOEXEC);
+	if (key_mounted_by_others(fd, mnt))
+		return 1;
 	if (fd < 0 || ioctl(fd, BCFS_IOC_KEY_ROTATE, r)) {
-		tool_error("%s: cannot replace the master key: %s", mnt, why(errno));
+		int error = fd >= 0 || access(mnt, F_OK) ? errno : ENOTTY;
+
+		tool_error("%s: cannot replace the master key: %s", mnt, why(error));
 		ret = 1;
 	}
 	if (fd >= 0)

@@ -67,6 +67,7 @@ struct bcfs_ioc_key_rotate {
 /*
  * A key slot more, less, or another secret in it, as bcfs_key_apply(), whose error comes in
  * `error`. For root and the user whose daemon it is. EINVAL: this makes no sense. data[] as above.
+ * Who calls it sees to it that the daemon is one that may know the secrets.
  */
 struct bcfs_ioc_key_slot {
 	uint32_t op;	     /* enum bcfs_key_op */

@@ -372,6 +372,27 @@ ok "mounted: another one is removed" by_env new "$bcfs" key remove "$mnt" 2
 ok "mounted: the last one stays" fails_with "cannot be removed" by_env new "$bcfs" key remove "$img" 0
 ok "slots are listed" slots_are "slot 0: passphrase;"
 ok "unmounted" "$bcfs" umount "$mnt"
+# Another user's mount that calls itself by the device's name, and never answers.
+# usage: beside_impostor COMMAND...
+beside_impostor()
+{
+	timeout 60 python3 -c '
+import ctypes, os, subprocess, sys
+libc = ctypes.CDLL(None, use_errno=True)
+img, mnt, command = sys.argv[1], sys.argv[2], sys.argv[3:]
+fd = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={fd},rootmode=40000,user_id=65534,group_id=65534,allow_other"
+if libc.mount(img.encode(), mnt.encode(), b"fuse.bcfs", 0, options.encode()):
+    sys.exit(os.strerror(ctypes.get_errno()))
+try:
+    sys.exit(subprocess.run(command, timeout=20).returncode)
+finally:
+    libc.umount2(mnt.encode(), 2)' "$img" "$mnt" "$@"
+}
+if [ "$(id -u)" = 0 ]; then
+	ok "a mount of another user is not asked" fails_with "is mounted on" beside_impostor \
+		env BCFS_PASSPHRASE=new "$bcfs" key add --new-key-file "$T/key" "$img"
+fi
 make_image "$T/plain" 64M
 mount_image "$T/plain" "$mnt"
 ok "mounted: not encrypted" fails_with "is not encrypted" "$bcfs" key add --new-key-file "$T/key" "$mnt"
