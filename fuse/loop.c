@@ -36,6 +36,7 @@ struct loops {
 	unsigned int nr_wake; /* parked threads told to become readers, not yet awake */
 	unsigned int nr_threads;
 	unsigned int max_readers, max_threads;
+	unsigned int nr_idle; /* atomic: readers that wait for a request */
 	bool stop;
 	pthread_t *threads; /* nr_threads of them */
 };
@@ -190,12 +191,19 @@ static bool is_synchronous(const struct daemon *d, uint32_t opcode)
 	}
 }
 
-static bool takes_long(const struct daemon *d, const struct fuse_in_header *in)
+/*
+ * Does it leave its place as a reader to another? A READ only if nobody else is waiting: it is
+ * often over before another thread has come. It asks nothing of the kernel, so whoever waits for
+ * the inode that it has locked, and then does not wait for requests either, waits for the device
+ * only.
+ */
+static bool takes_long(const struct loops *l, const struct fuse_in_header *in)
 {
-	if (is_synchronous(d, in->opcode))
+	if (is_synchronous(l->d, in->opcode))
 		return true;
 	switch (in->opcode) {
 	case FUSE_READ:
+		return !__atomic_load_n(&l->nr_idle, __ATOMIC_RELAXED);
 	case FUSE_FSYNC:
 	case FUSE_FSYNCDIR:
 	case FUSE_SYNCFS:
@@ -263,7 +271,7 @@ static void run_request(struct worker *w, char *buf, size_t len)
 		return;
 	}
 	pthread_rwlock_rdlock(&d->fs_lock);
-	if (w->l->max_threads > 1 && takes_long(d, in)) {
+	if (w->l->max_threads > 1 && takes_long(w->l, in)) {
 		give_place_away(w->l);
 		gave_away = true;
 	}
@@ -287,7 +295,9 @@ static void read_loop(struct worker *w)
 	ssize_t len;
 
 	for (;;) {
+		__atomic_add_fetch(&l->nr_idle, 1, __ATOMIC_RELAXED);
 		len = read(l->d->fd, buf, BUF_BYTES - PAGE + WRITE_HEAD);
+		__atomic_sub_fetch(&l->nr_idle, 1, __ATOMIC_RELAXED);
 		if (!len)
 			return;
 		if (len > 0) {

@@ -29,7 +29,7 @@ struct aead_op {
 	const struct aead_iov *data; /* where it goes, and is */
 	unsigned nr;
 	const void *src; /* of a single piece: where it is instead; NULL: in place */
-	bool only_verify;
+	size_t from, to; /* of a single piece: what is opened of it; the rest is only verified */
 };
 
 struct aead_ops {
@@ -135,6 +135,18 @@ static void xchacha_seal(const struct aead_op *op, struct bcfs_csum *ret_tag)
 	sodium_memzero(&x, sizeof(x));
 }
 
+/* The bytes [from, to) of a single piece, and what shares a block of the stream with them. */
+static void xchacha_xor_part(const struct xchacha *x, const struct aead_op *op)
+{
+	size_t from = round_down(op->from, (size_t)CHACHA_BLOCK);
+	size_t to = min(round_up(op->to, (size_t)CHACHA_BLOCK), op->data[0].len);
+	u8 *p = op->data[0].p;
+
+	if (op->from < op->to)
+		crypto_stream_chacha20_xor_ic(p + from, p + from, to - from, x->nonce,
+					      1 + from / CHACHA_BLOCK, x->key);
+}
+
 static int xchacha_open(const struct aead_op *op, const struct bcfs_csum *tag)
 {
 	struct bcfs_csum want;
@@ -146,7 +158,9 @@ static int xchacha_open(const struct aead_op *op, const struct bcfs_csum *tag)
 	/* Not told by the time it takes; both halves of 32 bytes. */
 	good = !(crypto_verify_16(want.b, tag->b) |
 		 crypto_verify_16(want.b + TAG_BYTES, tag->b + TAG_BYTES));
-	if (good && !op->only_verify)
+	if (good && op->nr == 1)
+		xchacha_xor_part(&x, op);
+	else if (good)
 		xchacha_xor(&x, op);
 	sodium_memzero(&x, sizeof(x));
 	sodium_memzero(&want, sizeof(want));
@@ -202,8 +216,13 @@ int aead_open_iov(const struct csum_key *key, unsigned type, const struct bcfs_n
 		  const struct csum_iov *ad, unsigned nr_ad, const struct aead_iov *data,
 		  unsigned nr, const struct bcfs_csum *tag)
 {
-	const struct aead_op op = {
-		.key = key, .nonce = nonce, .ad = ad, .nr_ad = nr_ad, .data = data, .nr = nr};
+	const struct aead_op op = {.key = key,
+				   .nonce = nonce,
+				   .ad = ad,
+				   .nr_ad = nr_ad,
+				   .data = data,
+				   .nr = nr,
+				   .to = nr == 1 ? data[0].len : 0};
 
 	return open_op(&op, type, tag);
 }
@@ -226,6 +245,25 @@ int aead_open(const struct csum_key *key, unsigned type, const struct bcfs_nonce
 	return aead_open_iov(key, type, nonce, &a, 1, &d, 1, tag);
 }
 
+int aead_open_part(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		   const void *ad, size_t ad_len, void *buf, size_t len, size_t from, size_t to,
+		   const struct bcfs_csum *tag)
+{
+	const struct csum_iov a = {ad, ad_len};
+	const struct aead_iov d = {buf, len};
+	const struct aead_op op = {.key = key,
+				   .nonce = nonce,
+				   .ad = &a,
+				   .nr_ad = 1,
+				   .data = &d,
+				   .nr = 1,
+				   .from = from,
+				   .to = to};
+
+	assert(from <= to && to <= len);
+	return open_op(&op, type, tag);
+}
+
 int aead_seal_to(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 		 const void *ad, size_t ad_len, void *dst, const void *src, size_t len,
 		 struct bcfs_csum *ret_tag)
@@ -244,14 +282,8 @@ int aead_verify(const struct csum_key *key, unsigned type, const struct bcfs_non
 {
 	const struct csum_iov a = {ad, ad_len};
 	const struct aead_iov d = {NULL, len};
-	const struct aead_op op = {.key = key,
-				   .nonce = nonce,
-				   .ad = &a,
-				   .nr_ad = 1,
-				   .data = &d,
-				   .nr = 1,
-				   .src = buf,
-				   .only_verify = true};
+	const struct aead_op op = {
+		.key = key, .nonce = nonce, .ad = &a, .nr_ad = 1, .data = &d, .nr = 1, .src = buf};
 
 	return open_op(&op, type, tag);
 }

@@ -96,6 +96,13 @@ int aead_seal(const struct csum_key *key, unsigned type, const struct bcfs_nonce
  */
 int aead_open(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 	      const void *ad, size_t ad_len, void *buf, size_t len, const struct bcfs_csum *tag);
+/*
+ * All is verified, but only the bytes [from, to) need be decrypted: up to 63 before and behind them
+ * are, too, and the rest stays as it was.
+ */
+int aead_open_part(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
+		   const void *ad, size_t ad_len, void *buf, size_t len, size_t from, size_t to,
+		   const struct bcfs_csum *tag);
 /* Sealed from src to dst, which do not overlap. */
 int aead_seal_to(const struct csum_key *key, unsigned type, const struct bcfs_nonce *nonce,
 		 const void *ad, size_t ad_len, void *dst, const void *src, size_t len,

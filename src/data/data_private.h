@@ -178,7 +178,13 @@ int extent_readable(const struct data_fs *d, const struct bcfs_extent_crc *crc);
  */
 int extent_open(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start, void *buf,
 		u32 sectors, u32 *ret_good, u32 *ret_bad);
-/* The same, but what is sealed stays so. */
+/*
+ * The same, but of what is sealed only @len bytes from byte @from of the buffer on need be
+ * decrypted; the rest may stay as it is.
+ */
+int extent_open_part(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start,
+		     void *buf, u32 sectors, u32 from, u32 len, u32 *ret_good, u32 *ret_bad);
+/* Here all of it stays so. */
 int extent_verify(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start,
 		  const void *buf, u32 sectors, u32 *ret_good, u32 *ret_bad);
 
@@ -259,11 +265,11 @@ bool gather_commit_begin(struct data_fs *d, struct gather_buf *b);
 void gather_commit_end(struct data_fs *d, struct gather_buf *b);
 /* What is not on the device yet, of sectors that one extent has. */
 bool gather_read(struct data_fs *d, u64 sector, u32 sectors, void *dst);
-/* Read sectors of an extent; to be waited for. */
+/* Read sectors of an extent; to be waited for. @flags: BDEV_SYNC or none. */
 static inline void data_read_submit(struct data_fs *d, struct bdev_io *io, u64 sector, u32 sectors,
-				    void *dst)
+				    void *dst, u32 flags)
 {
-	bdev_io_init(io, BDEV_READ, sector << SECTOR_SHIFT, dst, sectors << SECTOR_SHIFT, 0);
+	bdev_io_init(io, BDEV_READ, sector << SECTOR_SHIFT, dst, sectors << SECTOR_SHIFT, flags);
 	if (gather_read(d, sector, sectors, dst))
 		bdev_io_answer(io, 0);
 	else

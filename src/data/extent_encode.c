@@ -91,9 +91,14 @@ static int chunk_encode(const struct bcfs_extent_crc *crc, struct chunk_seal *s,
 			    ret);
 }
 
-/* @dst: where it is decrypted, in place; NULL: only verified. */
-static int chunk_check(const struct bcfs_extent_crc *crc, struct chunk_seal *s, u32 i,
-		       const void *src, void *dst, size_t len)
+/* A range of a buffer that somebody asked for: the rest of the chunks is only verified. Bytes. */
+struct wanted {
+	size_t from, to;
+};
+
+/* @w: what is decrypted of it, in place. */
+static int chunk_check(const struct bcfs_extent_crc *crc, struct chunk_seal *s, u32 i, void *buf,
+		       size_t len, struct wanted w)
 {
 	unsigned bytes = csum_bytes(crc->csum_type);
 	struct bcfs_csum csum = {0}, want;
@@ -103,12 +108,10 @@ static int chunk_check(const struct bcfs_extent_crc *crc, struct chunk_seal *s, 
 	memcpy(csum.b, crc_csums(crc) + i * bytes, bytes);
 	if (s->key) {
 		nonce = seal_chunk(s, i);
-		return dst ? aead_open(s->key, crc->csum_type, &nonce, &s->ad, sizeof(s->ad), dst,
-				       len, &csum)
-			   : aead_verify(s->key, crc->csum_type, &nonce, &s->ad, sizeof(s->ad), src,
-					 len, &csum);
+		return aead_open_part(s->key, crc->csum_type, &nonce, &s->ad, sizeof(s->ad), buf,
+				      len, w.from, w.to, &csum);
 	}
-	ret = csum_compute(NULL, crc->csum_type, NULL, NULL, 0, src, len, &want);
+	ret = csum_compute(NULL, crc->csum_type, NULL, NULL, 0, buf, len, &want);
 	if (!ret && memcmp(csum.b, want.b, bytes) && !planted(data_csum_ignored))
 		ret = -BCFS_ERR_data_csum;
 	return ret;
@@ -246,8 +249,15 @@ void extent_read_range(const struct data_fs *d, const struct extent_ptr_decoded 
 	*end = min(round_up(*end, unit), p->stored_sectors);
 }
 
+/* What is in both, counted from @pos. */
+static struct wanted wanted_in(struct wanted w, size_t pos, size_t len)
+{
+	return (struct wanted){min(max(w.from, pos), pos + len) - pos,
+			       min(max(w.to, pos), pos + len) - pos};
+}
+
 static int check_chunks(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start,
-			const u8 *src, u8 *dst, u32 sectors, u32 *ret_good, u32 *ret_bad)
+			u8 *buf, u32 sectors, struct wanted w, u32 *ret_good, u32 *ret_bad)
 {
 	struct chunk_seal s;
 	u32 chunk, good = 0;
@@ -261,10 +271,10 @@ static int check_chunks(const struct data_fs *d, const struct bcfs_extent_crc *c
 	assert(start % chunk == 0);
 	while (good < sectors) {
 		u32 i = (start + good) / chunk, n = min(sectors - good, chunk);
-		size_t pos = (size_t)good * SECTOR_BYTES;
+		size_t pos = (size_t)good * SECTOR_BYTES, len = (size_t)n * SECTOR_BYTES;
 
-		if (i >= crc->nr_csums || chunk_check(crc, &s, i, src + pos, dst ? dst + pos : NULL,
-						      (size_t)n * SECTOR_BYTES)) {
+		if (i >= crc->nr_csums ||
+		    chunk_check(crc, &s, i, buf + pos, len, wanted_in(w, pos, len))) {
 			*ret_good = good;
 			*ret_bad = n;
 			return s.key ? -BCFS_ERR_data_tag : -BCFS_ERR_data_csum;
@@ -277,11 +287,24 @@ static int check_chunks(const struct data_fs *d, const struct bcfs_extent_crc *c
 int extent_open(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start, void *buf,
 		u32 sectors, u32 *ret_good, u32 *ret_bad)
 {
-	return check_chunks(d, crc, start, buf, buf, sectors, ret_good, ret_bad);
+	struct wanted all = {0, (size_t)sectors * SECTOR_BYTES};
+
+	return check_chunks(d, crc, start, buf, sectors, all, ret_good, ret_bad);
+}
+
+int extent_open_part(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start,
+		     void *buf, u32 sectors, u32 from, u32 len, u32 *ret_good, u32 *ret_bad)
+{
+	struct wanted w = {from, (size_t)from + len};
+
+	return check_chunks(d, crc, start, buf, sectors, w, ret_good, ret_bad);
 }
 
 int extent_verify(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start,
 		  const void *buf, u32 sectors, u32 *ret_good, u32 *ret_bad)
 {
-	return check_chunks(d, crc, start, buf, NULL, sectors, ret_good, ret_bad);
+	struct wanted none = {0, 0};
+
+	/* Of which nothing is decrypted, it stays as it is. */
+	return check_chunks(d, crc, start, (void *)buf, sectors, none, ret_good, ret_bad);
 }

@@ -175,8 +175,11 @@ static void written(struct bdev_io *io)
 	env_mutex_unlock(&g->lock);
 }
 
-/* The buffer that is being filled goes out. The lock is held, dropped meanwhile. */
-static void submit_filling(struct data_fs *d)
+/*
+ * The buffer that is being filled goes out. The lock is held, dropped meanwhile. @flags: BDEV_SYNC
+ * or none.
+ */
+static void submit_filling(struct data_fs *d, u32 flags)
 {
 	struct data_gather *g = d->gather;
 	struct gather_buf *b = g->filling;
@@ -190,7 +193,7 @@ static void submit_filling(struct data_fs *d)
 	g->counters.gather_sectors += b->used;
 	env_mutex_unlock(&g->lock);
 	bdev_io_init(&b->io, BDEV_WRITE, (u64)b->ptr.offset << SECTOR_SHIFT, b->data,
-		     b->used << SECTOR_SHIFT, 0);
+		     b->used << SECTOR_SHIFT, flags);
 	b->io.done = written;
 	b->io.priv = b;
 	bdev_submit(d->bdev, &b->io);
@@ -214,7 +217,7 @@ struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, 
 	env_mutex_lock(&g->lock);
 	while (!(b = g->filling) || !fits(g, b, s)) {
 		if (b) {
-			submit_filling(d);
+			submit_filling(d, 0);
 		} else if (g->nr_failed) {
 			break;
 		} else if (g->nr_writing >= GATHER_WRITES) {
@@ -241,7 +244,7 @@ struct gather_buf *gather_add(struct data_fs *d, const struct alloc_sectors *s, 
 		b->uncommitted++;
 		g->counters.gathered++;
 		if (b->used == g->buf_sectors)
-			submit_filling(d);
+			submit_filling(d, 0);
 	}
 	env_mutex_unlock(&g->lock);
 	return b;
@@ -341,7 +344,7 @@ int data_gather_flush(struct data_fs *d, u64 seq)
 	if (!g || planted(gather_not_flushed))
 		return 0;
 	env_mutex_lock(&g->lock);
-	submit_filling(d);
+	submit_filling(d, BDEV_SYNC);
 	end = g->next_id;
 	while (any_writing(g, end) && !planted(gather_not_waited_for))
 		env_cond_wait(&g->cond, &g->lock);

@@ -222,7 +222,7 @@ static int move_read_start(struct data_fs *d, struct move_extent *e)
 		env_malloc_aligned(d->env, DATA_IO_ALIGN, (size_t)e->stored_sectors * SECTOR_BYTES);
 	if (!e->buf)
 		return -BCFS_ERR_nomem;
-	data_read_submit(d, &e->io, (u64)e->p.ptr.offset + start, e->stored_sectors, e->buf);
+	data_read_submit(d, &e->io, (u64)e->p.ptr.offset + start, e->stored_sectors, e->buf, 0);
 	return 0;
 }
 

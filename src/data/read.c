@@ -181,7 +181,8 @@ static int piece_peek(struct btree_iter *iter, struct data_fs *d, const struct d
 
 /* ---- the device ---- */
 
-static void piece_submit(struct data_fs *d, struct read_piece *r)
+/* @flags: BDEV_SYNC or none. */
+static void piece_submit(struct data_fs *d, struct read_piece *r, u32 flags)
 {
 	u64 bytes;
 
@@ -200,7 +201,7 @@ static void piece_submit(struct data_fs *d, struct read_piece *r)
 		}
 	}
 	data_read_submit(d, &r->io, (u64)r->p.ptr.offset + r->stored_start, r->stored_sectors,
-			 r->buf);
+			 r->buf, flags);
 }
 
 static void piece_copy_inline(struct read_piece *r)
@@ -256,8 +257,8 @@ static int piece_finish_device(struct data_fs *d, struct read_piece *r, u32 *ret
 	if (!ret && extent_compressed(r->p.crc))
 		return piece_expand(d, r, ret_good, ret_bad);
 	if (!ret)
-		ret = extent_open(d, r->p.crc, r->stored_start, r->buf, r->stored_sectors, &good,
-				  &bad);
+		ret = extent_open_part(d, r->p.crc, r->stored_start, r->buf, r->stored_sectors,
+				       r->skip, r->len, &good, &bad);
 	*ret_good = piece_bytes_in(r, good);
 	*ret_bad = piece_bytes_in(r, good + bad) - *ret_good;
 	if (ret && !*ret_bad) /* only what nobody asked for is wrong: cannot be, whole chunks */
@@ -356,7 +357,7 @@ static int read_again(struct data_fs *d, const struct data_file *f, u64 offset, 
 				       dst + *ret_done, tries);
 		if (ret)
 			break;
-		piece_submit(d, r);
+		piece_submit(d, r, BDEV_SYNC);
 		ret = piece_finish(d, r, &good, &bad);
 		piece_free(d, r);
 		if (ret || piece_unverified(r)) {
@@ -431,8 +432,10 @@ static int fill(struct data_read *rd)
 	btree_trans_put(trans);
 	if (ret)
 		return ret;
+	/* A single one is not read beside anything. */
 	for (; rd->nr < nr; rd->nr++)
-		piece_submit(rd->d, ring_at(rd, rd->nr));
+		piece_submit(rd->d, ring_at(rd, rd->nr),
+			     nr == 1 && next == rd->end ? BDEV_SYNC : 0);
 	rd->next = next;
 	return 0;
 }

@@ -255,7 +255,7 @@ static int write_alone(struct data_writer *w, struct write_extent *e, u64 start,
 	if (ret)
 		return ret;
 	bdev_io_init(&io, BDEV_WRITE, (u64)e->space.ptr.offset << SECTOR_SHIFT, (void *)form.data,
-		     form.stored_sectors << SECTOR_SHIFT, 0);
+		     form.stored_sectors << SECTOR_SHIFT, BDEV_SYNC);
 	bdev_submit(w->d->bdev, &io);
 	*ret_err = bdev_wait(w->d->bdev, &io);
 	return 0;
@@ -320,6 +320,9 @@ static int write_finish(struct data_writer *w, int ret)
 {
 	struct btree_trans *trans = NULL;
 
+	/* All that there is to write. */
+	if (w->run && w->run == w->extents[0].run)
+		w->run->io.flags |= BDEV_SYNC;
 	write_run_submit(w);
 	for (unsigned i = 0; i < w->nr; i++) {
 		struct write_extent *e = &w->extents[i];

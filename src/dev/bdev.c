@@ -174,6 +174,7 @@ void bdev_close(struct bdev *bdev)
 
 static int submit_and_wait(struct bdev *bdev, struct bdev_io *io)
 {
+	io->flags |= BDEV_SYNC;
 	bdev_submit(bdev, io);
 	return bdev_wait(bdev, io);
 }

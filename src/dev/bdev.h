@@ -18,7 +18,7 @@
  *  5. A buffer aligned to 4096 is used as it is; any other may be copied.
  *  6. Completion: with `done` set it is called exactly once, from a thread of
  *     the engine (a fiber of the device, in simulation), or from within bdev_submit()
- *     when the request is refused; the engine does not touch the io after the
+ *     when the request is refused or has BDEV_SYNC; the engine does not touch the io after the
  *     call, so done may free it, and such an io is not for bdev_wait(). done may
  *     lock mutexes, queue work and submit requests, but never wait for I/O.
  *  7. A device is opened once: images are locked with flock(2), block devices
@@ -42,6 +42,11 @@ enum bdev_op {
 #define BDEV_PREFLUSH                                                                              \
 	(1U << 1) /* flush first: what was complete at submission is durable before                \
 		   */
+/*
+ * Of any request: the caller has nothing else to do before it is complete. bdev_submit() may block
+ * until it is; nothing of what the completion needs may be locked.
+ */
+#define BDEV_SYNC (1U << 2)
 
 struct bdev;
 struct bdev_io;
@@ -191,7 +196,8 @@ static inline void bdev_io_answer(struct bdev_io *io, int ret)
  */
 bool bdev_mounted_on(const char *path, char *point, size_t size);
 
-/* Starts a request; never blocks for the I/O. io->ret holds the answer when it is complete. */
+/* Starts a request; blocks for the I/O only with BDEV_SYNC. io->ret holds the answer when it is
+ * complete. */
 void bdev_submit(struct bdev *bdev, struct bdev_io *io);
 /* Waits for a request without `done`; returns io->ret. */
 int bdev_wait(struct bdev *bdev, struct bdev_io *io);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Files and block devices: what the device can do, O_DIRECT where it can, the
- * choice of the engine, and what both engines share.
+ * choice of the engine, and what the engines share.
  */
 #include "dev/bdev_private.h"
 
@@ -91,7 +91,10 @@ static void file_submit(struct bdev *bdev, struct bdev_io *io)
 		if (io->op == BDEV_WRITE)
 			memcpy(io->bounce, io->buf, io->len);
 	}
-	f->eng->submit(f, io);
+	if (io->flags & BDEV_SYNC)
+		bdev_file_blocking(f, io);
+	else
+		f->eng->submit(f, io);
 }
 
 int bdev_file_discard(struct bdev_file *f, u64 offset, u64 len)

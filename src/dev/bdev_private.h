@@ -56,6 +56,8 @@ struct bdev_file_span bdev_file_span(struct bdev_file *f, struct bdev_io *io);
 void bdev_file_done(struct bdev_io *io, int ret);
 /* The code of a failed system call. */
 int bdev_errno_code(enum bdev_op op, int err);
+/* Does it, with blocking system calls, and completes it. */
+void bdev_file_blocking(struct bdev_file *f, struct bdev_io *io);
 int bdev_file_discard(struct bdev_file *f, u64 offset, u64 len);
 
 /* ---- bdev_claim.c: open and lock ---- */

@@ -108,9 +108,8 @@ static void enqueue(struct bdev_uring *u, struct bdev_io *io)
 static void discard_fn(struct env_work *work)
 {
 	struct bdev_io *io = container_of(work, struct bdev_io, work);
-	struct bdev_file *f = container_of(io->bdev, struct bdev_file, b);
 
-	bdev_file_done(io, bdev_file_discard(f, io->offset, io->len_discard));
+	bdev_file_blocking(container_of(io->bdev, struct bdev_file, b), io);
 }
 
 static void uring_submit(struct bdev_file *f, struct bdev_io *io)

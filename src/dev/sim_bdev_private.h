@@ -101,6 +101,7 @@ struct sim_bdev {
 	bool done_stop;
 
 	u64 counts[BDEV_OP_NR];
+	u64 nr_sync; /* with BDEV_SYNC */
 	struct sim_armed armed[SIM_FAULT_NR];
 	struct sim_range *bad;
 	u32 nr_bad, max_bad;

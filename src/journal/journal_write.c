@@ -3,7 +3,8 @@
  * Writing entries. The writer thread closes an entry when it is time, puts it
  * together (carried state, validation, checksum), decides flush or noflush, and
  * submits; the done thread waits for the writes in order of seq, writes again
- * elsewhere what failed, and moves seq_ondisk and flushed_seq on.
+ * elsewhere what failed, and moves seq_ondisk and flushed_seq on. A flush that
+ * has gone well when it was submitted is not for the done thread.
  */
 #include "journal/journal_private.h"
 #include "util/planted.h"
@@ -193,18 +194,54 @@ static int put_together(struct journal *j, struct journal_buf *buf)
 	return finish(j, buf);
 }
 
-static void submit(struct journal *j, struct journal_buf *buf)
+/* @flags: BDEV_SYNC or none. */
+static void submit(struct journal *j, struct journal_buf *buf, u32 flags)
 {
 	bdev_io_init(&buf->io, BDEV_WRITE, buf->place, buf->data, buf->write_bytes,
-		     (buf->flush && !planted(flush_no_fua) ? BDEV_FUA : 0) |
+		     flags | (buf->flush && !planted(flush_no_fua) ? BDEV_FUA : 0) |
 			     (buf->flush && !planted(flush_no_preflush) ? BDEV_PREFLUSH : 0));
 	bdev_submit(j->bdev, &buf->io);
+}
+
+/* It is on the device, and all before it are. The lock is held, dropped meanwhile. */
+static void completed(struct journal *j, struct journal_buf *buf)
+{
+	u64 seq = buf->seq;
+	bool flushed = buf->flush;
+
+	j->counters.entries++;
+	j->counters.bytes += buf->write_bytes;
+	if (buf->flush)
+		j->counters.flush++;
+	else
+		j->counters.noflush++;
+	j->seq_ondisk = buf->seq;
+	buf->state = BUF_FREE;
+	journal_pin_put_own(j, buf->seq);
+	if (planted(noflush_acknowledged))
+		j->flushed_seq = buf->seq;
+	if (buf->flush) {
+		j->flush_fails = 0;
+		j->flush_fails_err = 0;
+		j->flushed_seq = buf->seq;
+		j->last_seq_ondisk = max(j->last_seq_ondisk, buf->last_seq);
+	}
+	journal_space_update(j);
+	journal_reclaim_kick(j);
+	env_cond_signal(&j->writer_wait);
+	env_cond_broadcast(&j->wait);
+	if (flushed && j->opts.ops->flushed) {
+		env_mutex_unlock(&j->lock);
+		j->opts.ops->flushed(j->opts.arg, seq);
+		env_mutex_lock(&j->lock);
+	}
 }
 
 /* The oldest closed entry without holders. The lock is held, dropped meanwhile. */
 static void write_one(struct journal *j, struct journal_buf *buf)
 {
 	u64 flushed_before = j->flush_issued;
+	bool good;
 	int ret;
 
 	decide(j, buf);
@@ -228,8 +265,14 @@ static void write_one(struct journal *j, struct journal_buf *buf)
 	if (buf->flush)
 		journal_space_end(j, buf->last_seq);
 	env_mutex_unlock(&j->lock);
-	submit(j, buf);
+	/* No entry behind a flush can be over before it, and all before it are. */
+	submit(j, buf, buf->flush ? BDEV_SYNC : 0);
+	good = buf->flush && bdev_io_is_complete(&buf->io) && !buf->io.ret;
 	env_mutex_lock(&j->lock);
+	if (good && !j->err && j->run == JOURNAL_RUNNING && j->seq_ondisk + 1 == buf->seq) {
+		completed(j, buf);
+		return;
+	}
 	buf->state = BUF_SUBMITTED;
 	env_cond_signal(&j->done_wait);
 }
@@ -333,36 +376,10 @@ static int write_again(struct journal *j, struct journal_buf *buf, int ret)
 		err = jset_seal_again(j, buf->data);
 		if (err)
 			return err;
-		submit(j, buf);
+		submit(j, buf, BDEV_SYNC);
 		ret = bdev_wait(j->bdev, &buf->io);
 	}
 	return ret;
-}
-
-/* The lock is held. */
-static void completed(struct journal *j, struct journal_buf *buf)
-{
-	j->counters.entries++;
-	j->counters.bytes += buf->write_bytes;
-	if (buf->flush)
-		j->counters.flush++;
-	else
-		j->counters.noflush++;
-	j->seq_ondisk = buf->seq;
-	buf->state = BUF_FREE;
-	journal_pin_put_own(j, buf->seq);
-	if (planted(noflush_acknowledged))
-		j->flushed_seq = buf->seq;
-	if (buf->flush) {
-		j->flush_fails = 0;
-		j->flush_fails_err = 0;
-		j->flushed_seq = buf->seq;
-		j->last_seq_ondisk = max(j->last_seq_ondisk, buf->last_seq);
-	}
-	journal_space_update(j);
-	journal_reclaim_kick(j);
-	env_cond_signal(&j->writer_wait);
-	env_cond_broadcast(&j->wait);
 }
 
 void journal_done_thread(void *arg)
@@ -373,7 +390,6 @@ void journal_done_thread(void *arg)
 	for (;;) {
 		u64 seq = j->seq_ondisk + 1;
 		struct journal_buf *buf = journal_buf_at(j, seq);
-		bool flushed = false;
 		int ret;
 
 		if (buf->state != BUF_SUBMITTED) {
@@ -395,13 +411,7 @@ void journal_done_thread(void *arg)
 			j->seq_ondisk = seq;
 			continue;
 		}
-		flushed = buf->flush;
 		completed(j, buf);
-		if (flushed && j->opts.ops->flushed) {
-			env_mutex_unlock(&j->lock);
-			j->opts.ops->flushed(j->opts.arg, seq);
-			env_mutex_lock(&j->lock);
-		}
 	}
 	env_mutex_unlock(&j->lock);
 }

@@ -118,6 +118,21 @@ CASE("fsync: ok: what was written before the file was immutable")
 	content("f");
 }
 
+/* The kernel has set the times already when it learns of the refusal, and sends them later. */
+CASE("fsync: ok: after what an immutable file has refused")
+{
+	int fd = file("f", O_RDWR), i;
+
+	add_flags("f", FS_IMMUTABLE_FL);
+	for (i = 0; i < 2; i++) {
+		usleep(50000); /* later than any clock of when it became so */
+		r(fallocate(fd, 0, 0, 100));
+		r(fsync(fd));
+	}
+	r(close(fd));
+	restore_flags();
+}
+
 CASE("copy_file_range: EPERM: into an immutable file")
 {
 	int in = file("d/x", O_RDONLY), out = file("f", O_RDWR);

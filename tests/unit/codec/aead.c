@@ -147,6 +147,45 @@ Test(aead, elsewhere)
 	}
 }
 
+/* Each part, by its ends: what was asked for is opened, what is far from it stays as it was. */
+Test(aead, a_part)
+{
+	struct csum_key key = {.gen = 1};
+	struct bcfs_nonce nonce = {{9}};
+	struct bcfs_csum tag;
+	u8 plain[200], sealed[200], buf[200], ad[20] = {1, 2, 3};
+
+	for (unsigned i = 0; i < sizeof(plain); i++)
+		plain[i] = (u8)(i * 31);
+	memcpy(sealed, plain, sizeof(plain));
+	cr_assert_eq(aead_seal(&key, XCHACHA, &nonce, ad, 20, sealed, sizeof(sealed), &tag), 0);
+	for (unsigned from = 0; from <= sizeof(plain); from++)
+		for (unsigned to = from; to <= sizeof(plain); to++) {
+			unsigned first = from & ~63U, last = min(200U, (to + 63) & ~63U);
+
+			if (from == to)
+				first = last = from;
+			memcpy(buf, sealed, sizeof(buf));
+			cr_assert_eq(aead_open_part(&key, XCHACHA, &nonce, ad, 20, buf, 200, from,
+						    to, &tag),
+				     0);
+			cr_assert(!memcmp(buf + from, plain + from, to - from), "%u to %u", from,
+				  to);
+			cr_assert(!memcmp(buf, sealed, first), "%u to %u", from, to);
+			cr_assert(!memcmp(buf + last, sealed + last, 200 - last), "%u to %u", from,
+				  to);
+		}
+	/* All of it is verified whatever is asked for. */
+	for (unsigned i = 0; i < sizeof(buf); i++) {
+		memcpy(buf, sealed, sizeof(buf));
+		buf[i] ^= 4;
+		cr_assert_eq(aead_open_part(&key, XCHACHA, &nonce, ad, 20, buf, 200, 64, 70, &tag),
+			     -BCFS_ERR_aead_mismatch);
+		buf[i] ^= 4;
+		cr_assert(!memcmp(buf, sealed, sizeof(buf)), "byte %u", i);
+	}
+}
+
 /* Changes each byte of p in turn; nothing opens, and the sealed data stays as it is. */
 static void tamper(u8 *p, size_t len, const struct csum_key *key, const struct bcfs_nonce *nonce,
 		   const u8 *ad, size_t ad_len, u8 *buf, size_t buf_len,

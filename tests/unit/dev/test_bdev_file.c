@@ -34,6 +34,22 @@ static struct bdev *open_or_fail(struct env *env, const char *path, const struct
 	return b;
 }
 
+/* @now: in the calling thread, and so over when it was submitted. */
+static int request(struct bdev *b, enum bdev_op op, u64 off, void *buf, u32 len, u32 flags,
+		   bool now)
+{
+	struct bdev_io io;
+
+	if (op == BDEV_DISCARD)
+		bdev_io_init_discard(&io, off, len);
+	else
+		bdev_io_init(&io, op, off, buf, len, flags);
+	io.flags |= now ? BDEV_SYNC : 0;
+	bdev_submit(b, &io);
+	cr_assert(!now || bdev_io_is_complete(&io));
+	return bdev_wait(b, &io);
+}
+
 static void random_op(struct bdev *b, u8 *model, u8 *area, u64 *rng)
 {
 	u32 nr = (u32)(1 + test_random(rng) % (test_random(rng) % 8 ? 16 : 256));
@@ -41,23 +57,24 @@ static void random_op(struct bdev *b, u8 *model, u8 *area, u64 *rng)
 	u64 off = test_random(rng) % ((DEV_SIZE - len) / 512 + 1) * 512;
 	u8 *buf = area + (test_random(rng) % 4 ? 0 : test_random(rng) % 513);
 	u32 flags = (u32)(test_random(rng) % 4);
+	bool now = test_random(rng) % 2;
 
 	switch (test_random(rng) % 16) {
 	case 0:
-		cr_assert_eq(bdev_flush(b), 0);
+		cr_assert_eq(request(b, BDEV_FLUSH, 0, NULL, 0, 0, now), 0);
 		break;
 	case 1:
-		cr_assert_eq(bdev_discard(b, off, len), 0);
+		cr_assert_eq(request(b, BDEV_DISCARD, off, NULL, len, 0, now), 0);
 		memset(model + off, 0, len); /* a hole in a file reads as zeroes */
 		break;
 	case 2 ... 8:
 		test_fill(buf, len, test_random(rng));
 		memcpy(model + off, buf, len);
-		cr_assert_eq(bdev_write(b, off, buf, len, flags), 0);
+		cr_assert_eq(request(b, BDEV_WRITE, off, buf, len, flags, now), 0);
 		break;
 	default:
 		memset(buf, 0xa5, len);
-		cr_assert_eq(bdev_read(b, off, buf, len), 0);
+		cr_assert_eq(request(b, BDEV_READ, off, buf, len, 0, now), 0);
 		cr_assert(!memcmp(buf, model + off, len), "differs at %llu + %u, seed %llu",
 			  (unsigned long long)off, len, (unsigned long long)test_seed());
 	}
@@ -207,9 +224,13 @@ Test(bdev_file, refusals)
 		cr_assert_eq(bdev_read(b, (1 << 20) - 512, buf, 512), 0);
 		/* Truncated behind our back: never zeroes. */
 		cr_assert_eq(truncate(path, 8192), 0);
-		cr_assert_eq(bdev_read(b, 4096, buf, 8192), -BCFS_ERR_dev_truncated);
-		cr_assert_eq(bdev_read(b, 65536, buf, 512), -BCFS_ERR_dev_truncated);
-		cr_assert_eq(bdev_read(b, 4096, buf, 4096), 0);
+		for (unsigned now = 0; now < 2; now++) {
+			cr_assert_eq(request(b, BDEV_READ, 4096, buf, 8192, 0, now),
+				     -BCFS_ERR_dev_truncated);
+			cr_assert_eq(request(b, BDEV_READ, 65536, buf, 512, 0, now),
+				     -BCFS_ERR_dev_truncated);
+			cr_assert_eq(request(b, BDEV_READ, 4096, buf, 4096, 0, now), 0);
+		}
 		bdev_close(b);
 	}
 	unlink(path);

@@ -50,6 +50,7 @@ static void run_batch(struct worker *w, struct bdev_io *ios, enum bdev_op op, u8
 	for (u32 i = 0; i < QUEUE; i++) {
 		u32 flags = op == BDEV_WRITE && i % 16 == 0 ? BDEV_FUA : 0;
 
+		flags |= i % 8 == 3 ? BDEV_SYNC : 0;
 		bdev_io_init(&ios[i], op, (u64)w->nr * PART + i * IO_SIZE, buf + i * IO_SIZE,
 			     IO_SIZE, flags);
 		ios[i].priv = w;

@@ -73,6 +73,12 @@ struct jt {
 	u64 rnd;
 };
 
+/* Bytes: where the ring's bucket @i lies; the device's first is not the journal's. */
+static inline u64 jt_bucket_offset(const struct jt *t, u32 i)
+{
+	return (u64)t->bucket_bytes * (1 + i);
+}
+
 static inline u64 jt_nodes_offset(const struct jt *t)
 {
 	return (u64)t->bucket_bytes * (t->nr_buckets + 1);

@@ -545,7 +545,7 @@ Test(journal, damage)
 	cr_assert_eq(journal_read(j, NULL, 0, &r), -BCFS_ERR_journal_damaged);
 	journal_replay_free(j, &r);
 	sim_bdev_set_bad(t.bdev, sectors[nr - 1] * SECTOR_SIZE, 4096, false);
-	sim_bdev_set_bad(t.bdev, (u64)t.bucket_bytes * (t.nr_buckets - 2), 4096, true);
+	sim_bdev_set_bad(t.bdev, jt_bucket_offset(&t, t.nr_buckets - 3), 4096, true);
 	cr_assert_eq(journal_read(j, NULL, 0, &r), 0);
 	journal_replay_free(j, &r);
 	journal_free(j);
@@ -599,7 +599,7 @@ static void move_entry(struct jt *t, const struct journal_replay_entry *e, u32 b
 	u8 *buf = calloc(2, len);
 
 	sim_bdev_peek(t->bdev, e->sector * SECTOR_SIZE, buf, len);
-	sim_bdev_poke(t->bdev, (u64)bucket * t->bucket_bytes, buf, len);
+	sim_bdev_poke(t->bdev, jt_bucket_offset(t, bucket), buf, len);
 	sim_bdev_poke(t->bdev, e->sector * SECTOR_SIZE, buf + len, len);
 	free(buf);
 }
@@ -634,7 +634,7 @@ Test(journal, entry_elsewhere)
 		cr_assert(!used || getenv("BCFS_TEST_SEED"));
 		journal_replay_free(t.j, &r);
 
-		cr_assert_eq(journal_read(t.j, NULL, 0, &r), 0);
+		cr_assert_eq(journal_read(t.j, NULL, 0, &r), 0, "%s", t.last_err);
 		cr_assert(jt_check_replay(&t, &r));
 		u64 seq = journal_blacklist_end(&r, NULL, 0) + 1;
 

@@ -207,7 +207,7 @@ static int read_image(struct jt *model, const struct sim_image *img, const struc
 /* The oldest entry that is needed, or the newest there is. */
 static u64 find_entry(const struct jt *t, const struct sim_image *img, bool newest, u8 *ret_buf)
 {
-	u64 start = t->bucket_bytes, found = 0, last_seq = 0, seq = 0;
+	u64 start = jt_bucket_offset(t, 0), found = 0, last_seq = 0, seq = 0;
 	struct jset *s = (void *)ret_buf;
 	u8 *buf = malloc(t->bucket_bytes);
 

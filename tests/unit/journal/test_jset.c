@@ -145,7 +145,7 @@ Test(jset, crafted_ring)
 				jset_csum(s, BCFS_CSUM_crc32c, &s->csum);
 			memset(bucket, 0, sizeof(bucket));
 			memcpy(bucket, s, min(bytes, room));
-			sim_bdev_poke(t.bdev, (u64)t.bucket_bytes * (1 + i), bucket, room);
+			sim_bdev_poke(t.bdev, jt_bucket_offset(&t, i), bucket, room);
 			free(s);
 		}
 		if (!journal_read(t.j, &bl, 1, &r)) {
