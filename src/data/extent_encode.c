@@ -295,7 +295,8 @@ int extent_open(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 
 int extent_open_part(const struct data_fs *d, const struct bcfs_extent_crc *crc, u32 start,
 		     void *buf, u32 sectors, u32 from, u32 len, u32 *ret_good, u32 *ret_bad)
 {
-	struct wanted w = {from, (size_t)from + len};
+	size_t at = planted(part_from_front) ? 0 : from;
+	struct wanted w = {at, at + len};
 
 	return check_chunks(d, crc, start, buf, sectors, w, ret_good, ret_bad);
 }
