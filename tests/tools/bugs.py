@@ -40,7 +40,7 @@ SUITES = {
     "btree-bset_fuzz": 1, "btree-walk": 2, "btree-faults": 3, "sb_fuzz": 2,
     "core-threads": 2, "journal-threads": 2, "core-full_of_names": 7,
     "crash-clients": 5, "crash-restarts": 3, "crash-again": 5, "crash-evict-faults": 6, "crash-evict": 8,
-    "crash-pressure": 8, "crash-gc": 10, "core-gather-faults": 1,
+    "crash-pressure": 8, "crash-gc": 10, "core-gather-faults": 1, "data-gather": 3, "core-open": 10,
     "data-copygc": 13,
     "crash-flips": 5, "crash-damage": 6, "crash-lies": 12, "crash-full": 10, "crash-faults": 10, "crash-long": 20,
     "btree-threads": 4, "journal-reserve": 5, "btree-bkey_pack": 7, "btree-bset_model": 9,
