@@ -31,7 +31,8 @@ extern const struct command cmd_dump_superblock, cmd_dump_journal, cmd_dump_keys
 	cmd_dump_buckets, cmd_counters, cmd_errors, cmd_probe, cmd_umount, cmd_collapse, cmd_insert,
 	cmd_reflink, cmd_dedupe, cmd_shutdown, cmd_set_option, cmd_get_option, cmd_rebalance_status,
 	cmd_rebalance_pause, cmd_rebalance_resume, cmd_rebalance_scan, cmd_key_list, cmd_key_add,
-	cmd_key_remove, cmd_key_change, cmd_key_rotate, cmd_dump_image;
+	cmd_key_remove, cmd_key_change, cmd_key_rotate, cmd_dump_image, cmd_set_fs_option,
+	cmd_get_fs_option;
 
 /* Prints usage, and the help if there is any, to stdout. */
 void command_usage(const struct command *cmd);

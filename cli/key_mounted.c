@@ -96,6 +96,20 @@ int key_mounted_open(const char *path, char *device, size_t size)
 	return fd;
 }
 
+int key_mounted_open_dir(const char *path)
+{
+	char point[PATH_MAX];
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 && !fd_is_trusted(fd)) {
+		close(fd);
+		return KEY_MOUNTED_BY_OTHERS;
+	}
+	if (fd < 0 && !bcfs_mount_point(path, point, sizeof(point)) && is_trusted(point))
+		fd = open(point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd;
+}
+
 bool key_mounted_by_others(int fd, const char *path)
 {
 	if (fd == KEY_MOUNTED_BY_OTHERS)

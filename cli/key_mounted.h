@@ -14,6 +14,11 @@
  */
 #define KEY_MOUNTED_BY_OTHERS -2
 int key_mounted_open(const char *path, char *device, size_t size);
+/*
+ * The same for what is no secret: path may be any directory, too, of any filesystem, of which that
+ * is the descriptor.
+ */
+int key_mounted_open_dir(const char *path);
 /* Was that the answer? Then it is told. */
 bool key_mounted_by_others(int fd, const char *path);
 

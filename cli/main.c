@@ -14,7 +14,7 @@ static const struct command *const commands[] = {
 	&cmd_shutdown,	      &cmd_set_option,	     &cmd_get_option,	   &cmd_reflink,
 	&cmd_dedupe,	      &cmd_rebalance_status, &cmd_rebalance_pause, &cmd_rebalance_resume,
 	&cmd_rebalance_scan,  &cmd_key_list,	     &cmd_key_add,	   &cmd_key_remove,
-	&cmd_key_change,      &cmd_key_rotate,
+	&cmd_key_change,      &cmd_key_rotate,	     &cmd_set_fs_option,   &cmd_get_fs_option,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

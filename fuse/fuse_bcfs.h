@@ -30,8 +30,8 @@
 
 struct task;
 
-struct bcfs_ioc_remount;
 struct loops;
+struct remount_text;
 
 #define REQUESTS_NR 64U
 
@@ -57,9 +57,9 @@ struct daemon {
 	_Atomic uint64_t requests[REQUESTS_NR]; /* by opcode: requests.c */
 	/* A remount that main is to do: remount.c. */
 	fuse_req_t _Atomic remount_req;
-	struct bcfs_ioc_remount *remount_text; /* of remount_req */
-	int mounts_fd;			       /* mountinfo: tells of changes */
-	uint64_t followed_ns;		       /* when main has looked at one last */
+	struct remount_text *remount_text; /* of remount_req */
+	int mounts_fd;			   /* mountinfo: tells of changes */
+	uint64_t followed_ns;		   /* when main has looked at one last */
 	/* Threads of task.h; protected by tasks_lock. */
 	pthread_mutex_t tasks_lock;
 	pthread_cond_t tasks_done;

@@ -157,6 +157,22 @@ static void get_label(fuse_req_t req)
 	fuse_reply_ioctl(req, 0, label, sizeof(label));
 }
 
+static void add_text(void *arg, const char *text)
+{
+	struct bcfs_ioc_fs_options *to = arg;
+	size_t len = strlen(to->text);
+
+	snprintf(to->text + len, sizeof(to->text) - len, "%s", text);
+}
+
+static void get_fs_options(fuse_req_t req)
+{
+	struct bcfs_ioc_fs_options out = {0};
+
+	bcfs_fs_options_to_text(req_daemon(req)->fs, add_text, &out);
+	fuse_reply_ioctl(req, 0, &out, sizeof(out));
+}
+
 /* ---- in a thread of its own ---- */
 
 void task_reply_ioctl(const struct task *t, int code)
@@ -344,6 +360,9 @@ static void op_ioctl_root(fuse_req_t req, fuse_ino_t node, unsigned int cmd, voi
 	case BCFS_IOC_REMOUNT:
 		remount_ask(req, in);
 		break;
+	case BCFS_IOC_SET_FS_OPTIONS:
+		remount_ask_stored(req, in);
+		break;
 	case BCFS_IOC_GOINGDOWN:
 		shut_down(req, goingdown_mode(req, arg));
 		break;
@@ -386,6 +405,9 @@ void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 	case FS_IOC_GETFSLABEL:
 		get_label(req);
 		break;
+	case BCFS_IOC_GET_FS_OPTIONS:
+		get_fs_options(req);
+		break;
 	case BCFS_IOC_SHIFT:
 		shift(req, node, in);
 		break;
@@ -397,6 +419,7 @@ void op_ioctl(fuse_req_t req, fuse_ino_t node, unsigned int cmd, void *arg,
 	case BCFS_IOC_GOINGDOWN:
 	case BCFS_IOC_SHUTDOWN:
 	case BCFS_IOC_REMOUNT:
+	case BCFS_IOC_SET_FS_OPTIONS:
 		op_ioctl_root(req, node, cmd, arg, in);
 		break;
 	case BCFS_IOC_KEY_ROTATE:

@@ -147,14 +147,14 @@ static bool look_at_kernel(const struct daemon *d, struct kernel_side *ret)
 #define BUSY_TRIES   25
 #define BUSY_WAIT_US 20000
 
-/* False: told in msg. */
-static bool apply(struct daemon *d, const struct mount_opts *want, char *msg, size_t size)
+typedef int (*change_fn)(struct daemon *d, const void *arg, char *msg, size_t size);
+
+/* fn, while nobody uses the filesystem; again if it is busy. Then fs_lock is held. */
+static int change_alone(struct daemon *d, change_fn fn, const void *arg, char *msg, size_t size)
 {
-	struct bcfs_open_opts open_opts = want->open;
 	unsigned int tries;
 	int ret;
 
-	open_opts.log = log_line;
 	for (tries = 0;; tries++) {
 		*msg = 0;
 		device_lock_alone(d);
@@ -162,16 +162,31 @@ static bool apply(struct daemon *d, const struct mount_opts *want, char *msg, si
 			snprintf(msg, size, "it was shut down");
 			ret = -1;
 		} else {
-			ret = bcfs_reopen(&d->fs, &open_opts, msg, size);
+			ret = fn(d, arg, msg, size);
 			if (ret && !*msg)
 				snprintf(msg, size, "%s", bcfs_strerror(ret));
 		}
 		/* The kernel may be about to forget a removed file that was closed. */
 		if (!ret || bcfs_errno(ret) != EBUSY || tries == BUSY_TRIES)
-			break;
+			return ret;
 		pthread_rwlock_unlock(&d->fs_lock);
 		usleep(BUSY_WAIT_US);
 	}
+}
+
+static int reopen(struct daemon *d, const void *arg, char *msg, size_t size)
+{
+	struct bcfs_open_opts open_opts = *(const struct bcfs_open_opts *)arg;
+
+	open_opts.log = log_line;
+	return bcfs_reopen(&d->fs, &open_opts, msg, size);
+}
+
+/* False: told in msg. */
+static bool apply(struct daemon *d, const struct mount_opts *want, char *msg, size_t size)
+{
+	int ret = change_alone(d, reopen, &want->open, msg, size);
+
 	if (!ret) {
 		d->opts->open = want->open;
 		d->opts->atime = want->atime;
@@ -182,17 +197,31 @@ static bool apply(struct daemon *d, const struct mount_opts *want, char *msg, si
 	return !ret;
 }
 
-void remount_ask(fuse_req_t req, const struct bcfs_ioc_remount *in)
+static int store(struct daemon *d, const void *arg, char *msg, size_t size)
+{
+	return bcfs_fs_options_apply(&d->fs, arg, msg, size);
+}
+
+/* What a request asks for, and its answer. */
+struct remount_text {
+	bool stored; /* options of the superblock */
+	char text[BCFS_IOC_TEXT_BYTES];
+};
+
+_Static_assert(sizeof(struct bcfs_ioc_remount) == BCFS_IOC_TEXT_BYTES, "one text for both");
+
+static void ask(fuse_req_t req, const char *text, bool stored)
 {
 	struct daemon *d = req_daemon(req);
-	struct bcfs_ioc_remount *copy = malloc(sizeof(*copy));
+	struct remount_text *copy = malloc(sizeof(*copy));
 	fuse_req_t none = NULL;
 
 	if (!copy) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	*copy = *in;
+	copy->stored = stored;
+	memcpy(copy->text, text, sizeof(copy->text));
 	copy->text[sizeof(copy->text) - 1] = 0;
 	/* One at a time; main takes the text with the request. */
 	pthread_mutex_lock(&d->tasks_lock);
@@ -208,27 +237,62 @@ void remount_ask(fuse_req_t req, const struct bcfs_ioc_remount *in)
 		daemon_signal(d);
 }
 
+void remount_ask(fuse_req_t req, const struct bcfs_ioc_remount *in)
+{
+	ask(req, in->text, false);
+}
+
+void remount_ask_stored(fuse_req_t req, const struct bcfs_ioc_fs_options *in)
+{
+	ask(req, in->text, true);
+}
+
+/* False: told in msg. */
+static bool do_remount(struct daemon *d, const char *text, char *msg, size_t size)
+{
+	struct mount_opts want, was = *d->opts;
+	struct kernel_side kernel;
+	bool ok = opts_change(d->opts, text, &want, msg, size);
+
+	if (ok && want.open.read_only && look_at_kernel(d, &kernel) && !kernel.read_only) {
+		snprintf(msg, size, "the kernel still writes");
+		ok = false;
+	}
+	ok = ok && apply(d, &want, msg, size);
+	opts_change_end(ok ? &was : &want, d->opts);
+	return ok;
+}
+
+/* 0; 1: told in msg; or a negative errno. */
+static int do_store(struct daemon *d, const char *text, char *msg, size_t size)
+{
+	int ret = change_alone(d, store, text, msg, size);
+
+	pthread_rwlock_unlock(&d->fs_lock);
+	if (ret && bcfs_errno(ret) == EROFS)
+		return -EROFS;
+	return ret ? 1 : 0;
+}
+
 void remount_do(struct daemon *d)
 {
 	fuse_req_t req = atomic_exchange(&d->remount_req, NULL);
-	struct bcfs_ioc_remount *text;
-	struct mount_opts want, was = *d->opts;
-	struct kernel_side kernel;
 	char msg[TOOL_MSG_SIZE] = "";
-	bool ok;
+	struct remount_text *text;
+	int ret;
 
 	if (!req)
 		return;
 	text = d->remount_text;
-	ok = opts_change(d->opts, text->text, &want, msg, sizeof(msg));
-	if (ok && want.open.read_only && look_at_kernel(d, &kernel) && !kernel.read_only) {
-		snprintf(msg, sizeof(msg), "the kernel still writes");
-		ok = false;
-	}
-	ok = ok && apply(d, &want, msg, sizeof(msg));
-	opts_change_end(ok ? &was : &want, d->opts);
+	if (text->stored)
+		ret = do_store(d, text->text, msg, sizeof(msg));
+	else
+		ret = do_remount(d, text->text, msg, sizeof(msg)) ? 0 : 1;
 	snprintf(text->text, sizeof(text->text), "%s", msg);
-	fuse_reply_ioctl(req, ok ? 0 : 1, text, sizeof(*text));
+	if (ret < 0)
+		fuse_reply_err(req, -ret);
+	else
+		fuse_reply_ioctl(req, ret, text->text, sizeof(text->text));
 	pthread_mutex_lock(&d->tasks_lock);
 	d->remount_text = NULL;
 	pthread_mutex_unlock(&d->tasks_lock);

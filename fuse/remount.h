@@ -20,6 +20,8 @@ int remount_run(const struct mount_opts *o);
 
 /* A request asks for it: main is told, and replies. */
 void remount_ask(fuse_req_t req, const struct bcfs_ioc_remount *in);
+/* The same of options of the superblock, which may have the filesystem opened anew, too. */
+void remount_ask_stored(fuse_req_t req, const struct bcfs_ioc_fs_options *in);
 /* Main: does what was asked for, if anything. */
 void remount_do(struct daemon *d);
 /* Main: does what the kernel's side says. */

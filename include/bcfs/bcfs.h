@@ -710,6 +710,39 @@ int bcfs_key_rotate(struct bcfs *fs, const struct bcfs_secret *secrets, uint32_t
 /* How many master keys are in use: 1 when all is encrypted with the newest. 0: not encrypted. */
 uint32_t bcfs_key_generations(const struct bcfs *fs);
 
+/* ---- options of the filesystem ---- */
+
+/*
+ * What mkfs has stored in the superblock: data-checksum, metadata-checksum, compression,
+ * background-compression, errors ("ro", "continue", "panic"), label; the others with values as of
+ * struct bcfs_mkfs_opts. As text they are lines "NAME=VALUE", with '\n' or NUL behind the last.
+ * What is set holds for what is written from then on, for good; all of the text or, on an error,
+ * nothing of it. EINVAL: an unknown name or value (the message says what there is), or a checksum
+ * of an encrypted filesystem.
+ */
+/* Names and values alone; the message names no device. */
+int bcfs_fs_options_check(const char *text, char *msg, size_t msg_size);
+/*
+ * On a device that is not in use, whether or not it was closed cleanly: only the superblock is
+ * written. Of *opts the secret, the wait and the log; NULL: none. Errors of bcfs_open(), and EIO.
+ */
+int bcfs_fs_options_set(const char *path, const struct bcfs_key_opts *opts, const char *text,
+			char *msg, size_t msg_size);
+/*
+ * On one that is open. What it was opened with goes before, as long as it is. It must not overlap
+ * with other calls on *fs, which is replaced where a checksum changes, as by bcfs_reopen(): with
+ * EBUSY nothing has changed; of its other errors the new values hold. EROFS, and EIO: the
+ * superblock could not be written.
+ */
+int bcfs_fs_options_apply(struct bcfs **fs, const char *text, char *msg, size_t msg_size);
+/*
+ * What the superblock has, in the order above; of a device, mounted or not (no secret is needed),
+ * or of an open filesystem. The label is escaped as by bcfs_escape(); of an encrypted filesystem
+ * the checksums are what authenticates it.
+ */
+int bcfs_fs_options_read(const char *path, bcfs_out_fn out, void *arg, char *msg, size_t msg_size);
+void bcfs_fs_options_to_text(struct bcfs *fs, bcfs_out_fn out, void *arg);
+
 /* ---- dump ---- */
 
 enum bcfs_dump_mode {

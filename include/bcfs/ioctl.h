@@ -38,8 +38,10 @@ struct bcfs_ioc_shift {
  * NUL. To become read-only, the kernel's side goes first; to be writable, this. For root. 1: it
  * failed, and the text says why.
  */
+#define BCFS_IOC_TEXT_BYTES 2048
+
 struct bcfs_ioc_remount {
-	char text[2048];
+	char text[BCFS_IOC_TEXT_BYTES];
 };
 
 #define BCFS_IOC_REMOUNT _IOWR(0xbc, 3, struct bcfs_ioc_remount)
@@ -81,6 +83,18 @@ struct bcfs_ioc_key_slot {
 };
 
 #define BCFS_IOC_KEY_SLOT _IOWR(0xbc, 6, struct bcfs_ioc_key_slot)
+
+/*
+ * The options that the superblock has, as bcfs_fs_options_to_text(); and changed, as
+ * bcfs_fs_options_apply(), with a NUL, for root. 1: it failed, and the text says why; EROFS; EBUSY:
+ * another change or remount is under way.
+ */
+struct bcfs_ioc_fs_options {
+	char text[BCFS_IOC_TEXT_BYTES];
+};
+
+#define BCFS_IOC_GET_FS_OPTIONS _IOR(0xbc, 7, struct bcfs_ioc_fs_options)
+#define BCFS_IOC_SET_FS_OPTIONS _IOWR(0xbc, 8, struct bcfs_ioc_fs_options)
 
 /*
  * What FIDEDUPERANGE does elsewhere, with one destination: the file that it is called on, which

@@ -87,7 +87,7 @@ struct core {
 	int journal_err;		    /* of the journal, before that */
 	u64 replayed_seq;		    /* the journal was replayed: up to here; else 0 */
 	bool journal_started, threads_started;
-	u8 on_error;
+	_Atomic u8 on_error;
 	unsigned nr_error_rows; /* ever; last_err_lock, as the rows, which are a ring */
 	struct core_error error_rows[CORE_ERROR_ROWS];
 	/* After the master key was replaced (rekey.c). */
@@ -157,6 +157,32 @@ typedef void (*core_report_fn)(void *arg, const char *pass, const char *text);
 void core_quiesce(struct core *c);
 /* Not 0: it could not be done, for want of memory; what was reported until then holds. */
 int core_check(struct core *c, const struct bcfs_check_opts *opts, struct bcfs_check_result *ret);
+
+/*
+ * sb_device.c: the superblock alone of a device, whatever else is on it, closed cleanly or not.
+ * What sb_device_open() or sb_device_look() has opened, sb_device_end() closes.
+ */
+struct sb_device {
+	struct env *env;
+	struct bdev *bdev;
+	struct sb_handle *sb;
+	struct log log;
+	bcfs_log_fn user_log;
+	void *user_log_arg;
+	char line[CORE_MSG_SIZE]; /* the first error */
+	unsigned slot;		  /* that the secret has opened */
+};
+/* To change it, locked, with the keys if it is encrypted: of *o the secret, the wait and the log.
+ */
+int sb_device_open(struct sb_device *d, const char *path, const struct bcfs_key_opts *o, char *msg,
+		   size_t msg_size);
+/* To read it, without a lock and keys. */
+int sb_device_look(struct sb_device *d, const char *path, char *msg, size_t msg_size);
+/* ret, with the message if it is an error. */
+int sb_device_end(struct sb_device *d, const char *path, int ret, char *msg, size_t msg_size);
+
+/* reopen.c: as bcfs_reopen(), always closed and opened; the keys are those that there are. */
+int core_reopen(struct bcfs **fs, const struct core_opts *opts, char *msg, size_t msg_size);
 
 /* recovery.c: roots and counters, journal, replay. */
 int core_recover(struct core *c);

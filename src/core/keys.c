@@ -5,66 +5,17 @@
  */
 #include "core/core.h"
 
-#include <stdio.h>
 #include <string.h>
 
-struct keys_op {
-	struct bcfs_key_opts o;
-	struct env *env;
-	struct bdev *bdev;
-	struct sb_handle *sb;
-	struct log log;
-	char line[CORE_MSG_SIZE]; /* the first error */
-	unsigned slot;		  /* that the secret has opened */
-};
-
-static void keys_log(void *arg, enum log_level level, const char *line)
-{
-	struct keys_op *k = arg;
-
-	if (level == LOG_LEVEL_ERR && !k->line[0])
-		snprintf(k->line, sizeof(k->line), "%s", line);
-	else if (k->o.log)
-		k->o.log(k->o.log_arg, (enum bcfs_log_level)level, line);
-}
-
-/* Whatever it was; the message. */
-static int keys_end(struct keys_op *k, const char *path, int ret, char *msg, size_t msg_size)
-{
-	if (ret && k->line[0])
-		core_msg(msg, msg_size, "%s", k->line);
-	else if (ret)
-		core_msg(msg, msg_size, "%s: %s", path, err_str(ret));
-	sb_free(k->sb);
-	bdev_close(k->bdev);
-	env_real_destroy(k->env);
-	return ret;
-}
-
 /* Open, with the keys. On failure nothing is left to end. */
-static int keys_begin(struct keys_op *k, const char *path, const struct bcfs_key_opts *opts,
+static int keys_begin(struct sb_device *d, const char *path, const struct bcfs_key_opts *o,
 		      char *msg, size_t msg_size)
 {
-	struct crypt_secret s;
-	int ret;
+	int ret = sb_device_open(d, path, o, msg, msg_size);
 
-	*k = (struct keys_op){0};
-	memcpy(&k->o, opts, min(opts->struct_size, sizeof(k->o)));
-	k->log = (struct log){.fn = keys_log, .arg = k, .max = LOG_LEVEL_INFO};
-	ret = core_secret_from(path, k->o.secret, &s, msg, msg_size)
-		      ?: core_open_device(path, false, DEVICE_MOUNT, BCFS_IO_THREADS, BCFS_DEFAULT,
-					  k->o.wait_lock_ms, 1, k->o.log, k->o.log_arg, &k->env,
-					  &k->bdev, msg, msg_size);
-	if (ret)
-		return ret;
-	ret = sb_read(k->env, k->bdev, &k->log, &k->sb);
-	if (!ret && !s.p) {
-		ret = sb_has_encryption(k->sb->sb) ? -BCFS_ERR_sb_crypt_locked
-						   : -BCFS_ERR_sb_crypt_none;
-	} else if (!ret) {
-		ret = sb_crypt_open(k->sb, &s, &k->slot);
-	}
-	return ret ? keys_end(k, path, ret, msg, msg_size) : 0;
+	if (!ret && !sb_has_encryption(d->sb->sb))
+		ret = sb_device_end(d, path, -BCFS_ERR_sb_crypt_none, msg, msg_size);
+	return ret;
 }
 
 static struct crypt_kdf keys_kdf(const struct bcfs_key_opts *o)
@@ -106,15 +57,18 @@ static int keys_apply(struct sb_handle *sb, enum bcfs_key_op op, const struct bc
 static int keys_by_path(const char *path, enum bcfs_key_op op, const struct bcfs_key_opts *opts,
 			u32 *slot, const struct bcfs_secret *secret, char *msg, size_t msg_size)
 {
+	struct bcfs_key_opts o = {0};
 	struct crypt_secret s;
-	struct keys_op k;
-	int ret = core_secret_from(path, secret, &s, msg, msg_size)
-			  ?: keys_begin(&k, path, opts, msg, msg_size);
+	struct sb_device d;
+	int ret;
 
+	memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
+	ret = core_secret_from(path, secret, &s, msg, msg_size)
+		      ?: keys_begin(&d, path, &o, msg, msg_size);
 	if (ret)
 		return ret;
-	ret = keys_apply(k.sb, op, &k.o, k.slot, &s, slot);
-	return keys_end(&k, path, ret, msg, msg_size);
+	ret = keys_apply(d.sb, op, &o, d.slot, &s, slot);
+	return sb_device_end(&d, path, ret, msg, msg_size);
 }
 
 int bcfs_key_add(const char *path, const struct bcfs_key_opts *opts,
@@ -167,24 +121,21 @@ int bcfs_key_apply(struct bcfs *fs, enum bcfs_key_op op, const struct bcfs_key_o
 int bcfs_key_list(const char *path, struct bcfs_key_slot *ret, uint32_t max, uint32_t *ret_nr,
 		  char *msg, size_t msg_size)
 {
-	struct keys_op k = {0};
-	int err = core_open_device(path, true, DEVICE_LOOK, BCFS_IO_THREADS, BCFS_OFF, 0, 1, NULL,
-				   NULL, &k.env, &k.bdev, msg, msg_size);
+	struct sb_device d;
+	int err = sb_device_look(&d, path, msg, msg_size);
 
 	*ret_nr = 0;
 	if (err)
 		return err;
-	k.log = (struct log){.fn = keys_log, .arg = &k, .max = LOG_LEVEL_ERR};
-	err = sb_read_any(k.env, k.bdev, &k.log, &k.sb);
-	if (!err && !sb_has_encryption(k.sb->sb))
+	if (!sb_has_encryption(d.sb->sb))
 		err = -BCFS_ERR_sb_crypt_none;
 	for (u32 i = 0; !err && i < BCFS_CRYPT_SLOTS_MAX && *ret_nr < max; i++) {
 		struct crypt_kdf kdf = {0};
-		unsigned type = sb_crypt_slot_type(k.sb->sb, i);
+		unsigned type = sb_crypt_slot_type(d.sb->sb, i);
 
 		if (type == BCFS_CRYPT_SLOT_free)
 			continue;
-		sb_crypt_slot_cost(k.sb->sb, i, &kdf);
+		sb_crypt_slot_cost(d.sb->sb, i, &kdf);
 		ret[(*ret_nr)++] = (struct bcfs_key_slot){
 			.slot = i,
 			.type = type == BCFS_CRYPT_SLOT_key_file ? BCFS_SECRET_KEY_FILE
@@ -193,5 +144,5 @@ int bcfs_key_list(const char *path, struct bcfs_key_slot *ret, uint32_t max, uin
 			.kdf_bytes = kdf.mem,
 		};
 	}
-	return keys_end(&k, path, err, msg, msg_size);
+	return sb_device_end(&d, path, err, msg, msg_size);
 }

@@ -42,11 +42,10 @@ static bool change_in_place(struct core *c, const struct core_opts *co)
 	return true;
 }
 
-int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, size_t msg_size)
+int core_reopen(struct bcfs **fs, const struct core_opts *opts, char *msg, size_t msg_size)
 {
-	struct bcfs_open_opts o = {0};
 	struct core *c = to_core(*fs);
-	struct core_opts old = c->opts, co;
+	struct core_opts old = c->opts, co = *opts;
 	struct env *env = c->fs.env;
 	struct bdev *bdev = c->real_bdev;
 	bcfs_log_fn log = c->user_log;
@@ -55,14 +54,6 @@ int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, 
 	CLEANUP(keyring_free_p) struct keyring *keys = NULL;
 	struct fs_refs refs;
 	int ret, err, closed;
-
-	memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
-	co = core_opts_from(&o);
-	ret = core_choices_from(bdev->name, &o, &co, msg, msg_size);
-	if (ret)
-		return ret;
-	if (change_in_place(c, &co))
-		return 0;
 
 	/* Closing would make an end of them. */
 	if (inode_refs_unlinked(&c->fs)) {
@@ -100,4 +91,19 @@ int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, 
 	if (!ret && closed)
 		core_msg(msg, msg_size, "not everything could be written: %s", err_str(closed));
 	return ret ?: closed;
+}
+
+int bcfs_reopen(struct bcfs **fs, const struct bcfs_open_opts *opts, char *msg, size_t msg_size)
+{
+	struct bcfs_open_opts o = {0};
+	struct core *c = to_core(*fs);
+	struct core_opts co;
+	int ret;
+
+	memcpy(&o, opts, min(opts->struct_size, sizeof(o)));
+	co = core_opts_from(&o);
+	ret = core_choices_from(c->real_bdev->name, &o, &co, msg, msg_size);
+	if (ret || change_in_place(c, &co))
+		return ret;
+	return core_reopen(fs, &co, msg, msg_size);
 }

@@ -53,13 +53,13 @@ struct printbuf;
 struct fs_opts {
 	u32 block_bytes;
 	bool read_only;
-	bool inodes_32bit;	    /* numbers below 2^32 for the first subvolume */
-	u16 compression;	    /* of new data, where inodes say nothing: compression_opt() */
-	u16 background_compression; /* what they become then, ditto */
-	bool noatime;		    /* reading changes no inode; else as relatime */
-	bool strictatime;	    /* every read does, without noatime */
-	bool nodiratime;	    /* but of directories none */
-	u8 hash_bits;		    /* tests: keep so many bits of name hashes; 0: all */
+	bool inodes_32bit;	 /* numbers below 2^32 for the first subvolume */
+	_Atomic u16 compression; /* of new data, where inodes say nothing: compression_opt() */
+	_Atomic u16 background_compression; /* what they become then, ditto */
+	bool noatime;			    /* reading changes no inode; else as relatime */
+	bool strictatime;		    /* every read does, without noatime */
+	bool nodiratime;		    /* but of directories none */
+	u8 hash_bits;			    /* tests: keep so many bits of name hashes; 0: all */
 };
 
 struct bcfs {

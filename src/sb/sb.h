@@ -310,7 +310,9 @@ void sb_compression_set(struct bcfs_sb *sb, u16 compression);
 /* The same of what data become in the background. */
 u16 sb_background_compression(const struct bcfs_sb *sb);
 void sb_background_compression_set(struct bcfs_sb *sb, u16 compression);
-/* For the next sb_write(). What is no label: sb_invalid_params, and why in @err. */
+/* What is no label: sb_invalid_params, and why in @err. */
+int sb_label_check(const char *label, struct printbuf *err);
+/* For the next sb_write(); the same. */
 int sb_label_set(struct bcfs_sb *sb, const char *label, struct printbuf *err);
 /*
  * Data may be compressed with @type from now on: sets the feature bit, and writes the superblock if

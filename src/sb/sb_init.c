@@ -85,7 +85,7 @@ u64 sb_min_dev_bytes(const struct sb_params *p)
 	return bytes;
 }
 
-static int check_label(const char *label, struct printbuf *err)
+int sb_label_check(const char *label, struct printbuf *err)
 {
 	const u8 *p = (const u8 *)label, *end = p + strlen(label);
 
@@ -103,7 +103,7 @@ static int check_label(const char *label, struct printbuf *err)
 
 int sb_label_set(struct bcfs_sb *sb, const char *label, struct printbuf *err)
 {
-	int ret = check_label(label, err);
+	int ret = sb_label_check(label, err);
 
 	if (ret)
 		return ret;
@@ -137,7 +137,7 @@ static int check_sizes(const struct sb_params *p, struct printbuf *err)
 		return sb_fail(err, sb_invalid_params,
 			       "superblock area of 2^%u sectors: 2^%u to 2^%u are possible",
 			       p->max_size_bits, SB_SIZE_BITS_MIN, SB_SIZE_BITS_MAX);
-	return p->label ? check_label(p->label, err) : 0;
+	return p->label ? sb_label_check(p->label, err) : 0;
 }
 
 static int check_options(const struct sb_params *p, struct printbuf *err)
