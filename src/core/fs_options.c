@@ -93,7 +93,7 @@ static int parse_label(const char *value, struct fs_choices *ch, char *msg, size
 		core_msg(msg, size, "%s", printbuf_str(&err));
 		return -BCFS_ERR_invalid_option;
 	}
-	snprintf(ch->label, sizeof(ch->label), "%s", value);
+	memcpy(ch->label, value, strlen(value) + 1);
 	return 0;
 }
 
