@@ -51,9 +51,18 @@ ok "write and read" bash -c 'echo mine >"$0/f" && [ "$(cat "$0/f")" = mine ]' "$
 ok "files are the user's" test -O "$T/mnt/f"
 ok "and so is what tells paths" "$bcfs" errors "$T/mnt"
 ok "all of it" "$bcfs" rebalance status "$T/mnt"
+root_alone()
+{
+	local out
+	out=$("$bcfs" set-fs-option "$T/mnt" label=mine 2>&1) && return 1
+	grep -q "only root may" <<<"$out" || { echo "$out"; return 1; }
+	[ "$("$bcfs" get-fs-option "$T/mnt" label)" = label= ]
+}
+ok "root alone sets options of what is mounted" root_alone
 ok "set-user-ID and devices are off" grep -q "$T/mnt fuse.bcfs rw,nosuid,nodev" /proc/mounts
 ok "fusermount3 -u" fusermount3 -u "$T/mnt"
 ok "fsck" "$fsck" "$T/img"
+ok "an own image is not mounted" "$bcfs" set-fs-option "$T/img" label=mine
 ok "mount again" "$fuse" "$T/img" "$T/mnt"
 ok "it is there" test "$(cat "$T/mnt/f")" = mine
 ok "bcfs umount" "$bcfs" umount "$T/mnt"
