@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bcfs/ioctl.h"
@@ -155,6 +154,8 @@ static int run_set(const struct command *cmd, int argc, char **argv)
 	fd = key_mounted_open_dir(a.path);
 	if (by_others(fd, a.path))
 		return 1;
+	if (fd < 0)
+		fd = key_mounted_open_device(a.path);
 	return fd < 0 ? set_on_device(&a) : set_mounted(&a, fd);
 }
 
@@ -187,13 +188,6 @@ static bool get_from_device(const char *path, struct bcfs_ioc_fs_options *ret)
 	if (err)
 		tool_error("%s", *msg ? msg : bcfs_strerror(err));
 	return !err;
-}
-
-static bool is_directory(const char *path)
-{
-	struct stat st;
-
-	return !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
 static bool is_name(const char *line, const char *name)
@@ -247,10 +241,8 @@ static int run_get(const struct command *cmd, int argc, char **argv)
 		return command_misuse(cmd);
 	path = argv[optind];
 	name = argv[optind + 1];
-	/* Only a directory's daemon is asked: the superblock of a device can be read. */
-	fd = -1;
-	if (is_directory(path))
-		fd = key_mounted_open_dir(path);
+	/* The superblock of a device can be read, mounted or not. */
+	fd = key_mounted_open_dir(path);
 	if (by_others(fd, path))
 		return 1;
 	ok = fd < 0 ? get_from_device(path, &text) : get_mounted(fd, path, &text);

@@ -96,18 +96,26 @@ int key_mounted_open(const char *path, char *device, size_t size)
 	return fd;
 }
 
+/* Nothing is asked of the filesystem until it is trusted. */
 int key_mounted_open_dir(const char *path)
 {
-	char point[PATH_MAX];
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int at = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = KEY_MOUNTED_BY_OTHERS;
 
-	if (fd >= 0 && !fd_is_trusted(fd)) {
-		close(fd);
-		return KEY_MOUNTED_BY_OTHERS;
-	}
-	if (fd < 0 && !bcfs_mount_point(path, point, sizeof(point)) && is_trusted(point))
-		fd = open(point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (at < 0)
+		return -1;
+	if (fd_is_trusted(at))
+		fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	close(at);
 	return fd;
+}
+
+int key_mounted_open_device(const char *path)
+{
+	char point[PATH_MAX];
+
+	if (bcfs_mount_point(path, point, sizeof(point)) || !is_trusted(point))
+		return -1;
+	return open(point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 bool key_mounted_by_others(int fd, const char *path)

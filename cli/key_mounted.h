@@ -15,10 +15,12 @@
 #define KEY_MOUNTED_BY_OTHERS -2
 int key_mounted_open(const char *path, char *device, size_t size);
 /*
- * The same for what is no secret: path may be any directory, too, of any filesystem, of which that
- * is the descriptor.
+ * For what is no secret: a descriptor of a directory, of any filesystem; -1: it is none, or cannot
+ * be opened. And of the root of what is mounted of a device or image; -1: nothing, or by another
+ * user.
  */
 int key_mounted_open_dir(const char *path);
+int key_mounted_open_device(const char *path);
 /* Was that the answer? Then it is told. */
 bool key_mounted_by_others(int fd, const char *path);
 

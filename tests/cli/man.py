@@ -45,7 +45,7 @@ def items(page):
         elif words[0] == "Cm":
             found.add(words[1])
         elif words[0] == "Ic":
-            found.add(" ".join(re.match(r"Ic ((?:[a-z]+ ?)+)", " ".join(words)).group(1).split()))
+            found.add(" ".join(re.match(r"Ic ((?:[a-z-]+ ?)+)", " ".join(words)).group(1).split()))
     return found
 
 
@@ -67,7 +67,7 @@ def of_fuse(text):
 
 def of_bcfs(program, text):
     """Commands, and their options."""
-    commands = re.findall(r"^  ([a-z]+(?: [a-z]+)?)", text, re.M)
+    commands = re.findall(r"^  ([a-z-]+(?: [a-z]+)?)", text, re.M)
     found = set(commands)
     for command in commands:
         if command not in ("help", "version"):

@@ -222,6 +222,11 @@ finally:
 	}
 	ok "a mount of another user is not asked" ends 1 "is mounted on" beside_impostor \
 		"$bcfs" set-fs-option "$img" label=other
+	for do in "set-fs-option $mnt label=other" "get-fs-option $mnt"; do
+		# shellcheck disable=SC2086
+		ok "nor by its directory: ${do%% *}" ends 1 "another user has mounted it" \
+			beside_impostor "$bcfs" $do
+	done
 fi
 
 # ---- encrypted ----
