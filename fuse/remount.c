@@ -289,13 +289,14 @@ void remount_do(struct daemon *d)
 	else
 		ret = do_remount(d, text->text, msg, sizeof(msg)) ? 0 : 1;
 	snprintf(text->text, sizeof(text->text), "%s", msg);
+	/* First: who has the answer may ask again at once. */
+	pthread_mutex_lock(&d->tasks_lock);
+	d->remount_text = NULL;
+	pthread_mutex_unlock(&d->tasks_lock);
 	if (ret < 0)
 		fuse_reply_err(req, -ret);
 	else
 		fuse_reply_ioctl(req, ret, text->text, sizeof(text->text));
-	pthread_mutex_lock(&d->tasks_lock);
-	d->remount_text = NULL;
-	pthread_mutex_unlock(&d->tasks_lock);
 	free(text);
 }
 

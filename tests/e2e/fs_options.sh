@@ -157,6 +157,12 @@ if [ "$(id -u)" = 0 ]; then
 		    assert e.errno == errno.EPERM, e
 		assert get() == before
 	P
+	ok_python "one change behind the other: none finds another under way" "$mnt" <<-'P'
+		import fcntl, os, sys
+		fd = os.open(sys.argv[1], os.O_RDONLY)
+		for i in range(1500):
+		    fcntl.ioctl(fd, 0xc800bc08, bytearray(f"label={i}".encode().ljust(2048, b"\0")))
+	P
 	exec 9>"$mnt/removed"
 	rm "$mnt/removed"
 	ok "a removed file is in use: no other checksum" changes_nothing 1 "removed files are still in use" \
