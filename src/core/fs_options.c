@@ -308,8 +308,11 @@ int bcfs_fs_options_apply(struct bcfs **fs, const char *text, char *msg, size_t 
 		  fs_may_write(*fs) ?:
 		  check_fs(c->fs.sb->sb, &ch, why, sizeof(why));
 
-	if (!ret)
+	if (!ret) {
+		sb_lock(c->fs.sb);
 		reopens = needs_reopening(c, &ch);
+		sb_unlock(c->fs.sb);
+	}
 	/* It would make an end of them. */
 	if (reopens && inode_refs_unlinked(&c->fs)) {
 		snprintf(why, sizeof(why),
