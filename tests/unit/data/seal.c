@@ -246,7 +246,8 @@ static void run_part(struct tfs *f)
 	fill(plain, 3);
 	crc = encode(f, &d, plain, sealed, &key);
 	for (unsigned round = 0; round < trand_rounds(3000); round++) {
-		u32 from = trand_below(&rng, BYTES), to = from + trand_below(&rng, BYTES - from + 1);
+		u32 from = trand_below(&rng, BYTES),
+		    to = from + trand_below(&rng, BYTES - from + 1);
 		u32 flip = trand_below(&rng, BYTES), first = flip / CHUNK * 8;
 
 		memcpy(out, sealed, BYTES);
