@@ -19,6 +19,8 @@
 #define MAX_DATA   (1U << 20)
 #define BUF_BYTES  (MAX_DATA + 2 * PAGE)
 #define WRITE_HEAD (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+/* After so many requests in a row of which none waited, one thread reads them all. */
+#define RUN_ALONE 64U
 /* A WRITE of at least this much gives its place as a reader away. */
 #define LONG_WRITE (64U << 10)
 /* A READ of at least this much is answered from one large page: device and kernel both look up
@@ -30,19 +32,21 @@ struct loops {
 	struct daemon *d;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
+	unsigned int nr_idle; /* atomic: readers that wait for a request */
+	unsigned int nr_run;  /* atomic: requests since one has waited */
 	/* All protected by lock. */
-	unsigned int nr_readers; /* threads that read, or that run a short request */
+	unsigned int nr_readers; /* threads that read, or run a request in between; atomic, too */
 	unsigned int nr_parked;
 	unsigned int nr_wake; /* parked threads told to become readers, not yet awake */
 	unsigned int nr_threads;
 	unsigned int max_readers, max_threads;
-	unsigned int nr_idle; /* atomic: readers that wait for a request */
 	bool stop;
 	pthread_t *threads; /* nr_threads of them */
 };
 
 struct worker {
 	struct loops *l;
+	bool gave_away; /* its place as a reader */
 	char *in;   /* BUF_BYTES, page-aligned; requests start so that WRITE's data is aligned */
 	char *out;  /* MAX_DATA + PAGE */
 	char *huge; /* HUGE_BYTES, aligned to as much; NULL: not needed yet, or no memory */
@@ -102,21 +106,51 @@ static int start_thread(struct loops *l)
 	return ret;
 }
 
-/* The calling thread no longer reads: another one does, if any can. */
-static void give_place_away(struct loops *l)
+/*
+ * How many threads shall read. The kernel wakes those that read in turn, so that with two each
+ * request finds a thread that has slept; with one, the thread that has answered the last is often
+ * still awake. Lock held.
+ */
+static unsigned int readers_wanted(const struct loops *l)
 {
+	return __atomic_load_n(&l->nr_run, __ATOMIC_RELAXED) < RUN_ALONE ? l->max_readers : 1;
+}
+
+/* Lock held. */
+static void add_readers(struct loops *l, int n)
+{
+	__atomic_add_fetch(&l->nr_readers, (unsigned int)n, __ATOMIC_RELAXED);
+}
+
+/* The calling thread no longer reads: another one does, if any can. */
+static void give_place_away(struct worker *w)
+{
+	struct loops *l = w->l;
+
+	w->gave_away = true;
+	__atomic_store_n(&l->nr_run, 0, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&l->lock);
-	l->nr_readers--;
+	add_readers(l, -1);
 	if (!l->stop && l->nr_readers < l->max_readers) {
 		if (l->nr_parked > l->nr_wake) {
 			l->nr_wake++;
-			l->nr_readers++;
+			add_readers(l, 1);
 			pthread_cond_signal(&l->wake);
 		} else if (l->nr_threads < l->max_threads && !start_thread(l)) {
-			l->nr_readers++;
+			add_readers(l, 1);
 		}
 	}
 	pthread_mutex_unlock(&l->lock);
+}
+
+/* The library is about to wait in a request: somebody has to read meanwhile. */
+static void about_to_wait(void *arg)
+{
+	struct worker *w = arg;
+
+	__atomic_store_n(&w->l->nr_run, 0, __ATOMIC_RELAXED);
+	if (!__atomic_load_n(&w->l->nr_idle, __ATOMIC_RELAXED))
+		give_place_away(w);
 }
 
 /* Waits for a place as a reader; false: the loops end. */
@@ -127,8 +161,8 @@ static bool take_place(struct loops *l)
 	pthread_mutex_lock(&l->lock);
 	if (l->stop) {
 		go_on = false;
-	} else if (l->nr_readers < l->max_readers) {
-		l->nr_readers++;
+	} else if (l->nr_readers < readers_wanted(l)) {
+		add_readers(l, 1);
 	} else {
 		l->nr_parked++;
 		while (!l->stop && !l->nr_wake)
@@ -140,6 +174,24 @@ static bool take_place(struct loops *l)
 	}
 	pthread_mutex_unlock(&l->lock);
 	return go_on;
+}
+
+/* Behind a request; false: the loops end. */
+static bool keep_place(struct worker *w)
+{
+	struct loops *l = w->l;
+
+	if (!w->gave_away) {
+		__atomic_add_fetch(&l->nr_run, 1, __ATOMIC_RELAXED);
+		if (__atomic_load_n(&l->nr_readers, __ATOMIC_RELAXED) < 2)
+			return true;
+		pthread_mutex_lock(&l->lock);
+		w->gave_away = l->nr_readers > readers_wanted(l);
+		if (w->gave_away)
+			add_readers(l, -1);
+		pthread_mutex_unlock(&l->lock);
+	}
+	return !w->gave_away || take_place(l);
 }
 
 void daemon_signal(struct daemon *d)
@@ -191,21 +243,12 @@ static bool is_synchronous(const struct daemon *d, uint32_t opcode)
 	}
 }
 
-/*
- * Does it leave its place as a reader to another? A READ only if nobody else is waiting: it is
- * often over before another thread has come. It asks nothing of the kernel, so whoever waits for
- * the inode that it has locked, and then does not wait for requests either, waits for the device
- * only.
- */
-static bool takes_long(const struct loops *l, const struct fuse_in_header *in)
+/* Does it leave its place as a reader to another before it waits for anything? */
+static bool takes_long(const struct daemon *d, const struct fuse_in_header *in)
 {
-	if (is_synchronous(l->d, in->opcode))
+	if (is_synchronous(d, in->opcode))
 		return true;
 	switch (in->opcode) {
-	case FUSE_READ:
-		return !__atomic_load_n(&l->nr_idle, __ATOMIC_RELAXED);
-	case FUSE_FSYNC:
-	case FUSE_FSYNCDIR:
 	case FUSE_SYNCFS:
 	case FUSE_FALLOCATE:
 	case FUSE_COPY_FILE_RANGE:
@@ -259,8 +302,9 @@ static void run_request(struct worker *w, char *buf, size_t len)
 	const struct fuse_in_header *in = (const void *)buf;
 	struct daemon *d = w->l->d;
 	struct fuse_buf fbuf = {.size = len, .mem = buf};
-	bool gave_away = false, secrets;
+	bool secrets;
 
+	w->gave_away = false;
 	if (len < sizeof(*in))
 		return;
 	secrets = has_secrets(in, len);
@@ -271,21 +315,22 @@ static void run_request(struct worker *w, char *buf, size_t len)
 		return;
 	}
 	pthread_rwlock_rdlock(&d->fs_lock);
-	if (w->l->max_threads > 1 && takes_long(w->l, in)) {
-		give_place_away(w->l);
-		gave_away = true;
-	}
+	if (w->l->max_threads > 1 && takes_long(d, in))
+		give_place_away(w);
+	else if (w->l->max_threads > 1)
+		bcfs_thread_on_wait(about_to_wait, w);
 	if (!d->fs)
 		raw_gone(d, buf);
 	else if (d->shut_down && raw_refuse(d, buf))
 		;
 	else if (!raw_request(d, buf, len))
 		fuse_session_process_buf(d->se, &fbuf);
+	bcfs_thread_on_wait(NULL, NULL);
 	pthread_rwlock_unlock(&d->fs_lock);
 	/* Whatever became of it: who is to use them has a copy. */
 	if (secrets)
 		explicit_bzero(buf, len);
-	w->req.opcode = gave_away ? UINT32_MAX : 0;
+	w->req.opcode = 0;
 }
 
 static void read_loop(struct worker *w)
@@ -302,7 +347,7 @@ static void read_loop(struct worker *w)
 			return;
 		if (len > 0) {
 			run_request(w, buf, (size_t)len);
-			if (w->req.opcode == UINT32_MAX && !take_place(l))
+			if (!keep_place(w))
 				return;
 			continue;
 		}
@@ -458,7 +503,7 @@ int loops_start(struct daemon *d)
 	for (i = 0; i < l->max_readers && !ret; i++) {
 		ret = start_thread(l);
 		if (!ret)
-			l->nr_readers++;
+			add_readers(l, 1);
 	}
 	ret = l->nr_threads ? 0 : ret;
 	pthread_mutex_unlock(&l->lock);

@@ -56,6 +56,13 @@ int bcfs_errno(int code);
  */
 void bcfs_escape(const char *text, size_t len, char *ret, size_t size);
 
+/*
+ * Has fn(arg) called, once, before this thread next waits inside the library for anything but
+ * memory: the device, the journal, a file that another thread has locked. NULL: not any more. fn
+ * must not call the library.
+ */
+void bcfs_thread_on_wait(void (*fn)(void *arg), void *arg);
+
 /* ---- open and close ---- */
 
 enum bcfs_io_engine {

@@ -18,6 +18,11 @@ const char *bcfs_strerror(int code)
 	return err_str(code);
 }
 
+void bcfs_thread_on_wait(void (*fn)(void *arg), void *arg)
+{
+	env_thread_on_wait(fn, arg);
+}
+
 int bcfs_errno(int code)
 {
 	return err_to_errno(code);

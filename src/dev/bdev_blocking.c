@@ -69,6 +69,7 @@ void bdev_file_blocking(struct bdev_file *f, struct bdev_io *io)
 {
 	int ret = 0;
 
+	env_about_to_wait();
 	switch (io->op) {
 	case BDEV_READ:
 		ret = do_read(f, io);

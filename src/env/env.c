@@ -126,6 +126,7 @@ void env_sleep_ns(struct env *env, u64 ns)
 		sim_wait(env->sim, NULL, ns, "sleep", NULL);
 		return;
 	}
+	env_about_to_wait();
 	ts.tv_sec = (time_t)(ns / ENV_NSEC_PER_SEC);
 	ts.tv_nsec = (long)(ns % ENV_NSEC_PER_SEC);
 	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)

@@ -176,6 +176,15 @@ void env_cond_broadcast(struct env_cond *c);
 
 /* ---- threads ---- */
 
+/*
+ * Has fn(arg) called by this thread, once, before it next waits: for a condition, a time, or (by
+ * env_about_to_wait()) a device. fn is called with locks held, and must not wait for any of env's.
+ * NULL: not any more. Not in simulation.
+ */
+void env_thread_on_wait(void (*fn)(void *arg), void *arg);
+/* This thread is about to wait in a system call. */
+void env_about_to_wait(void);
+
 /* name: copied, 15 characters are kept. Every thread started is joined exactly once. */
 int env_thread_start(struct env *env, struct env_thread **ret, const char *name,
 		     void (*fn)(void *arg), void *arg);

@@ -92,6 +92,26 @@ void env_cond_destroy(struct env_cond *c)
 		assert(c->sim->stopped || !c->fib.waiters.head);
 }
 
+static __thread struct {
+	void (*fn)(void *arg);
+	void *arg;
+} on_wait;
+
+void env_thread_on_wait(void (*fn)(void *arg), void *arg)
+{
+	on_wait.fn = fn;
+	on_wait.arg = arg;
+}
+
+void env_about_to_wait(void)
+{
+	void (*fn)(void *arg) = on_wait.fn;
+
+	on_wait.fn = NULL;
+	if (unlikely(fn))
+		fn(on_wait.arg);
+}
+
 static bool sim_cond_wait(struct env_cond *c, struct env_mutex *m, u64 timeout_ns)
 {
 	struct env_sim *s = c->sim;
@@ -108,10 +128,12 @@ static bool sim_cond_wait(struct env_cond *c, struct env_mutex *m, u64 timeout_n
 
 void env_cond_wait(struct env_cond *c, struct env_mutex *m)
 {
-	if (likely(!c->sim))
-		pthread_cond_wait(&c->real, &m->real);
-	else
+	if (unlikely(c->sim)) {
 		sim_cond_wait(c, m, UINT64_MAX);
+		return;
+	}
+	env_about_to_wait();
+	pthread_cond_wait(&c->real, &m->real);
 }
 
 bool env_cond_timedwait(struct env_cond *c, struct env_mutex *m, u64 timeout_ns)
@@ -121,6 +143,7 @@ bool env_cond_timedwait(struct env_cond *c, struct env_mutex *m, u64 timeout_ns)
 
 	if (c->sim)
 		return sim_cond_wait(c, m, min(timeout_ns, UINT64_MAX - 1));
+	env_about_to_wait();
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	/* A century is as good as for ever, and does not overflow. */
 	timeout_ns = min(timeout_ns, 100ULL * 365 * 86400 * ENV_NSEC_PER_SEC);

@@ -215,6 +215,8 @@ WRAP int64_t __wrap_bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64
 				    struct bcfs_ino dst, uint64_t dst_off, uint64_t len,
 				    uint32_t flags);
 WRAP int __wrap_bcfs_rebalance_scan(struct bcfs *fs, struct bcfs_ino ino, uint64_t *ret);
+WRAP void __wrap_bcfs_thread_on_wait(void (*fn)(void *arg), void *arg);
+WRAP int64_t __wrap_bcfs_listxattr(struct bcfs *fs, struct bcfs_ino ino, char *list, size_t size);
 int64_t __real_bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t src_off,
 			       struct bcfs_ino dst, uint64_t dst_off, uint64_t len, uint32_t flags);
 
@@ -227,6 +229,27 @@ int64_t __wrap_bcfs_copy_range(struct bcfs *fs, struct bcfs_ino src, uint64_t sr
 
 int __wrap_bcfs_rebalance_scan(struct bcfs *fs, struct bcfs_ino ino, uint64_t *ret)
 {
+	wait_while_held();
+	return 0;
+}
+
+static __thread struct {
+	void (*fn)(void *arg);
+	void *arg;
+} on_wait;
+
+void __wrap_bcfs_thread_on_wait(void (*fn)(void *arg), void *arg)
+{
+	on_wait.fn = fn;
+	on_wait.arg = arg;
+}
+
+/* As if the library had to wait, for the device or for another request. */
+int64_t __wrap_bcfs_listxattr(struct bcfs *fs, struct bcfs_ino ino, char *list, size_t size)
+{
+	if (on_wait.fn)
+		on_wait.fn(on_wait.arg);
+	on_wait.fn = NULL;
 	wait_while_held();
 	return 0;
 }
@@ -266,6 +289,7 @@ static void test_long(int fd, const char *what, uint32_t opcode, const void *arg
 static void test_long_ones(int fd)
 {
 	const struct fuse_copy_file_range_in copy = {.nodeid_out = FUSE_ROOT_ID, .len = 4096};
+	const struct fuse_getxattr_in list = {.size = 4096};
 	struct {
 		struct fuse_setxattr_in in;
 		char name[15], value[4];
@@ -275,6 +299,12 @@ static void test_long_ones(int fd)
 	test_long(fd, "COPY_FILE_RANGE keeps nobody waiting", FUSE_COPY_FILE_RANGE, &copy,
 		  sizeof(copy), 3);
 	test_long(fd, "nor does COPY_FILE_RANGE_64", 53, &copy, sizeof(copy), 3);
+	/* Many short ones before: then a single thread reads. */
+	for (unsigned int i = 0; i < 200; i++)
+		get_reply(fd, send_request(fd, FUSE_GETATTR, NULL, 0), NULL, 0);
+	for (unsigned int i = 1; i <= 10; i += 3)
+		test_long(fd, "nor does what has to wait in the library", FUSE_LISTXATTR, &list,
+			  sizeof(list), i);
 	test_long(fd, "nor do scans, however many", FUSE_SETXATTR, &set, sizeof(set), 100);
 }
 

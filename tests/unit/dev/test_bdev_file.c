@@ -34,10 +34,16 @@ static struct bdev *open_or_fail(struct env *env, const char *path, const struct
 	return b;
 }
 
+static void note_wait(void *arg)
+{
+	*(bool *)arg = true;
+}
+
 /* @now: in the calling thread, and so over when it was submitted. */
 static int request(struct bdev *b, enum bdev_op op, u64 off, void *buf, u32 len, u32 flags,
 		   bool now)
 {
+	bool waited = false;
 	struct bdev_io io;
 
 	if (op == BDEV_DISCARD)
@@ -45,8 +51,10 @@ static int request(struct bdev *b, enum bdev_op op, u64 off, void *buf, u32 len,
 	else
 		bdev_io_init(&io, op, off, buf, len, flags);
 	io.flags |= now ? BDEV_SYNC : 0;
+	env_thread_on_wait(note_wait, &waited);
 	bdev_submit(b, &io);
-	cr_assert(!now || bdev_io_is_complete(&io));
+	cr_assert(!now || (bdev_io_is_complete(&io) && (waited || io.ret)));
+	env_thread_on_wait(NULL, NULL);
 	return bdev_wait(b, &io);
 }
 

@@ -283,6 +283,44 @@ static void test_inject(struct env *env)
 	CHECK(!env_inject(env, "b"));
 }
 
+static void count(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+/* Once, by whatever waits first in this thread; not by what does not wait. */
+static void test_on_wait(struct env *env)
+{
+	struct env_mutex lock;
+	struct env_cond cond;
+	unsigned n = 0;
+
+	env_mutex_init(&lock, env);
+	env_cond_init(&cond, env);
+	env_mutex_lock(&lock);
+	for (unsigned way = 0; way < 3; way++) {
+		env_thread_on_wait(count, &n);
+		env_cond_signal(&cond);
+		CHECK(n == way);
+		for (unsigned i = 0; i < 2; i++) {
+			if (way == 0)
+				env_cond_timedwait(&cond, &lock, ENV_NSEC_PER_USEC);
+			else if (way == 1)
+				env_sleep_ns(env, ENV_NSEC_PER_USEC);
+			else
+				env_about_to_wait();
+		}
+		CHECK(n == way + 1);
+	}
+	env_thread_on_wait(count, &n);
+	env_thread_on_wait(NULL, NULL);
+	env_about_to_wait();
+	CHECK(n == 3);
+	env_mutex_unlock(&lock);
+	env_cond_destroy(&cond);
+	env_mutex_destroy(&lock);
+}
+
 static void test_inject_fatal(struct env *env)
 {
 	pid_t child = fork();
@@ -311,6 +349,7 @@ int main(void)
 	test_rcu(second);
 	test_memory(env);
 	test_inject(env);
+	test_on_wait(env);
 	test_inject_fatal(env);
 	env_real_destroy(second);
 	env_real_destroy(env);
