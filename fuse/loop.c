@@ -19,8 +19,6 @@
 #define MAX_DATA   (1U << 20)
 #define BUF_BYTES  (MAX_DATA + 2 * PAGE)
 #define WRITE_HEAD (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
-/* After so many requests in a row of which none waited, one thread reads them all. */
-#define RUN_ALONE 64U
 /* A WRITE of at least this much gives its place as a reader away. */
 #define LONG_WRITE (64U << 10)
 /* A READ of at least this much is answered from one large page: device and kernel both look up
@@ -33,9 +31,8 @@ struct loops {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	unsigned int nr_idle; /* atomic: readers that wait for a request */
-	unsigned int nr_run;  /* atomic: requests since one has waited */
 	/* All protected by lock. */
-	unsigned int nr_readers; /* threads that read, or run a request in between; atomic, too */
+	unsigned int nr_readers; /* threads that read, or run a request in between */
 	unsigned int nr_parked;
 	unsigned int nr_wake; /* parked threads told to become readers, not yet awake */
 	unsigned int nr_threads;
@@ -106,38 +103,21 @@ static int start_thread(struct loops *l)
 	return ret;
 }
 
-/*
- * How many threads shall read. The kernel wakes those that read in turn, so that with two each
- * request finds a thread that has slept; with one, the thread that has answered the last is often
- * still awake. Lock held.
- */
-static unsigned int readers_wanted(const struct loops *l)
-{
-	return __atomic_load_n(&l->nr_run, __ATOMIC_RELAXED) < RUN_ALONE ? l->max_readers : 1;
-}
-
-/* Lock held. */
-static void add_readers(struct loops *l, int n)
-{
-	__atomic_add_fetch(&l->nr_readers, (unsigned int)n, __ATOMIC_RELAXED);
-}
-
 /* The calling thread no longer reads: another one does, if any can. */
 static void give_place_away(struct worker *w)
 {
 	struct loops *l = w->l;
 
 	w->gave_away = true;
-	__atomic_store_n(&l->nr_run, 0, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&l->lock);
-	add_readers(l, -1);
+	l->nr_readers--;
 	if (!l->stop && l->nr_readers < l->max_readers) {
 		if (l->nr_parked > l->nr_wake) {
 			l->nr_wake++;
-			add_readers(l, 1);
+			l->nr_readers++;
 			pthread_cond_signal(&l->wake);
 		} else if (l->nr_threads < l->max_threads && !start_thread(l)) {
-			add_readers(l, 1);
+			l->nr_readers++;
 		}
 	}
 	pthread_mutex_unlock(&l->lock);
@@ -148,7 +128,6 @@ static void about_to_wait(void *arg)
 {
 	struct worker *w = arg;
 
-	__atomic_store_n(&w->l->nr_run, 0, __ATOMIC_RELAXED);
 	if (!__atomic_load_n(&w->l->nr_idle, __ATOMIC_RELAXED))
 		give_place_away(w);
 }
@@ -161,8 +140,8 @@ static bool take_place(struct loops *l)
 	pthread_mutex_lock(&l->lock);
 	if (l->stop) {
 		go_on = false;
-	} else if (l->nr_readers < readers_wanted(l)) {
-		add_readers(l, 1);
+	} else if (l->nr_readers < l->max_readers) {
+		l->nr_readers++;
 	} else {
 		l->nr_parked++;
 		while (!l->stop && !l->nr_wake)
@@ -174,24 +153,6 @@ static bool take_place(struct loops *l)
 	}
 	pthread_mutex_unlock(&l->lock);
 	return go_on;
-}
-
-/* Behind a request; false: the loops end. */
-static bool keep_place(struct worker *w)
-{
-	struct loops *l = w->l;
-
-	if (!w->gave_away) {
-		__atomic_add_fetch(&l->nr_run, 1, __ATOMIC_RELAXED);
-		if (__atomic_load_n(&l->nr_readers, __ATOMIC_RELAXED) < 2)
-			return true;
-		pthread_mutex_lock(&l->lock);
-		w->gave_away = l->nr_readers > readers_wanted(l);
-		if (w->gave_away)
-			add_readers(l, -1);
-		pthread_mutex_unlock(&l->lock);
-	}
-	return !w->gave_away || take_place(l);
 }
 
 void daemon_signal(struct daemon *d)
@@ -347,7 +308,7 @@ static void read_loop(struct worker *w)
 			return;
 		if (len > 0) {
 			run_request(w, buf, (size_t)len);
-			if (!keep_place(w))
+			if (w->gave_away && !take_place(l))
 				return;
 			continue;
 		}
@@ -503,7 +464,7 @@ int loops_start(struct daemon *d)
 	for (i = 0; i < l->max_readers && !ret; i++) {
 		ret = start_thread(l);
 		if (!ret)
-			add_readers(l, 1);
+			l->nr_readers++;
 	}
 	ret = l->nr_threads ? 0 : ret;
 	pthread_mutex_unlock(&l->lock);

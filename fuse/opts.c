@@ -62,7 +62,7 @@ static const struct opt_row rows[] = {
 	{"wait", OPT_UINT32, AT(open.wait_lock_ms), 0, 3600, .doc = "seconds to wait for a device whose last mount is still closing (default: 30)"},
 	{"io_threads", OPT_UINT32, AT(open.nr_threads), 1, 1024, .doc = "threads for I/O and checksums (default: by CPUs)"},
 	{"threads", OPT_UINT32, AT(max_threads), 1, 1024, .doc = "most threads that serve requests (default: 16)"},
-	{"readers", OPT_UINT32, AT(readers), 1, 64, .doc = "most threads that wait for requests at a time (default: 2)"},
+	{"readers", OPT_UINT32, AT(readers), 1, 64, .doc = "threads that wait for requests at a time (default: 2)"},
 	{"writeback", OPT_ENUM, AT(writeback), BCFS_ON, .values = "on|off", .doc = "the kernel gathers writes in its cache (default: on)"},
 	{"fuseblk", OPT_SET, AT(fuseblk), 1, .doc = "root: block devices have the type fuseblk (default)"},
 	{"nofuseblk", OPT_SET, AT(fuseblk), 0, .doc = "they have fuse.bcfs, as images"},

@@ -299,9 +299,6 @@ static void test_long_ones(int fd)
 	test_long(fd, "COPY_FILE_RANGE keeps nobody waiting", FUSE_COPY_FILE_RANGE, &copy,
 		  sizeof(copy), 3);
 	test_long(fd, "nor does COPY_FILE_RANGE_64", 53, &copy, sizeof(copy), 3);
-	/* Many short ones before: then a single thread reads. */
-	for (unsigned int i = 0; i < 200; i++)
-		get_reply(fd, send_request(fd, FUSE_GETATTR, NULL, 0), NULL, 0);
 	for (unsigned int i = 1; i <= 10; i += 3)
 		test_long(fd, "nor does what has to wait in the library", FUSE_LISTXATTR, &list,
 			  sizeof(list), i);
