@@ -71,7 +71,7 @@ static const struct opt_row rows[] = {
 	{"attr_timeout", OPT_SECONDS, AT(attr_timeout), .doc = "seconds the kernel keeps attributes (default: off, for ever)"},
 	{"entry_timeout", OPT_SECONDS, AT(entry_timeout), .doc = "seconds it keeps names"},
 	{"negative_timeout", OPT_SECONDS, AT(negative_timeout), .doc = "seconds it keeps that a name does not exist"},
-	{"read_ahead", OPT_SIZE, AT(read_ahead_bytes), .doc = "read-ahead of the mount; root only (default: 2M)"},
+	{"read_ahead", OPT_SIZE, AT(read_ahead_bytes), .doc = "read-ahead of the mount; root only (default: 4M)"},
 	{"inject", OPT_TEXT, AT(open.inject)}, /* for tests: a fault point, see doc/hacking.md */
 	{"write-log", OPT_TEXT, AT(open.write_log)}, /* likewise: a file for all writes */
 	{"inode32", OPT_SET, AT(open.inodes_32bit), 1, .doc = "new inodes get numbers below 2^32"},
@@ -363,7 +363,7 @@ static void set_defaults(struct mount_opts *o)
 		.negative_timeout = NO_TIMEOUT,
 		.max_threads = 16,
 		.readers = 2,
-		.read_ahead_bytes = 2 << 20,
+		.read_ahead_bytes = 4 << 20,
 		.fuseblk = true,
 		.helper = !strncmp(program_invocation_short_name, "mount.", 6),
 	};
