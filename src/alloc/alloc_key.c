@@ -112,6 +112,7 @@ const struct bkey_ops bkey_ops_alloc = {
 	.to_text = alloc_to_text,
 	.trigger = alloc_trigger_key,
 	.commit_hook = alloc_commit_hook,
+	.hook_sees_old = true,
 };
 
 /* ---- backpointers ---- */

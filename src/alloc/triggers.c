@@ -394,8 +394,6 @@ void alloc_commit_hook(struct btree_trans *trans, enum btree_id btree, unsigned 
 	struct bcfs_alloc *n;
 	bool open;
 
-	if (new->k.type != KEY_TYPE_alloc)
-		return;
 	n = &bkey_i_to_alloc(new)->v;
 	open = ob_note_commit(a, new->k.p.inode, new->k.p.offset, n->data_type);
 	if (n->data_type != BCFS_DATA_need_discard) {

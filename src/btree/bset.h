@@ -109,9 +109,20 @@ struct btree_node_iter {
 	} data[MAX_BSETS];  /* sorted by the key each points at; empty ones last (k == end) */
 };
 
-/* To the first key >= @search (all of them: also deleted ones are stepped over). */
+/*
+ * Where a position lies: the first key of each set, deleted ones too, at or behind it, in u64s
+ * from the buffer's start. True until the keys next change.
+ */
+struct btree_keys_place {
+	u32 k[MAX_BSETS];
+};
+
+/*
+ * To the first key >= @search (all of them: also deleted ones are stepped over). @place: where
+ * that is, for who wants to insert there; or NULL.
+ */
 void btree_node_iter_init(struct btree_node_iter *it, const struct btree_keys *b,
-			  const struct bpos *search);
+			  const struct bpos *search, struct btree_keys_place *place);
 void btree_node_iter_init_start(struct btree_node_iter *it, const struct btree_keys *b);
 /* The key at the iterator, skipping deleted ones; NULL at the end. */
 struct bkey_packed *btree_node_iter_peek(struct btree_node_iter *it, const struct btree_keys *b);
@@ -129,6 +140,10 @@ btree_node_iter_peek_unpack(struct btree_node_iter *it, const struct btree_keys 
 
 /* The live key at exactly @pos, or NULL. */
 struct bkey_packed *btree_keys_lookup(const struct btree_keys *b, struct bpos pos);
+void btree_keys_find(const struct btree_keys *b, struct bpos pos, struct btree_keys_place *place);
+/* The live key at exactly @pos, which is at @place. */
+struct bkey_packed *btree_keys_at(const struct btree_keys *b, struct bpos pos,
+				  const struct btree_keys_place *place);
 
 /* Begin to fetch what searching the sets reads first. */
 void btree_keys_prefetch(const struct btree_keys *b);
@@ -150,11 +165,11 @@ static inline u32 btree_keys_insert_u64s(const struct bkey_i *k)
  * set if there is none to insert into; freezes and compacts sets as it needs.
  * The caller has checked that the unwritten keys with this one fit the node's
  * remaining room on disk, hence the buffer; @scratch is capacity_u64s of room for
- * compaction. Returns the key's new place, or NULL if nothing had to be stored.
- * Invalidates every btree_node_iter on the node.
+ * compaction. @place: where the key's position lies, or NULL. Returns where the key is now, or
+ * NULL if nothing had to be stored. Invalidates every btree_node_iter and place on the node.
  */
 struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i *k, u64 journal_seq,
-				      u64 *scratch);
+				      u64 *scratch, const struct btree_keys_place *place);
 
 /*
  * Freeze the set being inserted into (build its aux tree, merge unwritten sets into

@@ -92,19 +92,22 @@ static bool may_grow(const struct btree_keys *b, const struct bset_tree *t, u32 
 	       (u64s <= max_u64s && goes_last(b, t, s));
 }
 
-/* The set to insert a key of so many u64s into. */
+/* The set to insert a key of so many u64s into. @moved: keys may have got other places. */
 static struct bset_tree *insert_set(struct btree_keys *b, u32 u64s, const struct bset_search_key *s,
-				    u64 *scratch)
+				    u64 *scratch, bool *moved)
 {
 	struct bset_tree *t = b->nsets > b->nr_written ? &b->set[b->nsets - 1] : NULL;
 
+	*moved = true;
 	if (btree_keys_used_u64s(b) + u64s > b->capacity_u64s) {
 		compact_all(b, scratch);
 		assert(btree_keys_used_u64s(b) + u64s <= b->capacity_u64s);
 		return bset_new_rw(b);
 	}
-	if (t && t->aux_type == BSET_RW_AUX && may_grow(b, t, u64s, s))
+	if (t && t->aux_type == BSET_RW_AUX && may_grow(b, t, u64s, s)) {
+		*moved = false;
 		return t;
+	}
 	bset_make_slot(b, scratch);
 	return bset_new_rw(b);
 }
@@ -206,10 +209,17 @@ static void rw_replace(struct btree_keys *b, struct bset_tree *t, struct bkey_pa
 	t->last_key = at - t->start;
 }
 
-struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i *k, u64 journal_seq,
-				      u64 *scratch)
+static struct bkey_packed *key_at(const struct btree_keys *b, const struct bset_tree *t,
+				  const struct bset_search_key *s,
+				  const struct btree_keys_place *place)
 {
-	bool deleting = bkey_deleted(&k->k), nw = false;
+	return place ? bset_idx_to_key(b, place->k[t - b->set]) : bset_search(b, t, s);
+}
+
+struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i *k, u64 journal_seq,
+				      u64 *scratch, const struct btree_keys_place *place)
+{
+	bool deleting = bkey_deleted(&k->k), nw = false, moved;
 	u32 val_u64s = deleting ? 0 : bkey_val_u64s(&k->k), old_u64s = 0;
 	struct bset_tree *rw;
 	struct bkey key = k->k;
@@ -218,17 +228,19 @@ struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i 
 	struct bkey_packed *where;
 
 	bset_search_key_init(&s, b, &k->k.p);
-	rw = insert_set(b, BKEY_U64s + val_u64s, &s, scratch);
+	rw = insert_set(b, BKEY_U64s + val_u64s, &s, scratch, &moved);
+	if (moved && !planted(place_of_moved))
+		place = NULL;
 	for (struct bset_tree *t = b->set; t < rw; t++) {
 		if (t->start == t->end)
 			continue;
-		where = bset_search(b, t, &s);
+		where = key_at(b, t, &s, place);
 		if (where != bset_last(b, t) && bpos_eq(bkey_unpack_pos(&b->f, where), key.p))
 			nw |= supersede(b, t, where, deleting);
 	}
 	rw->journal_seq = max(rw->journal_seq, journal_seq);
 
-	where = goes_last(b, rw, &s) ? bset_last(b, rw) : bset_search(b, rw, &s);
+	where = goes_last(b, rw, &s) ? bset_last(b, rw) : key_at(b, rw, &s, place);
 	if (where != bset_last(b, rw) && bpos_eq(bkey_unpack_pos(&b->f, where), key.p)) {
 		old_u64s = where->u64s;
 		nw |= where->needs_whiteout;

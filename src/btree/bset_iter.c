@@ -35,7 +35,7 @@ static inline void iter_sort(struct btree_node_iter *it, const struct btree_keys
 
 /* Sets without keys are left out: their entries have end 0. */
 void btree_node_iter_init(struct btree_node_iter *it, const struct btree_keys *b,
-			  const struct bpos *search)
+			  const struct bpos *search, struct btree_keys_place *place)
 {
 	struct bset_search_key s;
 	unsigned nr = 0;
@@ -47,9 +47,13 @@ void btree_node_iter_init(struct btree_node_iter *it, const struct btree_keys *b
 	for (unsigned i = 0; i < b->nsets; i++) {
 		const struct bset_tree *t = &b->set[i];
 
+		if (place)
+			place->k[i] = t->start;
 		if (t->start == t->end)
 			continue;
 		it->data[nr].k = bset_key_to_idx(b, bset_search(b, t, &s));
+		if (place)
+			place->k[i] = it->data[nr].k;
 		it->data[nr++].end = t->end;
 	}
 	iter_sort(it, b);
@@ -134,23 +138,38 @@ struct bkey_packed *btree_node_iter_prev(struct btree_node_iter *it, const struc
 	return k;
 }
 
-struct bkey_packed *btree_keys_lookup(const struct btree_keys *b, struct bpos pos)
+void btree_keys_find(const struct btree_keys *b, struct bpos pos, struct btree_keys_place *place)
 {
 	struct bset_search_key s;
 
 	for (unsigned i = 0; i < b->nsets; i++)
 		bset_prefetch(b, &b->set[i]);
 	bset_search_key_init(&s, b, &pos);
-	for (int i = b->nsets - 1; i >= 0; i--) {
+	for (unsigned i = 0; i < b->nsets; i++) {
 		const struct bset_tree *t = &b->set[i];
-		struct bkey_packed *k;
 
-		if (t->start == t->end)
-			continue;
-		k = bset_search(b, t, &s);
-		if (k != bset_last(b, t) && bkeyp_is_live(k) &&
+		place->k[i] =
+			t->start == t->end ? t->start : bset_key_to_idx(b, bset_search(b, t, &s));
+	}
+}
+
+struct bkey_packed *btree_keys_at(const struct btree_keys *b, struct bpos pos,
+				  const struct btree_keys_place *place)
+{
+	for (int i = b->nsets - 1; i >= 0; i--) {
+		struct bkey_packed *k = bset_idx_to_key(b, place->k[i]);
+
+		if (place->k[i] != b->set[i].end && bkeyp_is_live(k) &&
 		    bpos_eq(bkey_unpack_pos(&b->f, k), pos))
 			return k;
 	}
 	return NULL;
+}
+
+struct bkey_packed *btree_keys_lookup(const struct btree_keys *b, struct bpos pos)
+{
+	struct btree_keys_place place;
+
+	btree_keys_find(b, pos, &place);
+	return btree_keys_at(b, pos, &place);
 }

@@ -37,13 +37,10 @@ int btree_fs_alloc(struct env *env, struct bdev *bdev, struct log *log, struct j
 		const struct bkey_ops *o = opts->ops->ops[t];
 
 		c->has_triggers[t == KEY_TYPE_btree_ptr] |= o && o->trigger;
-		c->has_hooks[t == KEY_TYPE_btree_ptr] |= o && o->commit_hook;
 	}
 	/* where a node was, or is to be, there may be nothing: a deleted key */
 	c->has_triggers[1] |=
 		opts->ops->ops[KEY_TYPE_deleted] && opts->ops->ops[KEY_TYPE_deleted]->trigger;
-	c->has_hooks[1] |=
-		opts->ops->ops[KEY_TYPE_deleted] && opts->ops->ops[KEY_TYPE_deleted]->commit_hook;
 	c->node_sectors = opts->node_bytes >> SECTOR_SHIFT;
 	c->block_sectors = opts->block_bytes >> SECTOR_SHIFT;
 	env_mutex_init(&c->write_lock, env);

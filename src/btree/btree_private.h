@@ -175,6 +175,10 @@ struct btree_update {
 	struct btree *b;
 	struct bkey old_k;
 	struct bkey_s_c old;
+	/* where k's position is in place_b while its lock has this sequence number */
+	struct btree *place_b;
+	u32 place_seq;
+	struct btree_keys_place place;
 };
 
 struct trans_chunk {
@@ -230,7 +234,7 @@ struct btree_fs {
 	struct journal *j;
 	struct btree_fs_opts opts;
 	/* Has any key type a trigger, a commit hook? [0]: in leaves, [1]: of interior keys */
-	bool has_triggers[2], has_hooks[2];
+	bool has_triggers[2];
 	u32 node_sectors, block_sectors;
 	struct btree_cache cache;
 	struct btree_root roots[BTREE_ID_NR];

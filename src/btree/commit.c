@@ -31,12 +31,19 @@ int btree_run_trigger(struct btree_trans *trans, unsigned id, unsigned level, st
 	return ret;
 }
 
-/* The btree's own key at the update's position. */
+/* The btree's own key at the update's position. Its node is locked, and so stays as it is. */
 static void update_find_old(struct btree_update *u)
 {
 	struct btree *b = u->iter->l[u->level].b;
-	struct bkey_packed *k = btree_keys_lookup(&b->keys, u->k->k.p);
+	u32 seq = six_seq(&b->lock);
+	struct bkey_packed *k;
 
+	if (u->place_b != b || u->place_seq != seq) {
+		btree_keys_find(&b->keys, u->k->k.p, &u->place);
+		u->place_b = b;
+		u->place_seq = seq;
+	}
+	k = btree_keys_at(&b->keys, u->k->k.p, &u->place);
 	if (k) {
 		u->old = bkey_disassemble(&b->keys.f, k, &u->old_k);
 		return;
@@ -306,28 +313,40 @@ static u32 journal_u64s(struct btree_trans *trans)
 	return u64s;
 }
 
-static void run_commit_hooks(struct btree_trans *trans, struct btree_update *u, u64 seq)
+static void run_commit_hook(struct btree_trans *trans, struct btree_update *u, u64 seq)
 {
-	const struct bkey_ops_table *t = trans->c->opts.ops;
+	const struct bkey_ops *o = bkey_ops_of(trans->c->opts.ops, u->k->k.type);
 
-	if (u->no_triggers || !trans->c->has_hooks[!!u->level])
+	if (u->no_triggers || !o || !o->commit_hook)
 		return;
-	update_find_old(u);
-	const struct bkey_ops *o = bkey_ops_of(t, u->old.k->type);
-	const struct bkey_ops *n = bkey_ops_of(t, u->k->k.type);
-
-	if (o && o->commit_hook)
-		o->commit_hook(trans, u->id, u->level, u->old, u->k, seq);
-	if (n && n->commit_hook && (!o || n->commit_hook != o->commit_hook))
-		n->commit_hook(trans, u->id, u->level, u->old, u->k, seq);
+	if (o->hook_sees_old)
+		update_find_old(u);
+	o->commit_hook(trans, u->id, u->level, o->hook_sees_old ? u->old : bkey_s_c_null, u->k,
+		       seq);
 }
 
-static void apply_update(struct btree_trans *trans, struct btree_update *u, struct journal_res *res)
+/*
+ * Is what was found before the write lock was taken still where it was? Taking it has moved the
+ * sequence number by one; an earlier update of the same node has moved its keys.
+ */
+static void keep_place(struct btree_update *u, bool first_of_node)
+{
+	if ((!first_of_node && !planted(place_of_changed)) || u->place_b != u->b ||
+	    u->place_seq + 1 != six_seq(&u->b->lock))
+		u->place_b = NULL;
+	else
+		u->place_seq++;
+}
+
+static void apply_update(struct btree_trans *trans, struct btree_update *u, bool first_of_node,
+			 struct journal_res *res)
 {
 	struct btree_fs *c = trans->c;
 
-	run_commit_hooks(trans, u, res->seq);
-	btree_keys_insert(&u->b->keys, u->k, res->seq, trans->scratch);
+	keep_place(u, first_of_node);
+	run_commit_hook(trans, u, res->seq);
+	btree_keys_insert(&u->b->keys, u->k, res->seq, trans->scratch,
+			  u->place_b == u->b ? &u->place : NULL);
 	journal_pin_add(c->j, res->seq, &u->b->pins[u->b->w ^ planted(pin_on_other_side)]);
 	journal_add_entry(c->j, res, BCFS_JSET_ENTRY_btree_keys, u->id, u->level, u->k,
 			  u->k->k.u64s);
@@ -400,8 +419,10 @@ static void commit_locked(struct btree_trans *trans, struct journal_res *res)
 
 	for (size_t i = 0; i < trans->updates.nr; i++) {
 		prefetch_updates(trans, i);
-		apply_update(trans, trans->updates.data[i], res);
-		key_u64s += trans->updates.data[i]->k->k.u64s;
+		struct btree_update *u = trans->updates.data[i];
+
+		apply_update(trans, u, !i || trans->updates.data[i - 1]->b != u->b, res);
+		key_u64s += u->k->k.u64s;
 	}
 	btree_count_add(c, key_bytes_inserted, key_u64s * 8);
 	if (trans->log)

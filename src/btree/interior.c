@@ -143,7 +143,8 @@ static int op_write_nodes(struct interior_op *op)
 		struct btree *b = op->mem[i];
 
 		for (unsigned j = 0; b == root && j < i; j++)
-			btree_keys_insert(&b->keys, &op->mem[j]->key.k, seq, op->trans->scratch);
+			btree_keys_insert(&b->keys, &op->mem[j]->key.k, seq, op->trans->scratch,
+					  NULL);
 		ret = op_write_node(op, i);
 	}
 	return ret;
@@ -234,7 +235,7 @@ static bool split_point(const struct btree *b, struct bpos insert_pos, bool even
 
 	/* Going up in order: leave the left part nearly full. */
 	struct bkey_packed *tail;
-	btree_node_iter_init(&it, &b->keys, &insert_pos);
+	btree_node_iter_init(&it, &b->keys, &insert_pos, NULL);
 	tail = btree_node_iter_peek(&it, &b->keys);
 	if (!tail && !even)
 		want = total - total / 8;

@@ -144,7 +144,7 @@ static int path_down(struct btree_iter *iter, unsigned level, const struct bpos 
 	struct bkey u;
 	int ret;
 
-	btree_node_iter_init(&it, &parent->keys, pos);
+	btree_node_iter_init(&it, &parent->keys, pos, NULL);
 	struct bkey_s_c k = btree_node_iter_peek_unpack(&it, &parent->keys, &u);
 	u64 hash = k.k ? btree_ptr_hash(k) : 0;
 
@@ -249,6 +249,7 @@ static inline int iter_seek(struct btree_iter *iter, const struct bpos *search)
 			if (!k || bkey_cmp_left_packed(&l->b->keys.f, k, *search) >= 0) {
 				iter->read = true;
 				iter->path_pos = *search;
+				iter->place_valid = false;
 				return 0;
 			}
 			btree_node_iter_advance(&iter->node_iter, &l->b->keys);
@@ -259,7 +260,9 @@ static inline int iter_seek(struct btree_iter *iter, const struct bpos *search)
 		if (ret)
 			return ret;
 	}
-	btree_node_iter_init(&iter->node_iter, &l->b->keys, search);
+	btree_node_iter_init(&iter->node_iter, &l->b->keys, search, &iter->place);
+	iter->place_valid = true;
+	iter->place_seq = six_seq(&l->b->lock);
 	iter->read = true;
 	iter->path_pos = *search;
 	iter->node_iter_valid = true;
@@ -578,7 +581,7 @@ static struct bkey_s_c iter_peek_prev_raw(struct btree_iter *iter, struct bpos b
 		struct btree_node_iter it;
 
 		iter->node_iter_valid = false;
-		btree_node_iter_init(&it, &b->keys, &before);
+		btree_node_iter_init(&it, &b->keys, &before, NULL);
 		struct bkey_packed *pk = btree_node_iter_prev(&it, &b->keys);
 		struct bkey_s_c k = pk ? bkey_disassemble(&b->keys.f, pk, &iter->k) : bkey_s_c_null;
 

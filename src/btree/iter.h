@@ -71,6 +71,9 @@ struct btree_iter {
 	bool path_valid;      /* l[] leads to path_pos (perhaps unlocked) */
 	bool read;	      /* since the transaction began: what was seen must hold at commit */
 	bool node_iter_valid; /* node_iter is at path_pos in l[level].b, locked since */
+	bool place_valid;     /* place is that of path_pos, if node_iter_valid ... */
+	u32 place_seq;	      /* ... and while the node's lock has this sequence number */
+	struct btree_keys_place place;
 	struct btree_node_iter node_iter;
 	struct bkey k; /* the key last returned, unpacked */
 	struct btree_path_level l[BTREE_MAX_DEPTH];

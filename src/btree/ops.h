@@ -43,10 +43,12 @@ struct bkey_ops {
 	/*
 	 * The change is being made, as part of journal entry @seq: last words, with write
 	 * locks held; must not block or fail. May change @new's value in place (same size). Called
-	 * as trigger is.
+	 * for the type of @new alone; @old is there (k not NULL) with hook_sees_old only, since
+	 * looking for it takes a search.
 	 */
 	void (*commit_hook)(struct btree_trans *trans, enum btree_id btree, unsigned level,
 			    struct bkey_s_c old, struct bkey_i *new, u64 seq);
+	bool hook_sees_old;
 	/* Extents: the value after the first @sectors of the key are cut off; k.size and p are
 	 * already right. */
 	void (*cut_front)(struct bkey_i *k, u32 sectors);

@@ -108,7 +108,7 @@ static int replay_one(struct btree_trans *trans, const struct replay_key *rk)
 		goto out;
 	}
 	btree_trans_lock_write(trans, b);
-	btree_keys_insert(&b->keys, rk->k, rk->seq, trans->scratch);
+	btree_keys_insert(&b->keys, rk->k, rk->seq, trans->scratch, NULL);
 	journal_pin_add(c->j, rk->seq + planted(replay_pin_late), &b->pins[b->w]);
 	six_unlock(&b->lock, SIX_WRITE);
 	btree_count(c, replayed_keys);

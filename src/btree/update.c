@@ -257,6 +257,19 @@ static struct btree_iter *update_iter_covers(struct btree_trans *trans, size_t i
 		       : NULL;
 }
 
+/* Where @pos is, if @from was last led there. */
+static void update_get_place(struct btree_update *u, const struct btree_iter *from, struct bpos pos)
+{
+	struct btree *b = u->iter->l[u->level].b;
+
+	if (!from || !from->path_valid || !from->node_iter_valid || !from->place_valid ||
+	    from->level != u->level || from->l[u->level].b != b || !bpos_eq(from->path_pos, pos))
+		return;
+	u->place_b = b;
+	u->place_seq = from->place_seq;
+	u->place = from->place;
+}
+
 /* An intent-held path to @k's position that lives as long as the update. */
 static int update_get_iter(struct btree_trans *trans, struct btree_update *u, size_t at,
 			   struct btree_iter *from, struct bpos pos)
@@ -312,6 +325,7 @@ int btree_trans_queue(struct btree_trans *trans, unsigned id, unsigned level,
 	int ret = update_get_iter(trans, u, at, from, k->k.p);
 	if (ret)
 		return ret;
+	update_get_place(u, from, k->k.p);
 	if (darray_insert(&trans->updates, at, u)) {
 		if (u->own_iter)
 			btree_iter_exit(u->iter);

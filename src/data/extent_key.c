@@ -79,6 +79,7 @@ const struct bkey_ops bkey_ops_extent = {
 	.to_text = extent_key_to_text,
 	.trigger = extent_key_trigger,
 	.commit_hook = data_sealed_hook,
+	.hook_sees_old = true,
 	.cut_front = extent_key_cut_front,
 };
 

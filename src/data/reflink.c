@@ -187,6 +187,7 @@ const struct bkey_ops bkey_ops_reflink_v = {
 	.to_text = reflink_v_to_text,
 	.trigger = reflink_v_trigger,
 	.commit_hook = data_sealed_hook,
+	.hook_sees_old = true,
 	.cut_front = extent_key_cut_front,
 };
 

@@ -347,8 +347,7 @@ static int inode_trigger(struct btree_trans *trans, enum btree_id btree, unsigne
 static void inode_commit_hook(struct btree_trans *trans, enum btree_id btree, unsigned level,
 			      struct bkey_s_c old, struct bkey_i *new, u64 seq)
 {
-	if (new->k.type == KEY_TYPE_inode)
-		bkey_i_to_inode(new)->v.journal_seq = seq;
+	bkey_i_to_inode(new)->v.journal_seq = seq;
 }
 
 const struct bkey_ops bkey_ops_inode = {

@@ -31,7 +31,7 @@ static u32 make_set(struct rng *r, const struct bkey_format *f, u64 *out)
 			k.room[v] = rnd(r);
 		if (btree_keys_unwritten_u64s(&n.b) + k.k.k.u64s > CAPACITY)
 			break;
-		btree_keys_insert(&n.b, &k.k, 1, n.scratch);
+		btree_keys_insert(&n.b, &k.k, 1, n.scratch, NULL);
 	}
 	u64s = btree_keys_copy_unwritten(&n.b, out, NULL);
 	node_exit(&n);
@@ -55,7 +55,7 @@ static void use_loaded(struct rng *r, struct node *n)
 	for (unsigned i = 0; i < 10; i++) {
 		struct bpos from = rnd_pos(r, rnd_below(r, UNIVERSE_NR));
 
-		btree_node_iter_init(&it, &n->b, &from);
+		btree_node_iter_init(&it, &n->b, &from, NULL);
 		btree_node_iter_peek(&it, &n->b);
 		btree_node_iter_prev(&it, &n->b);
 	}

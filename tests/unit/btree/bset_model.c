@@ -113,7 +113,7 @@ static void check_iter(struct world *w, struct bpos from)
 	struct bkey u;
 	unsigned i = 0, steps = rnd_below(&w->r, w->nr + 1);
 
-	btree_node_iter_init(&it, b, &from);
+	btree_node_iter_init(&it, b, &from, NULL);
 	while (i < w->nr && bpos_lt(w->pos[i], from))
 		i++;
 	for (; steps--; i++) {
@@ -337,6 +337,25 @@ static void step_rewrite(struct world *w)
 	}
 }
 
+/* Where it is, as a lookup or an iterator found it; false: who inserts is to search. */
+static bool some_place(struct world *w, unsigned i, struct btree_keys_place *place)
+{
+	struct btree_node_iter it;
+
+	switch (rnd_below(&w->r, 3)) {
+	case 0:
+		return false;
+	case 1:
+		btree_keys_find(&w->n.b, w->pos[i], place);
+		check(&w->r, btree_keys_at(&w->n.b, w->pos[i], place) ==
+				     btree_keys_lookup(&w->n.b, w->pos[i]));
+		return true;
+	default:
+		btree_node_iter_init(&it, &w->n.b, &w->pos[i], place);
+		return true;
+	}
+}
+
 static void step_insert(struct world *w)
 {
 	bool in_order = w->rising && rnd_below(&w->r, 200);
@@ -345,6 +364,7 @@ static void step_insert(struct world *w)
 	bool del = rnd_percent(&w->r, in_order ? 2 : 30) ||
 		   btree_keys_live_u64s(&w->n.b) > w->capacity / 2;
 	struct bkey_packed *p;
+	struct btree_keys_place place;
 	struct bkey u;
 	struct key_buf k;
 
@@ -367,7 +387,8 @@ static void step_insert(struct world *w)
 		if (btree_keys_unwritten_u64s(&w->n.b) + btree_keys_insert_u64s(&k.k) > w->capacity)
 			return;
 	}
-	p = btree_keys_insert(&w->n.b, &k.k, ++w->seq, w->n.scratch);
+	p = btree_keys_insert(&w->n.b, &k.k, ++w->seq, w->n.scratch,
+			      some_place(w, i, &place) ? &place : NULL);
 	struct bset_tree *last = &w->n.b.set[w->n.b.nsets - 1];
 	w->grown += w->n.b.nsets && last->aux_type == BSET_RW_AUX &&
 		    (last->end - last->start) * 8 > BSET_RW_MAX_BYTES;

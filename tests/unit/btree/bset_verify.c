@@ -22,7 +22,7 @@ static void insert(struct node *n, u64 offset, u8 type)
 	k.k.k.p = SPOS(4096, offset, UINT32_MAX);
 	set_bkey_val_u64s(&k.k.k, type == KEY_TYPE_deleted ? 0 : 2);
 	k.room[0] = k.room[1] = offset;
-	btree_keys_insert(&n->b, &k.k, 1, n->scratch);
+	btree_keys_insert(&n->b, &k.k, 1, n->scratch, NULL);
 }
 
 /* One set written, one frozen, and one that is being inserted into. */
