@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -231,6 +232,11 @@ static bool has_secrets(const struct fuse_in_header *in, size_t len)
 	       (arg->cmd == BCFS_IOC_KEY_ROTATE || arg->cmd == BCFS_IOC_KEY_SLOT);
 }
 
+static bool reads(uint32_t opcode)
+{
+	return opcode == FUSE_READ || opcode == FUSE_READDIR || opcode == FUSE_READDIRPLUS;
+}
+
 /* The bits that libfuse does not pass on. */
 static void note_request(struct worker *w, const struct fuse_in_header *in, size_t len)
 {
@@ -243,6 +249,10 @@ static void note_request(struct worker *w, const struct fuse_in_header *in, size
 
 		w->req.kill_priv = write_in->write_flags & FUSE_WRITE_KILL_SUIDGID;
 		w->req.from_cache = write_in->write_flags & FUSE_WRITE_CACHE;
+	} else if (reads(in->opcode) && arg_len >= sizeof(struct fuse_read_in)) {
+		const struct fuse_read_in *read_in = arg;
+
+		w->req.noatime = read_in->flags & O_NOATIME;
 	} else if (in->opcode == FUSE_SETATTR && arg_len >= sizeof(struct fuse_setattr_in)) {
 		const struct fuse_setattr_in *setattr_in = arg;
 
