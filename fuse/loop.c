@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -176,11 +178,11 @@ static void stop_all(struct loops *l)
 /* ---- requests ---- */
 
 /* With the mount options sync and dirsync: is what this request changes to be on the device? */
-static bool is_synchronous(const struct daemon *d, uint32_t opcode)
+static bool is_synchronous(const struct daemon *d, const struct request *r)
 {
 	if (!(d->opts->mount_flags & (MS_SYNCHRONOUS | MS_DIRSYNC)))
 		return false;
-	switch (opcode) {
+	switch (r->opcode) {
 	case FUSE_CREATE:
 	case FUSE_MKNOD:
 	case FUSE_MKDIR:
@@ -199,15 +201,18 @@ static bool is_synchronous(const struct daemon *d, uint32_t opcode)
 	case FUSE_COPY_FILE_RANGE:
 	case OP_COPY_FILE_RANGE_64:
 		return d->opts->mount_flags & MS_SYNCHRONOUS;
+	case FUSE_IOCTL:
+		return r->sets_attr && d->opts->mount_flags & MS_SYNCHRONOUS;
 	default:
 		return false;
 	}
 }
 
 /* Does it leave its place as a reader to another before it waits for anything? */
-static bool takes_long(const struct daemon *d, const struct fuse_in_header *in)
+static bool takes_long(const struct daemon *d, const struct request *r,
+		       const struct fuse_in_header *in)
 {
-	if (is_synchronous(d, in->opcode))
+	if (is_synchronous(d, r))
 		return true;
 	switch (in->opcode) {
 	case FUSE_SYNCFS:
@@ -231,6 +236,11 @@ static bool has_secrets(const struct fuse_in_header *in, size_t len)
 	       (arg->cmd == BCFS_IOC_KEY_ROTATE || arg->cmd == BCFS_IOC_KEY_SLOT);
 }
 
+static bool reads(uint32_t opcode)
+{
+	return opcode == FUSE_READ || opcode == FUSE_READDIR || opcode == FUSE_READDIRPLUS;
+}
+
 /* The bits that libfuse does not pass on. */
 static void note_request(struct worker *w, const struct fuse_in_header *in, size_t len)
 {
@@ -243,10 +253,19 @@ static void note_request(struct worker *w, const struct fuse_in_header *in, size
 
 		w->req.kill_priv = write_in->write_flags & FUSE_WRITE_KILL_SUIDGID;
 		w->req.from_cache = write_in->write_flags & FUSE_WRITE_CACHE;
+	} else if (reads(in->opcode) && arg_len >= sizeof(struct fuse_read_in)) {
+		const struct fuse_read_in *read_in = arg;
+
+		w->req.noatime = read_in->flags & O_NOATIME;
 	} else if (in->opcode == FUSE_SETATTR && arg_len >= sizeof(struct fuse_setattr_in)) {
 		const struct fuse_setattr_in *setattr_in = arg;
 
 		w->req.kill_priv = setattr_in->valid & FATTR_KILL_SUIDGID;
+	} else if (in->opcode == FUSE_IOCTL && arg_len >= sizeof(struct fuse_ioctl_in)) {
+		uint32_t cmd = ((const struct fuse_ioctl_in *)arg)->cmd;
+
+		w->req.sets_attr =
+			cmd == FS_IOC_SETFLAGS || cmd == FS_IOC_FSSETXATTR || cmd == BCFS_IOC_SHIFT;
 	} else if (in->opcode == FUSE_INIT && arg_len >= 16) {
 		const struct fuse_init_in *init_in = arg;
 		struct daemon *d = w->l->d;
@@ -276,7 +295,7 @@ static void run_request(struct worker *w, char *buf, size_t len)
 		return;
 	}
 	pthread_rwlock_rdlock(&d->fs_lock);
-	if (w->l->max_threads > 1 && takes_long(d, in))
+	if (w->l->max_threads > 1 && takes_long(d, &w->req, in))
 		give_place_away(w);
 	else if (w->l->max_threads > 1)
 		bcfs_thread_on_wait(about_to_wait, w);
@@ -381,7 +400,7 @@ static ssize_t patch_init(struct daemon *d, int fd, const struct iovec *iov, int
 
 int reply_sync(struct daemon *d)
 {
-	if (!current || !is_synchronous(d, current->req.opcode))
+	if (!current || !is_synchronous(d, &current->req))
 		return 0;
 	return bcfs_errno(bcfs_sync(d->fs));
 }

@@ -36,6 +36,8 @@ struct request {
 	uint32_t opcode;
 	bool kill_priv;	 /* WRITE, SETATTR: clear set-user-ID and set-group-ID */
 	bool from_cache; /* WRITE: of the kernel's writeback, not of a caller */
+	bool noatime;	 /* READ, READDIR: by a descriptor with O_NOATIME */
+	bool sets_attr;	 /* IOCTL: changes the attributes of a file, or where its data are */
 };
 
 const struct request *request_current(void);

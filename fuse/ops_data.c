@@ -52,7 +52,8 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fus
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	len = bcfs_read(d->fs, ino_of(d, node), (uint64_t)off, buf, size);
+	len = (request_current()->noatime ? bcfs_read_noatime : bcfs_read)(
+		d->fs, ino_of(d, node), (uint64_t)off, buf, size);
 	if (len < 0)
 		reply_code(req, (int)len);
 	else

@@ -71,6 +71,11 @@ static int fill_plus(void *arg, const struct bcfs_dir_entry *entry)
 	return 0;
 }
 
+static uint32_t readdir_flags(uint32_t flags)
+{
+	return flags | (request_current()->noatime ? BCFS_READDIR_NOATIME : 0);
+}
+
 void op_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct daemon *d = req_daemon(req);
@@ -81,7 +86,7 @@ void op_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t off, struct 
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	ret = bcfs_readdir(d->fs, ino_of(d, node), (uint64_t)off, 0, fill_plain, &f);
+	ret = bcfs_readdir(d->fs, ino_of(d, node), (uint64_t)off, readdir_flags(0), fill_plain, &f);
 	/* What was read before an error is good; the error comes again with the next call. */
 	if (ret < 0 && !f.used)
 		reply_code(req, ret);
@@ -103,7 +108,8 @@ void op_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t off,
 		return;
 	}
 
-	ret = bcfs_readdir(d->fs, ino_of(d, node), (uint64_t)off, BCFS_READDIR_PLUS, fill_plus, &f);
+	ret = bcfs_readdir(d->fs, ino_of(d, node), (uint64_t)off, readdir_flags(BCFS_READDIR_PLUS),
+			   fill_plus, &f);
 	if (ret < 0 && !f.used) {
 		reply_code(req, ret);
 	} else {

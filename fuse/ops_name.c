@@ -18,6 +18,15 @@ void op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 	struct bcfs_stat st;
 	int ret = bcfs_lookup(d->fs, ino_of(d, dir), name, &st);
 
+	/*
+	 * The kernel asks for "." by a handle, where it does not have the inode: nobody has it
+	 * open, even if its FORGET is still on the way.
+	 */
+	if (!ret && !st.nlink && !strcmp(name, ".")) {
+		bcfs_forget(d->fs, st.ino, 1);
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
 	if (!ret) {
 		reply_entry(req, &st);
 		return;

@@ -417,7 +417,8 @@ bool opts_change(const struct mount_opts *now, const char *text, struct mount_op
 	ret->was = now;
 	ret->sloppy = true; /* what is unknown was refused before */
 	ret->kernel_opt = NULL;
-	ret->mount_flags = 0;
+	/* No option of mount(8) takes it away. */
+	ret->mount_flags = now->mount_flags & MS_DIRSYNC;
 	ret->atime = ATIME_RELATIME;
 	ok = parse_mount_opts(ret, text) && only_changeable_differ(now, ret);
 	free(ret->kernel_opt);

@@ -378,6 +378,7 @@ typedef int (*bcfs_dir_fn)(void *arg, const struct bcfs_dir_entry *entry);
 
 #define BCFS_READDIR_PLUS                                                                          \
 	(1U << 0) /* with attributes; a reference is taken on each entry accepted */
+#define BCFS_READDIR_NOATIME (1U << 1) /* the access time stays as it is */
 
 /*
  * Entries behind `cookie` (0: from the start, with "." and ".." first). Cookies
@@ -391,6 +392,9 @@ int bcfs_readdir(struct bcfs *fs, struct bcfs_ino dir, uint64_t cookie, uint32_t
 
 /* Bytes read: fewer than asked only at the end of the file. EIO: a bad range within. */
 int64_t bcfs_read(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset, void *buf, size_t len);
+/* The same, and the access time stays as it is. */
+int64_t bcfs_read_noatime(struct bcfs *fs, struct bcfs_ino ino, uint64_t offset, void *buf,
+			  size_t len);
 
 #define BCFS_WRITE_KILL_PRIV  (1U << 0) /* as BCFS_SET_KILL_PRIV */
 #define BCFS_WRITE_KEEP_TIMES (1U << 1) /* mtime and ctime are the caller's to set */

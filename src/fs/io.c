@@ -103,17 +103,33 @@ static int64_t read_locked(struct bcfs *c, struct bcfs_ino ino, u64 offset, void
 	return ret ?: (int64_t)len;
 }
 
-int64_t bcfs_read(struct bcfs *c, struct bcfs_ino ino, uint64_t offset, void *buf, size_t len)
+static int64_t read_file(struct bcfs *c, struct bcfs_ino ino, u64 offset, void *buf, size_t len,
+			 struct bcfs_inode_unpacked *inode)
 {
-	struct bcfs_inode_unpacked inode;
 	int64_t ret;
 
 	inode_lock_shared(c, ino);
-	ret = read_locked(c, ino, offset, buf, len, &inode);
+	ret = read_locked(c, ino, offset, buf, len, inode);
 	inode_unlock_shared(c, ino);
+	return ret;
+}
+
+int64_t bcfs_read(struct bcfs *c, struct bcfs_ino ino, uint64_t offset, void *buf, size_t len)
+{
+	struct bcfs_inode_unpacked inode;
+	int64_t ret = read_file(c, ino, offset, buf, len, &inode);
+
 	if (ret >= 0)
 		inode_accessed(c, ino, &inode);
 	return ret;
+}
+
+int64_t bcfs_read_noatime(struct bcfs *c, struct bcfs_ino ino, uint64_t offset, void *buf,
+			  size_t len)
+{
+	struct bcfs_inode_unpacked inode;
+
+	return read_file(c, ino, offset, buf, len, &inode);
 }
 
 /* ---- write ---- */

@@ -150,7 +150,7 @@ int bcfs_readdir(struct bcfs *c, struct bcfs_ino dir, uint64_t cookie, uint32_t 
 			break;
 	}
 	env_free(c->env, r.batch);
-	if (ret >= 0 && cookie < COOKIE_DOT)
+	if (ret >= 0 && cookie < COOKIE_DOT && !(flags & BCFS_READDIR_NOATIME))
 		inode_accessed(c, dir, &inode);
 	return min(ret, 0);
 }

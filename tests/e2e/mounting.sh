@@ -112,10 +112,34 @@ echo first >"$T/mnt/dir/file"
 chmod 700 "$T/mnt/dir"
 setfattr -n user.a -v b "$T/mnt/dir/file"
 mv "$T/mnt/dir/file" "$T/mnt/dir/moved"
+chattr +d "$T/mnt/dir/moved"
 killed
 ok "sync: what was done survives a kill" test "$(cat "$T/mnt/dir/moved") $(stat -c %a "$T/mnt/dir")" = "first 700"
 ok "xattrs too" getfattr -n user.a "$T/mnt/dir/moved"
+ok "and flags" bash -c 'lsattr "$0" | grep -q "^[^ ]*d"' "$T/mnt/dir/moved"
+ok "remount,sync" mount -o remount,sync "$T/mnt"
+ok "the kernel has it" has_option sync
+echo second >"$T/mnt/dir/moved"
+chmod 711 "$T/mnt/dir"
+killed
+ok "remount,sync: what was done survives a kill" test "$(cat "$T/mnt/dir/moved") $(stat -c %a "$T/mnt/dir")" = "second 711"
+mount -o remount,sync "$T/mnt"
+ok "remount,async" mount -o remount,async "$T/mnt"
+ok "the kernel has it not" lacks_option sync
+echo third >"$T/mnt/dir/moved"
+killed
+ok "then it does not" test "$(cat "$T/mnt/dir/moved")" = second
+ok "remount,sync by the kernel alone" mount -i -o remount,sync "$T/mnt"
+for i in $(seq 20); do
+	mkdir "$T/mnt/dir/sub$i"
+	sleep 0.1
+done
+killed
+ok "the daemon follows: names survive a kill" test -d "$T/mnt/dir/sub20"
+rmdir "$T"/mnt/dir/sub*
+sync -f "$T/mnt"
 ok "remount,dirsync" mount -o remount,dirsync,journal_flush_delay=600000 "$T/mnt"
+ok "which no other remount takes away" mount -o remount,noatime,journal_flush_delay=600000 "$T/mnt"
 rm "$T/mnt/dir/moved"
 mkdir "$T/mnt/dir/sub"
 ln -s x "$T/mnt/dir/link"

@@ -192,7 +192,7 @@ static struct stat watched[2];
  * machine; and where another filesystem has asked for the exact time, no time of a file is before
  * that (ktime_get_coarse_real_ts64_mg()). So it has to come past the exact time of now.
  */
-static void wait_for_tick(void)
+void wait_for_tick(void)
 {
 	const struct timespec wait = {.tv_nsec = 2000000};
 	struct timespec from, now;
@@ -342,6 +342,20 @@ void fill(const char *path, size_t size, char c)
 	MUST(write(fd, buf, size) == (ssize_t)size);
 	free(buf);
 	close(fd);
+}
+
+void noise(void *buf, size_t size)
+{
+	static uint64_t x = 1;
+	unsigned char *p = buf;
+	size_t i;
+
+	for (i = 0; i < size; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		p[i] = (unsigned char)x;
+	}
 }
 
 int file(const char *path, int flags)

@@ -117,6 +117,8 @@ void content_fd(int fd);
  */
 void watch(const char *path);
 void changed(const char *path);
+/* Until what happens now has a later time than what happened before. */
+void wait_for_tick(void);
 /* The same for a second path. */
 void watch2(const char *path);
 void changed2(const char *path);
@@ -137,6 +139,8 @@ void put(const char *path, const char *text, mode_t file_mode);
 int file(const char *path, int flags);
 int dir(const char *path);
 void fill(const char *path, size_t size, char c);
+/* Bytes that do not compress. */
+void noise(void *buf, size_t size);
 
 /* The directory of this case, absolute. */
 extern char case_dir[PATH_MAX];

@@ -410,6 +410,127 @@ CASE("stat: ok: atime of relatime")
 	say("%s", st.st_atim.tv_sec == 2000 ? "old" : "new");
 }
 
+/* Does reading it, past the page cache, change its atime? */
+static void read_direct(const char *path, int flags)
+{
+	int fd = file(path, O_RDONLY | O_DIRECT | flags);
+	char *room = aligned_alloc(4096, 4096);
+	struct stat a, b;
+
+	MUST(room && !stat(path, &a));
+	wait_for_tick();
+	MUST(pread(fd, room, 4096, 0) == 4096 && !stat(path, &b));
+	say("%s", a.st_atim.tv_sec == b.st_atim.tv_sec && a.st_atim.tv_nsec == b.st_atim.tv_nsec
+			  ? "old"
+			  : "new");
+	close(fd);
+	free(room);
+}
+
+static int file_on_device(const char *path)
+{
+	int fd = file(path, O_RDWR | O_CREAT | O_APPEND);
+	static char text[8192];
+
+	MUST(write(fd, text, sizeof(text)) == sizeof(text) && !fsync(fd));
+	wait_for_tick();
+	return fd;
+}
+
+CASE("read: ok: O_DIRECT and O_NOATIME changes no time")
+{
+	close(file_on_device("new"));
+	watch("new");
+	read_direct("new", O_NOATIME);
+	changed("new");
+	read_direct("new", 0);
+	changed("new");
+}
+
+CASE("read: ok: O_NOATIME of what is not in the cache changes no time")
+{
+	int fd = file_on_device("new");
+	char c;
+
+	MUST(!posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
+	watch("new");
+	MUST(pread(file("new", O_RDONLY | O_NOATIME), &c, 1, 0) == 1);
+	changed("new");
+}
+
+CASE("read: ok: of what is not in the cache changes atime alone")
+{
+	int fd = file_on_device("new");
+	char c;
+
+	MUST(!posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
+	watch("new");
+	MUST(pread(file("new", O_RDONLY), &c, 1, 0) == 1);
+	changed("new");
+}
+
+CASE("write: ok: O_APPEND changes mtime and ctime, not atime")
+{
+	int fd = file("f", O_WRONLY | O_APPEND);
+
+	watch("f");
+	n(write(fd, "abc", 3));
+	changed("f");
+	r(fsync(fd));
+	changed("f");
+	n(write(fd, "abc", 3));
+	close(fd);
+	changed("f");
+	show("f");
+}
+
+CASE("write: ok: O_APPEND and O_DIRECT changes mtime and ctime, not atime")
+{
+	int fd;
+
+	close(file_on_device("new"));
+	fd = file("new", O_WRONLY | O_APPEND | O_DIRECT);
+	watch("new");
+	n(write(fd, memset(aligned_alloc(4096, 4096), 0, 4096), 4096));
+	changed("new");
+	r(fsync(fd));
+	changed("new");
+	show("new");
+}
+
+CASE("read: ok: O_DIRECT, relatime: twice, and behind a write that is synced")
+{
+	int fd = file_on_device("new");
+
+	read_direct("new", 0);
+	read_direct("new", 0);
+	MUST(write(fd, "abc", 3) == 3 && !fsync(fd));
+	read_direct("new", 0);
+	read_direct("new", 0);
+	MUST(!fsync(fd));
+	read_direct("new", 0);
+}
+
+CASE("read: ok: O_DIRECT, relatime: behind a write, closed")
+{
+	int fd = file_on_device("new");
+
+	read_direct("new", 0);
+	MUST(write(fd, "abc", 3) == 3);
+	close(fd);
+	read_direct("new", 0);
+	read_direct("new", 0);
+}
+
+CASE("read: ok: O_DIRECT, relatime: behind chmod")
+{
+	close(file_on_device("new"));
+	read_direct("new", 0);
+	MUST(!chmod("new", 0600));
+	read_direct("new", 0);
+	read_direct("new", 0);
+}
+
 /* ---- stat, statx ---- */
 
 ROW("fstat: EBADF: a bad descriptor", fstat(-1, (struct stat *)path4096))

@@ -115,6 +115,19 @@ ROW("getdents64: EBADF: O_PATH", getdents(file("d", O_PATH), (char[512]){0}, 512
 ROW("getdents64: EINVAL: a buffer too small for an entry", getdents(dir("d"), (char[8]){0}, 8))
 ROW("getdents64: EFAULT: a buffer at a bad address", getdents(dir("d"), bad_ptr, 512))
 
+CASE("getdents64: ok: changes atime alone, with O_NOATIME nothing")
+{
+	char buf[512];
+
+	MUST(!mkdir("d/a", 0755) && !mkdir("e/a", 0755));
+	watch("d");
+	MUST(getdents(file("d", O_RDONLY | O_DIRECTORY | O_NOATIME), buf, sizeof(buf)) > 0);
+	changed("d");
+	watch("e");
+	MUST(getdents(dir("e"), buf, sizeof(buf)) > 0);
+	changed("e");
+}
+
 CASE("getdents64: ENOENT: the directory was removed")
 {
 	char buf[512];

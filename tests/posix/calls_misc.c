@@ -329,10 +329,17 @@ CASE("open_by_handle_at: ok: a file, renamed since, and a directory")
 CASE("open_by_handle_at: ESTALE: the file was removed")
 {
 	struct handle h;
+	int i, opened = 0;
 
 	r(handle_of("f", &h, 0));
 	MUST(!unlink("f"));
 	r(open_by_handle_at(dir("."), &h.h, O_RDONLY));
+	for (i = 0; i < 200; i++) {
+		put("f", "", 0644);
+		MUST(!handle_of("f", &h, 0) && !unlink("f"));
+		opened += open_by_handle_at(dir("."), &h.h, O_RDONLY) >= 0;
+	}
+	n(opened);
 }
 
 CASE("open_by_handle_at: ok: the file was removed, and is still open")

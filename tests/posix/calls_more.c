@@ -262,7 +262,7 @@ static void fill_all(void)
 	static char big[1 << 20];
 	int fd = file("big", O_CREAT | O_RDWR), i;
 
-	memset(big, 'f', sizeof(big));
+	noise(big, sizeof(big));
 	for (i = 0; i < 200; i++)
 		if (pwrite(fd, big, sizeof(big), (off_t)i << 20) < 0 || fsync(fd))
 			break;
@@ -274,7 +274,7 @@ CASE_IN(PHASE_FULL, "copy_file_range: ENOSPC: a full filesystem")
 	int in = file("src", O_CREAT | O_RDWR), out, i, error = 0;
 
 	MUST(!ftruncate(in, 1 << 20) && pwrite(in, buf, 4096, 0) == 4096 && !fsync(in));
-	memset(buf, 's', sizeof(buf));
+	noise(buf, sizeof(buf));
 	for (i = 0; i < 256; i++)
 		MUST(pwrite(in, buf, 4096, (off_t)i << 12) == 4096);
 	MUST(!fsync(in));

@@ -237,7 +237,7 @@ static void fill_up(const char *path, bool sync_each)
 	int fd = file(path, O_CREAT | O_RDWR), i;
 	ssize_t len = 0;
 
-	memset(buf, 'f', sizeof(buf));
+	noise(buf, sizeof(buf));
 	for (i = 0; i < 200; i++) {
 		len = pwrite(fd, buf, sizeof(buf), (off_t)i << 20);
 		if (len != sizeof(buf))
@@ -266,7 +266,7 @@ CASE_IN(PHASE_FULL, "write: ENOSPC: O_DIRECT")
 	char *buf = aligned_alloc(4096, 1 << 20);
 	int fd = file("big", O_CREAT | O_RDWR | O_DIRECT), i;
 
-	memset(buf, 'd', 1 << 20);
+	noise(buf, 1 << 20);
 	for (i = 0; i < 200; i++)
 		if (pwrite(fd, buf, 1 << 20, (off_t)i << 20) < 0)
 			break;
@@ -292,7 +292,7 @@ CASE_IN(PHASE_FULL, "write: ok: into what was allocated before it was full")
 	int fd = file("mine", O_CREAT | O_RDWR), big = file("big", O_CREAT | O_RDWR), i;
 	char *direct = aligned_alloc(4096, 1 << 20);
 
-	memset(buf, 'm', sizeof(buf));
+	noise(buf, sizeof(buf));
 	memset(direct, 'd', 1 << 20);
 	r(fallocate(fd, 0, 0, 1 << 20));
 	r(fsync(fd));

@@ -556,6 +556,7 @@ static void until_full(enum maker how)
 	char name[256];
 	long ret = 0;
 
+	noise(data, sizeof(data));
 	put("first", "", 0644);
 	MUST(!mkdir("x", 0755));
 	for (i = 0; i < 200; i++)
@@ -605,6 +606,7 @@ CASE_IN(PHASE_FULL, "close: ENOSPC: what was written does not fit")
 	int fd = file("big", O_CREAT | O_RDWR), i;
 	long ret = 0;
 
+	noise(data, sizeof(data));
 	for (i = 0; i < 200 && ret >= 0; i++)
 		ret = pwrite(fd, data, sizeof(data), (off_t)i << 20);
 	say("write=%s", ret < 0 ? errno_name(errno) : "ok");

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs posix-calls on ext4, on bcfs, and on a pass-through over ext4, and compares.
 
-usage: run.py POSIX-CALLS PASSTHROUGH [--write] [--only TEXT]
+usage: run.py POSIX-CALLS PASSTHROUGH [--write] [--only TEXT] [--made OPTIONS] [--mounted OPTIONS]
 
 One TAP line a case. It passes if bcfs answers as ext4 does, or if the difference
 is in differences.txt, as it is there, with a reason that holds:
@@ -11,6 +11,10 @@ is in differences.txt, as it is there, with a reason that holds:
   kernel: FUNCTION the kernel function that refuses, for what no FUSE daemon is
                    asked about
   more: ...        bcfs can do what ext4 cannot
+
+bcfs runs a second time, with options that are as far from the defaults as they
+can be (OTHER_MADE, OTHER_MOUNTED; by hand: --made, --mounted). Those answers are
+to be ext4's or bcfs's with default options, or "other:" of differences.txt.
 
 What is in differences.txt and no longer seen fails as well. The result is
 doc/posix.md, which --write writes; without, it is compared (on the kernel that
@@ -33,7 +37,13 @@ DOC = os.path.join(ROOT, "doc", "posix.md")
 KERNEL = ".".join(os.uname().release.split(".")[:2])
 
 SIZE = 1 << 30
-SMALL = 64 << 20
+SMALL = 32 << 20
+
+# The second run of bcfs: nothing is kept as it was written, and nothing in the kernel.
+OTHER_MADE = "--compression zstd --encrypt --kdf-passes 1 --kdf-memory 8K --inline-max 0"
+OTHER_MOUNTED = ("writeback=off,open=on,readdirplus=off,attr_timeout=0,entry_timeout=0,"
+                 "negative_timeout=0")
+PHASES = ("main", "more", "links", "before", "after", "ro", "full")
 
 
 def skip(why):
@@ -41,9 +51,9 @@ def skip(why):
     sys.exit(0)
 
 
-def sh(*args, check=True):
+def sh(*args, check=True, env=None):
     done = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)
+                          stderr=subprocess.STDOUT, text=True, env=env)
     if check and done.returncode:
         raise RuntimeError("%s: status %d: %s" % (" ".join(args), done.returncode, done.stdout))
     return done.returncode
@@ -51,6 +61,7 @@ def sh(*args, check=True):
 
 class Ext4:
     name = "ext4"
+    phases = PHASES
 
     def __init__(self, top, size, tag):
         self.image = os.path.join(top, "ext4-%s.img" % tag)
@@ -72,26 +83,43 @@ class Ext4:
 
 class Bcfs:
     name = "bcfs"
+    phases = PHASES
+    made, mounted = [], ""
 
     def __init__(self, top, size, tag):
-        self.image = os.path.join(top, "bcfs-%s.img" % tag)
-        self.mnt = os.path.join(top, "bcfs-" + tag)
+        self.image = os.path.join(top, "%s-%s.img" % (self.name, tag))
+        self.mnt = os.path.join(top, "%s-%s" % (self.name, tag))
         os.mkdir(self.mnt)
-        sh(BUILD + "/mkfs/mkfs.bcfs", "-q", "--size", str(size), self.image)
+        self.run("mkfs/mkfs.bcfs", "-q", "--size", str(size), *self.made, self.image)
+
+    def run(self, program, *args):
+        env = dict(os.environ)
+        env.pop("BCFS_PASSPHRASE", None)
+        if "--encrypt" in self.made:
+            env["BCFS_PASSPHRASE"] = "posix"
+        sh(os.path.join(BUILD, program), *args, env=env)
 
     def mount(self, ro=False):
-        sh(BUILD + "/fuse/bcfs-fuse", *(("-o", "ro") if ro else ()), self.image, self.mnt)
+        opts = ",".join(o for o in (self.mounted, "ro" if ro else "") if o)
+        self.run("fuse/bcfs-fuse", *(("-o", opts) if opts else ()), self.image, self.mnt)
         return self.mnt
 
     def umount(self):
         unmount(self.mnt)
 
     def check(self):
-        sh(BUILD + "/fsck/fsck.bcfs", "-n", self.image)
+        self.run("fsck/fsck.bcfs", "-n", self.image)
+
+
+class Other(Bcfs):
+    name = "other"
+    phases = tuple(p for p in PHASES if p != "links")  # which takes long, and no option matters
+    made, mounted = OTHER_MADE.split(), OTHER_MOUNTED
 
 
 class Passthrough:
     name = "pass"
+    phases = Other.phases  # it keeps all files open
 
     def __init__(self, top, size, tag):
         self.under = Ext4(top, size, "under-" + tag)
@@ -144,7 +172,7 @@ def run_all(kind, top, only, into, errors):
         fs.umount()
         mnt = fs.mount()
         run_phase("more", mnt, only, into)
-        if kind is not Passthrough:
+        if "links" in kind.phases:
             run_phase("links", mnt, only, into)
         run_phase("before", mnt, only, into)
         fs.umount()
@@ -162,7 +190,7 @@ def run_all(kind, top, only, into, errors):
 
 
 def read_differences():
-    """[(section, {case, ext4, bcfs, why})], in order."""
+    """[(section, {case, ext4, bcfs, why} and perhaps other)], in order."""
     ret, section, block = [], "", {}
     with open(os.path.join(HERE, "differences.txt"), encoding="utf-8") as f:
         lines = f.read().splitlines() + [""]
@@ -204,6 +232,23 @@ def errno_seen(name, saw):
     return want == "ok" or want in re.findall(r"\w+", saw)
 
 
+def other_problem(saw, name, d, other_kernel):
+    """Of the second run of bcfs; None: as it should be."""
+    if name not in saw["other"]:
+        return None
+    other = saw["other"][name]
+    by_hand = (Other.made, Other.mounted) != (OTHER_MADE.split(), OTHER_MOUNTED)
+    if d and "other" in d:
+        if other == d["other"] or other_kernel:
+            return None
+        if not by_hand:
+            return "explained otherwise: with other options %r" % other
+    if other in (saw["ext4"][name], saw["bcfs"].get(name)) or \
+       (other_kernel and other == saw["pass"].get(name)):
+        return None
+    return "unexplained: with other options %r" % other
+
+
 def compare(saw, differences, other_kernel):
     """[(name, problem or None)]"""
     known = {d["case"]: d for _, d in differences}
@@ -215,7 +260,7 @@ def compare(saw, differences, other_kernel):
         if not errno_seen(name, ext4):
             problem = "the name is wrong: ext4 answers %r" % ext4
         elif ext4 == bcfs:
-            if d and not other_kernel:
+            if d and not ("other" in d and d["ext4"] == d["bcfs"] == bcfs) and not other_kernel:
                 problem = "explained as different, and is not: %r" % bcfs
         elif other_kernel and passed == bcfs:
             pass
@@ -225,7 +270,7 @@ def compare(saw, differences, other_kernel):
             problem = "explained otherwise: ext4 %r, bcfs %r" % (ext4, bcfs)
         else:
             problem = reason_holds(d["why"], bcfs, passed)
-        ret.append((name, problem))
+        ret.append((name, problem or other_problem(saw, name, d, other_kernel)))
     for name in known:
         if name not in saw["ext4"]:
             ret.append((name, "explained, but there is no such case"))
@@ -248,17 +293,26 @@ def document(saw, differences):
         % KERNEL,
         "and fails when this file is not what it saw. bcfs is mounted by root with default",
         "options, ext4 is made with 4 KiB blocks. %d cases of %d calls; %d differ, and why is said"
-        % (len(saw["ext4"]), len(calls), len(differences)),
+        % (len(saw["ext4"]), len(calls), sum(d["ext4"] != d["bcfs"] for _, d in differences)),
         "first. \"kernel FUSE\" means that a pass-through over ext4 (tests/posix/passthrough.c)",
         "answers the same in the same run; the others name the kernel function that refuses, or",
         "are things that bcfs can do and ext4 cannot.", "",
         "## Differences", ""]
     section = None
     for title, d in differences:
+        if d["ext4"] == d["bcfs"]:
+            continue
         if title != section:
             out += ["### " + title, "", "| case | ext4 | bcfs | why |", "| --- | --- | --- | --- |"]
             section = title
         out.append("| %s |" % " | ".join(cell(d[k]) for k in ("case", "ext4", "bcfs", "why")))
+    out += ["", "## With other options", "",
+            "A second bcfs in the same run, made with `%s`" % OTHER_MADE,
+            "and mounted with `%s`," % OTHER_MOUNTED,
+            "answers as one of the two, but for:", "",
+            "| case | ext4 | bcfs | with other options | why |", "| --- | --- | --- | --- | --- |"]
+    out += ["| %s |" % " | ".join(cell(d[k]) for k in ("case", "ext4", "bcfs", "other", "why"))
+            for _, d in differences if "other" in d]
     out += ["", "## Left out", "",
             "What else the manual pages list (tests/posix/manual.py holds them against the rows), and why",
             "no case has it:", "", "| errno | of | why |", "| --- | --- | --- |"]
@@ -315,6 +369,10 @@ def parse_args():
             write = True
         elif a == "--only":
             only = next(rest)
+        elif a == "--made":
+            Other.made = next(rest).split()
+        elif a == "--mounted":
+            Other.mounted = next(rest)
         else:
             args.append(a)
     if len(args) != 2:
@@ -367,7 +425,7 @@ def main():
     os.chmod(top, 0o755)
     errors, saw, threads = [], {}, []
     try:
-        for kind in (Ext4, Bcfs, Passthrough):
+        for kind in (Ext4, Bcfs, Passthrough, Other):
             saw[kind.name] = {}
             threads.append(threading.Thread(target=run_all, daemon=True,
                                             args=(kind, top, only, saw[kind.name], errors)))
