@@ -233,7 +233,7 @@ struct btree_fs {
 	struct log *log;
 	struct journal *j;
 	struct btree_fs_opts opts;
-	/* Has any key type a trigger, a commit hook? [0]: in leaves, [1]: of interior keys */
+	/* Has any key type a trigger? [0]: in leaves, [1]: of interior keys */
 	bool has_triggers[2];
 	u32 node_sectors, block_sectors;
 	struct btree_cache cache;

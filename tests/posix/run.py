@@ -235,7 +235,7 @@ def errno_seen(name, saw):
 def other_problem(saw, name, d, other_kernel):
     """Of the second run of bcfs; None: as it should be."""
     if name not in saw["other"]:
-        return None
+        return "not run with other options" if name in saw["pass"] else None
     other = saw["other"][name]
     by_hand = (Other.made, Other.mounted) != (OTHER_MADE.split(), OTHER_MOUNTED)
     if d and "other" in d:
