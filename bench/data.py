@@ -425,12 +425,14 @@ def main():
     try:
         for name, part in PARTS.items():
             if args.only in (None, name):
-                part(out, build, top, args)
+                where = os.path.join(top, name)
+                os.mkdir(where)
+                part(out, build, where, args)
     except RuntimeError as error:
         print("bench data: %s" % error, file=sys.stderr)
         sys.exit(2)
     finally:
-        shutil.rmtree(top, ignore_errors=True)
+        fuse.clean(top)
     sys.exit(1 if out.missed else 0)
 
 
