@@ -32,11 +32,19 @@ static int dedupe(char **argv, int src, int dst, struct bcfs_ioc_dedupe *d)
 {
 	struct stat st, st_dst;
 
-	/* What is dirty in the cache is not there to be compared. */
-	if (fsync(src) || fstat(src, &st))
+	if (fstat(src, &st))
 		return failed(argv[0], "cannot be looked at");
-	if (fsync(dst) || fstat(dst, &st_dst))
+	if (fstat(dst, &st_dst))
 		return failed(argv[2], "cannot be looked at");
+	if (!S_ISREG(st.st_mode) || !S_ISREG(st_dst.st_mode)) {
+		tool_error("%s: not a file", argv[S_ISREG(st.st_mode) ? 2 : 0]);
+		return 1;
+	}
+	/* What is dirty in the cache is not there to be compared. */
+	if (fsync(src))
+		return failed(argv[0], "cannot be written");
+	if (fsync(dst))
+		return failed(argv[2], "cannot be written");
 	if (st.st_dev != st_dst.st_dev) {
 		tool_error("%s: not on the same filesystem", argv[2]);
 		return 1;
@@ -66,10 +74,11 @@ static int run(const struct command *cmd, int argc, char **argv)
 			return EXIT_USAGE;
 		}
 	}
-	src = open(argv[0], O_RDONLY | O_CLOEXEC);
+	/* A fifo is not waited for. */
+	src = open(argv[0], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (src < 0)
 		return failed(argv[0], "cannot be opened");
-	dst = open(argv[2], O_RDWR | O_CLOEXEC);
+	dst = open(argv[2], O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	ret = dst < 0 ? failed(argv[2], "cannot be opened") : dedupe(argv, src, dst, &d);
 	if (dst >= 0)
 		close(dst);

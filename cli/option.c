@@ -47,13 +47,16 @@ static const char *why(const char *path)
 {
 	struct stat st;
 
-	if (errno == EINVAL)
-		return "its daemon knows no such option or value";
-	if (errno == EOPNOTSUPP)
+	int err = errno;
+
+	if (err == EOPNOTSUPP)
 		return "not on a bcfs filesystem";
-	if (errno == EPERM && !lstat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+	if ((err == EINVAL || err == EPERM) && !stat(path, &st) && !S_ISREG(st.st_mode) &&
+	    !S_ISDIR(st.st_mode))
 		return "only files and directories have options";
-	return strerror(errno);
+	if (err == EINVAL)
+		return "its daemon knows no such option or value";
+	return strerror(err);
 }
 
 static int run_set(const struct command *cmd, int argc, char **argv)
@@ -121,6 +124,7 @@ static int run_get(const struct command *cmd, int argc, char **argv)
 			} else if (errno != ENODATA) {
 				tool_error("%s: %s", argv[i], why(argv[i]));
 				status = 1;
+				break; /* the others would say the same */
 			}
 		}
 	return tool_flush() ? status : 1;

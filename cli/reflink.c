@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,9 +39,34 @@ static int copy(const char *name, int src, int dst, off_t size)
 	return 0;
 }
 
+/* What is there is emptied. */
+static int fill(const char *to, int src, const struct stat *st, int dst)
+{
+	const char *why = NULL;
+	struct stat st_to;
+
+	if (fstat(dst, &st_to))
+		return failed(to, "cannot be looked at");
+	if (!S_ISREG(st_to.st_mode))
+		why = "not a file";
+	else if (st_to.st_dev != st->st_dev)
+		why = "not on the same filesystem";
+	else if (st_to.st_ino == st->st_ino)
+		why = "is the source";
+	if (why) {
+		tool_error("%s: %s", to, why);
+		return 1;
+	}
+	if (ftruncate(dst, 0))
+		return failed(to, "cannot be emptied");
+	return copy(to, src, dst, st->st_size);
+}
+
 static int reflink(const char *from, int src, const char *to)
 {
-	struct stat st, st_to;
+	const int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK;
+	bool made;
+	struct stat st;
 	int dst, ret;
 
 	if (fstat(src, &st))
@@ -49,22 +75,18 @@ static int reflink(const char *from, int src, const char *to)
 		tool_error("%s: not a file", from);
 		return 1;
 	}
-	dst = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, st.st_mode & 0777);
+	dst = open(to, flags | O_CREAT | O_EXCL, st.st_mode & 0777);
+	made = dst >= 0;
+	/* A link that leads nowhere is EEXIST, too. */
+	if (!made && errno == EEXIST)
+		dst = open(to, flags | O_CREAT, st.st_mode & 0777);
 	if (dst < 0)
 		return failed(to, "cannot be made");
-	ret = fstat(dst, &st_to) ? failed(to, "cannot be looked at") : 0;
-	if (!ret && (st_to.st_dev != st.st_dev || st_to.st_ino == st.st_ino)) {
-		tool_error("%s: %s", to,
-			   st_to.st_dev != st.st_dev ? "not on the same filesystem"
-						     : "is the source");
-		ret = 1;
-	}
-	if (!ret && ftruncate(dst, 0))
-		ret = failed(to, "cannot be emptied");
-	if (!ret)
-		ret = copy(to, src, dst, st.st_size);
+	ret = fill(to, src, &st, dst);
 	if (close(dst) && !ret)
 		ret = failed(to, "close");
+	if (ret && made)
+		unlink(to);
 	return ret;
 }
 
@@ -76,7 +98,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 		return status;
 	if (argc - optind != 2)
 		return command_misuse(cmd);
-	src = open(argv[optind], O_RDONLY | O_CLOEXEC);
+	/* A fifo is not waited for. */
+	src = open(argv[optind], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (src < 0)
 		return failed(argv[optind], "cannot be opened");
 	ret = reflink(argv[optind], src, argv[optind + 1]);

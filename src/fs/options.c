@@ -9,6 +9,9 @@
 
 #include <string.h>
 
+/* Values are no longer, and what is refused is logged up to here. */
+#define VALUE_BYTES 31U
+
 static const char prefix[] = "bcfs.";
 
 /* Each has a compression_opt() + 1 in the inode; 0: not set. */
@@ -84,13 +87,15 @@ static int change(struct bcfs *c, struct bcfs_ino ino, struct option_change *a)
 
 /* Who sets an xattr gets an errno: what there is goes to the log, where it is for others to read.
  */
-static int value_refused(struct bcfs *c, const char *name, const char *value)
+static int value_refused(struct bcfs *c, const char *name, const void *value, size_t size)
 {
 	CLEANUP(printbuf_exit) struct printbuf text = PRINTBUF;
 	CLEANUP(printbuf_exit) struct printbuf why = PRINTBUF;
 	u16 opt;
 
-	prt_escaped(&text, value, strlen(value));
+	prt_escaped(&text, value, min(size, (size_t)VALUE_BYTES));
+	if (size > VALUE_BYTES)
+		prt_str(&text, "...");
 	compression_opt_parse(printbuf_str(&text), &opt, &why);
 	log_warn_ratelimited(c->log, &c->option_limit, "%s: %s: %s", c->bdev->name, name,
 			     printbuf_str(&why));
@@ -101,19 +106,17 @@ int inode_option_set(struct bcfs *c, struct bcfs_ino ino, const char *name, cons
 		     size_t size, u32 flags)
 {
 	struct option_change a = {.option = option_by_name(name), .how = flags};
-	char text[32] = "";
+	char text[VALUE_BYTES + 1] = "";
 	u16 opt;
 	int ret;
 
 	if (a.option == OPTION_NR)
 		return -BCFS_ERR_xattr_name_invalid;
-	if (size >= sizeof(text))
-		return -BCFS_ERR_option_value;
+	if (size > VALUE_BYTES)
+		return value_refused(c, name, value, size);
 	memcpy(text, value, size);
-	if (strlen(text) != size)
-		return -BCFS_ERR_option_value;
-	if (compression_opt_parse(text, &opt, NULL))
-		return value_refused(c, name, text);
+	if (strlen(text) != size || compression_opt_parse(text, &opt, NULL))
+		return value_refused(c, name, value, size);
 	/* Before an extent can be: others must know that they cannot read it. */
 	ret = fs_may_write(c) ?: sb_use_compression(c->sb, compression_opt_type(opt));
 	a.plus_1 = opt + 1;

@@ -152,5 +152,18 @@ for _ in $(seq 100); do
 done
 no "no such value" setfattr -n bcfs.compression -v $'gzip\nx' "$mnt/plain"
 ok "the log has the list" grep -qF "bcfs.compression: unknown compression \"gzip\\012x\"; there are: $there" "$T/log"
+no "nor a long one" setfattr -n bcfs.compression -v "$(printf 'x%.0s' {1..40})" "$mnt/plain"
+ok "it is logged, too, but not all of it" grep -qF \
+	"unknown compression \"$(printf 'x%.0s' {1..31})...\"; there are: $there" "$T/log"
+no "nor one with a zero inside" setfattr -n bcfs.compression -v 0x7a73746400 "$mnt/plain"
+ok "it is logged as it is" grep -qF "unknown compression \"zstd\\000\"; there are: $there" "$T/log"
+mkfifo "$mnt/fifo"
+ok "what is no file has no options" fails_with "only files and directories have options" \
+	"$bcfs" set-option compression=zstd "$mnt/fifo"
+once()
+{
+	[ "$("$bcfs" get-option "$T/random" 2>&1 | wc -l)" = 1 ]
+}
+ok "what is elsewhere is told once" once
 ok "unmount at last" "$bcfs" umount "$mnt"
 done_testing

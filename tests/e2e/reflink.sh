@@ -37,6 +37,24 @@ ok "no space for that either" is_used "$was"
 no "onto itself" "$bcfs" reflink "$mnt/a" "$mnt/a"
 no "from elsewhere" "$bcfs" reflink "$T/a" "$mnt/c"
 ok "the source is what it was" cmp "$T/a" "$mnt/a"
+ends()
+{
+	local want=$1 text=$2 status=0 out
+	shift 2
+	out=$(timeout 20 "$@" 2>&1) || status=$?
+	[ "$status" = "$want" ] && grep -qF -- "$text" <<<"$out" || { echo "status $status: $out"; return 1; }
+}
+mkfifo "$mnt/fifo"
+ok "from a fifo: nobody waits" ends 1 "not a file" "$bcfs" reflink "$mnt/fifo" "$mnt/c"
+ok "nor to one" ends 1 "" "$bcfs" reflink "$mnt/a" "$mnt/fifo"
+ok "nothing to be compared in one" ends 1 "not a file" "$bcfs" dedupe "$mnt/fifo" 0 "$mnt/a" 0 4K
+ok "to elsewhere" ends 1 "not on the same filesystem" "$bcfs" reflink "$mnt/a" "$T/elsewhere"
+no "that leaves nothing there" ls "$T/elsewhere"
+no "nor here" ls "$mnt/c"
+echo mine >"$T/elsewhere"
+ok "to what is there elsewhere" ends 1 "not on the same filesystem" "$bcfs" reflink "$mnt/a" "$T/elsewhere"
+ok "which stays" grep -qx mine "$T/elsewhere"
+rm "$mnt/fifo"
 
 cp "$T/a" "$T/b"
 for f in "$T/b" "$mnt/b"; do
