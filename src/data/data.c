@@ -112,13 +112,14 @@ void data_error(struct data_fs *d, const struct data_file *f, int err, u64 offse
 {
 	char path[512] = "";
 
-	if (d->opts.path)
-		d->opts.path(d->opts.arg, f->snapshot, f->inum, path, sizeof(path));
-	log_err_ratelimited(d->log, &d->log_limit,
-			    "%s: %s: %s: %s%sinode %llu snapshot %u offset %llu length %llu",
-			    d->bdev->name, what, err_str(err), path, path[0] ? ": " : "",
-			    (unsigned long long)f->inum, f->snapshot,
-			    (unsigned long long)offset_bytes, (unsigned long long)len_bytes);
+	if (log_passes(d->log, &d->log_limit, LOG_LEVEL_ERR)) {
+		if (d->opts.path)
+			d->opts.path(d->opts.arg, f->snapshot, f->inum, path, sizeof(path));
+		log_err(d->log, "%s: %s: %s: %s%sinode %llu snapshot %u offset %llu length %llu",
+			d->bdev->name, what, err_str(err), path, path[0] ? ": " : "",
+			(unsigned long long)f->inum, f->snapshot, (unsigned long long)offset_bytes,
+			(unsigned long long)len_bytes);
+	}
 	if (d->opts.error)
 		d->opts.error(d->opts.arg, err, f->snapshot, f->inum, offset_bytes, len_bytes);
 }

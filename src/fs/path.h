@@ -6,11 +6,10 @@
 #include "fs/fs.h"
 
 /*
- * From the root on, by the newest link; unescaped. No locks of the btree are held.
+ * From the root on, by the newest link, or, if that is no more, by any: then all names there are
+ * are looked through. Unescaped. No locks of the btree are held.
  * -BCFS_ERR_no_such_name: it has none (any more); name_too_long: it does not fit; no_such_inode.
  */
 int fs_path(struct bcfs *c, u64 inum, u32 snapshot, char *buf, size_t size);
-/* The same within a transaction. */
-int fs_path_step(struct btree_trans *trans, u64 inum, u32 snapshot, char *buf, size_t size);
 
 #endif

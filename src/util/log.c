@@ -78,19 +78,26 @@ bool ratelimit_ok(struct ratelimit *rl, bool have_clock, u64 now_ns, u32 *ret_mi
 	return true;
 }
 
-void log_ratelimited(const struct log *log, struct ratelimit *rl, enum log_level level,
-		     const char *fmt, ...)
+bool log_passes(const struct log *log, struct ratelimit *rl, enum log_level level)
 {
 	bool have_clock = log && log->now_ns;
 	u32 missed;
-	va_list args;
 
 	if (!log_wanted(log, level) ||
 	    !ratelimit_ok(rl, have_clock, have_clock ? log->now_ns(log->now_arg) : 0, &missed))
-		return;
-
+		return false;
 	if (missed)
 		log_print(log, level, "%u more messages like the next were dropped", missed);
+	return true;
+}
+
+void log_ratelimited(const struct log *log, struct ratelimit *rl, enum log_level level,
+		     const char *fmt, ...)
+{
+	va_list args;
+
+	if (!log_passes(log, rl, level))
+		return;
 	va_start(args, fmt);
 	log_vprint(log, level, fmt, args);
 	va_end(args);

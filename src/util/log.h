@@ -61,6 +61,8 @@ void log_vprint(const struct log *log, enum log_level level, const char *fmt, va
 /* As log_print, when rl allows; a line that follows dropped ones says how many they were. */
 void log_ratelimited(const struct log *log, struct ratelimit *rl, enum log_level level,
 		     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* What that asks first, where the line takes some work: true: log_print() is to follow. */
+bool log_passes(const struct log *log, struct ratelimit *rl, enum log_level level);
 /*
  * Whether a line may pass now; *ret_missed gets the lines swallowed before it.
  * have_clock false: now_ns is ignored, see above.

@@ -167,6 +167,12 @@ ok "by the path that it has now" bash -c '"$0" errors "$1" | grep -q ": /elsewhe
 mv "$T/mnt/elsewhere" "$T/mnt/"$'two\nlines'
 ok "a name cannot forge a line" bash -c '"$0" errors "$1" | grep -qF ": /two\012lines/b/file: bytes"' \
 	"$bcfs" "$T/mnt"
+mkdir "$T/mnt/second"
+ln "$T/mnt/"$'two\nlines/b/file' "$T/mnt/second/name"
+ok "by the newest name" bash -c '"$0" errors "$1" | grep -q ": /second/name: bytes"' "$bcfs" "$T/mnt"
+rm "$T/mnt/second/name"
+ok "by the one that is left" bash -c '"$0" errors "$1" | grep -qF ": /two\012lines/b/file: bytes"' \
+	"$bcfs" "$T/mnt"
 rm "$T/mnt/"$'two\nlines/b/file'
 ok "by none" bash -c '"$0" errors "$1" | grep -q "(no path): bytes"' "$bcfs" "$T/mnt"
 ok "unmount" "$bcfs" umount "$T/mnt"
