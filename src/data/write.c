@@ -65,6 +65,7 @@ struct data_writer {
 	struct write_extent *run; /* not submitted: what comes may join it. NULL: none */
 	unsigned nr, max;
 	struct write_extent *extents;
+	void *own; /* they, if there is no scratch; else NULL */
 };
 
 /* ---- committing ---- */
@@ -485,18 +486,23 @@ static int write_batch(struct data_writer *w, u64 start, u64 end, const u8 *src,
 
 /* ---- */
 
-static int write_scratch(struct data_writer *w, u64 sectors)
+/* For @sectors at a time. The extents are noted behind what is kept for the next write, too. */
+static int write_memory(struct data_writer *w, u64 sectors)
 {
 	struct data_fs *d = w->d;
-	size_t bytes = sectors << SECTOR_SHIFT;
+	size_t bytes = sectors << SECTOR_SHIFT, list = w->max * sizeof(*w->extents);
 
 	/* Without memory for it: not compressed, but never unsealed. */
 	if (w->f->compression && sectors > d->block_sectors)
-		w->scratch = data_scratch_get(d, data_compress_mem(d, w->f->compression), bytes);
+		w->scratch =
+			data_scratch_get(d, data_compress_mem(d, w->f->compression), bytes + list);
 	w->compress = w->scratch;
 	if (!w->scratch && d->opts.keys)
-		w->scratch = data_scratch_get(d, 0, bytes);
-	return w->scratch || !d->opts.keys ? 0 : -BCFS_ERR_nomem;
+		w->scratch = data_scratch_get(d, 0, bytes + list);
+	if (!w->scratch && !d->opts.keys)
+		w->own = env_malloc(d->env, list);
+	w->extents = w->scratch ? (void *)(w->scratch->buf + bytes) : w->own;
+	return w->extents ? 0 : -BCFS_ERR_nomem;
 }
 
 int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,
@@ -529,10 +535,7 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 	w.gather = d->gather && end - pos <= GATHER_MAX_SECTORS;
 	w.max = min(end - pos, batch) / d->opts.extent_max_sectors + 4;
 	w.max = min(w.max, WRITE_EXTENTS_MAX);
-	w.extents = env_malloc(d->env, w.max * sizeof(*w.extents));
-	if (!w.extents)
-		return -BCFS_ERR_nomem;
-	ret = write_scratch(&w, min(end - pos, batch));
+	ret = write_memory(&w, min(end - pos, batch));
 	while (!ret && pos < end) {
 		u64 to = min(end, pos + batch);
 		u64 from_bytes = max(offset, pos << SECTOR_SHIFT);
@@ -553,7 +556,7 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 		pos = to;
 	}
 	data_scratch_put(d, w.scratch);
-	env_free(d->env, w.extents);
+	env_free(d->env, w.own);
 	if (w.work)
 		rebalance_kick(d);
 	*ret_done = min(w.committed << SECTOR_SHIFT, end_bytes);
