@@ -144,6 +144,9 @@ int data_put_key(struct btree_trans *trans, const struct data_file *f, const str
 
 /* inline.c */
 
+/* How many bytes of the end of a write belong into a key by themselves; 0: none, or all of it. */
+u64 inline_tail(const struct data_fs *d, const struct data_file *f, u64 offset, u64 len,
+		u64 valid_end);
 /* As data_write(), if what the block then holds can be inline; 1: it cannot, nothing was done. */
 int inline_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,
 		 u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_seq);

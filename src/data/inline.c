@@ -2,8 +2,9 @@
 /*
  * Inline data: if what a file has in its last block is little, a write into that block puts it into
  * the value of one key of type inline_data, which covers the block. So a small file, or a small
- * tail that is written by itself, takes no sectors, no device write, and nothing to order by: its
- * bytes are in the journal with the caller's update.
+ * tail, takes no sectors, no device write, and nothing to order by: its bytes are in the journal
+ * with the caller's update. A longer write that ends with a small tail is two: what is in front of
+ * it, and it (inline_tail()).
  *
  *  - A key of inline data that is made here covers one block, and all changes of extents are of
  *    whole blocks: it is replaced, moved or deleted, never cut.
@@ -16,6 +17,7 @@
  *  - A promise of space (a reservation key) that is replaced is gone, as with an extent. Where
  *    there is no space for the key, the data go the ordinary way, which may have a promise.
  */
+#include "codec/codec.h"
 #include "data/data_private.h"
 #include "util/planted.h"
 
@@ -61,6 +63,19 @@ static int inline_fill(struct data_fs *d, const struct data_file *f, struct bkey
 	if (!ret)
 		memcpy((u8 *)k->v + (offset - start), src, len);
 	return ret;
+}
+
+u64 inline_tail(const struct data_fs *d, const struct data_file *f, u64 offset, u64 len,
+		u64 valid_end)
+{
+	u64 end = offset + len, start = round_down(end, (u64)d->opts.block_bytes);
+
+	if (start <= offset || end == start)
+		return 0;
+	/* What is compressed, or is to be, takes fewer blocks with its tail than in front of it. */
+	if (compression_opt_type(f->compression) || compression_opt_type(f->background))
+		return 0;
+	return max(end, valid_end) - start <= d->opts.inline_max_bytes ? end - start : 0;
 }
 
 int inline_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,

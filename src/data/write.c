@@ -505,8 +505,9 @@ static int write_memory(struct data_writer *w, u64 sectors)
 	return w->extents ? 0 : -BCFS_ERR_nomem;
 }
 
-int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,
-	       u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_done, u64 *ret_seq)
+static int write_part(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf,
+		      u64 len, u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_done,
+		      u64 *ret_seq)
 {
 	u64 block = d->block_sectors, end_bytes = offset + len;
 	u64 pos = round_down(offset >> SECTOR_SHIFT, block);
@@ -521,14 +522,10 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 	int ret = 0;
 
 	*ret_done = 0;
-	if (!len)
-		return 0;
-	rebalance_yield(d);
 	ret = inline_write(d, f, offset, buf, len, valid_end, commit, arg, &w.seq);
 	if (ret <= 0) {
 		*ret_done = ret ? 0 : len;
-		if (ret_seq)
-			*ret_seq = w.seq;
+		*ret_seq = w.seq;
 		return ret;
 	}
 	ret = 0;
@@ -561,7 +558,29 @@ int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const v
 		rebalance_kick(d);
 	*ret_done = min(w.committed << SECTOR_SHIFT, end_bytes);
 	*ret_done = *ret_done > offset ? *ret_done - offset : 0;
+	*ret_seq = w.seq;
+	return ret;
+}
+
+int data_write(struct data_fs *d, const struct data_file *f, u64 offset, const void *buf, u64 len,
+	       u64 valid_end, data_commit_fn commit, void *arg, u64 *ret_done, u64 *ret_seq)
+{
+	u64 tail = inline_tail(d, f, offset, len, valid_end), seq = 0, tail_seq = 0;
+	int ret;
+
+	*ret_done = 0;
+	if (!len)
+		return 0;
+	rebalance_yield(d);
+	ret = write_part(d, f, offset, buf, len - tail, valid_end, commit, arg, ret_done, &seq);
+	if (!ret && tail && *ret_done == len - tail) {
+		u64 at = *ret_done, done;
+
+		ret = write_part(d, f, offset + at, (const u8 *)buf + at, tail,
+				 max(valid_end, offset + at), commit, arg, &done, &tail_seq);
+		*ret_done += done;
+	}
 	if (ret_seq)
-		*ret_seq = w.seq;
+		*ret_seq = max(seq, tail_seq);
 	return ret;
 }

@@ -9,7 +9,7 @@
 img=$T/img
 mnt=$T/mnt
 mkdir "$mnt"
-head -c 300000 /dev/urandom >"$T/data"
+head -c 303104 /dev/urandom >"$T/data"
 
 there='none crc32c crc64 xxh3 blake2b'
 refused()

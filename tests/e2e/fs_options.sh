@@ -12,7 +12,7 @@ img=$T/img
 mnt=$T/mnt
 mkdir "$mnt"
 unset BCFS_PASSPHRASE
-yes "text that compresses" | head -c 300000 >"$T/data"
+yes "text that compresses" | head -c 303104 >"$T/data"
 
 # usage: ends STATUS TEXT COMMAND...: with that status and that text
 ends()

@@ -150,6 +150,9 @@ umount "$mnt" 2>/dev/null || umount -l "$mnt"
 mount_image "$img" "$mnt"
 ok "all is there after a kill" all_there
 rm -r "$mnt/small" "$mnt/part" "$mnt/shrunk"
+ok "in keys are only the tails of those that grew" counter_is usage.inline_data $((20 * (5000 - 4096)))
+ok "and all else in blocks" counter_is usage.user $((20 * 8))
+rm -r "$mnt/grown"
 ok "nothing is left in keys" counter_is usage.inline_data 0
 ok "unmount" "$bcfs" umount "$mnt"
 ok "fsck is clean again" "$fsck" "$img"

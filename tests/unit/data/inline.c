@@ -25,47 +25,58 @@ struct file {
 	u8 buf[FILE_SIZE];
 };
 
+struct count {
+	s64 delta; /* of the commit to @end */
+	u64 end;
+	s64 before; /* of those before it */
+};
+
+/* It may run more than once for a commit: what counts is the last. */
 static int counted(struct btree_trans *trans, void *arg, u64 new_end, s64 delta)
 {
-	*(s64 *)arg = delta;
+	struct count *c = arg;
+
+	if (new_end != c->end)
+		c->before += c->delta;
+	c->end = new_end;
+	c->delta = delta;
 	return 0;
 }
 
-/* The callback may run more than once for a commit: what counts is the last. */
-static void took(struct file *x, s64 *delta)
+static void took(struct file *x, struct count *c)
 {
-	x->sectors += *delta;
-	*delta = 0;
+	x->sectors += c->before + c->delta;
+	*c = (struct count){};
 }
 
 static void write_at(struct file *x, u64 offset, u64 len, u8 byte)
 {
 	u64 done, seq;
-	s64 delta = 0;
+	struct count count = {};
 
 	if (offset > x->size) {
-		DFS_OK(x->f, data_zero_tail(x->f->data, &x->id, x->size, counted, &delta, &seq));
-		took(x, &delta);
+		DFS_OK(x->f, data_zero_tail(x->f->data, &x->id, x->size, counted, &count, &seq));
+		took(x, &count);
 	}
 	for (u64 i = 0; i < len; i++)
 		x->bytes[offset + i] = x->buf[i] = (u8)(byte + i);
-	DFS_OK(x->f, data_write(x->f->data, &x->id, offset, x->buf, len, x->size, counted, &delta,
+	DFS_OK(x->f, data_write(x->f->data, &x->id, offset, x->buf, len, x->size, counted, &count,
 				&done, &seq));
 	DFS_ASSERT(x->f, done == len && seq, "%llu", (unsigned long long)done);
-	took(x, &delta);
+	took(x, &count);
 	x->size = max(x->size, offset + len);
 }
 
 static void resize(struct file *x, u64 size)
 {
-	s64 delta = 0;
+	struct count count = {};
 	u64 seq;
 
 	if (size > x->size)
-		DFS_OK(x->f, data_zero_tail(x->f->data, &x->id, x->size, counted, &delta, &seq));
+		DFS_OK(x->f, data_zero_tail(x->f->data, &x->id, x->size, counted, &count, &seq));
 	else
-		DFS_OK(x->f, data_truncate(x->f->data, &x->id, size, counted, &delta, &seq));
-	took(x, &delta);
+		DFS_OK(x->f, data_truncate(x->f->data, &x->id, size, counted, &count, &seq));
+	took(x, &count);
 	if (size < x->size)
 		memset(x->bytes + size, 0, FILE_SIZE - size);
 	x->size = size;
@@ -172,12 +183,35 @@ static void run_comes_and_goes(struct tfs *f)
 	expect(x, 24, 16);
 	/* Over both. */
 	write_at(x, BLOCK + 7, BLOCK + 7, 7);
-	DFS_ASSERT(f, key_at(x, 2 * BLOCK).type == KEY_TYPE_extent, "over several blocks");
+	expect_inline(x, 2 * BLOCK, 24);
+	expect(x, 24, 16);
+	DFS_ASSERT(f, usage(f, BCFS_ACCOUNTING_inline_data) == 24, "counter");
+	/* A tail that is too long, the very longest, and none. */
+	write_at(x, 0, 2 * BLOCK + LIMIT + 1, 8);
+	DFS_ASSERT(f, key_at(x, 2 * BLOCK).type == KEY_TYPE_extent, "too long");
 	expect(x, 24, 24);
+	resize(x, 0);
+	write_at(x, 5, 2 * BLOCK + LIMIT - 5, 9);
+	expect_inline(x, 2 * BLOCK, LIMIT);
+	expect(x, 24, 16);
+	/* In front of it, up to its block. */
+	write_at(x, BLOCK + 5, BLOCK - 5, 10);
+	expect_inline(x, 2 * BLOCK, LIMIT);
+	expect(x, 24, 16);
+	/* Of what is compressed, or is to be, none. */
+	x->id.compression = compression_opt(BCFS_COMPRESSION_zstd, 0);
+	write_at(x, 0, 2 * BLOCK + LIMIT, 11);
+	DFS_ASSERT(f, key_at(x, 2 * BLOCK).type == KEY_TYPE_extent, "compressed");
+	x->id.compression = 0;
+	x->id.background = compression_opt(BCFS_COMPRESSION_lz4, 0);
+	write_at(x, 0, 2 * BLOCK + LIMIT, 12);
+	DFS_ASSERT(f, key_at(x, 2 * BLOCK).type == KEY_TYPE_extent, "to be compressed");
+	x->id.background = 0;
+	write_at(x, 0, 2 * BLOCK + LIMIT, 13);
 	/* Back. */
 	resize(x, 30);
 	expect(x, 8, 8);
-	write_at(x, 29, 1, 8);
+	write_at(x, 29, 1, 14);
 	expect_inline(x, 0, 32);
 	expect(x, 8, 0);
 	resize(x, 0);
@@ -238,32 +272,32 @@ static int shifted(struct btree_trans *trans, void *arg, u64 pos)
 static void run_ranges(struct tfs *f)
 {
 	struct file *x = file_new(f);
-	s64 delta = 0;
+	struct count count = {};
 	u64 seq, pos;
 
 	/* A promise that inline data take the place of. */
-	DFS_OK(f, data_fallocate(f->data, &x->id, 0, BLOCK, counted, &delta, &seq));
-	took(x, &delta);
+	DFS_OK(f, data_fallocate(f->data, &x->id, 0, BLOCK, counted, &count, &seq));
+	took(x, &count);
 	DFS_ASSERT(f, usage(f, BCFS_ACCOUNTING_reserved) == 8, "promised");
 	write_at(x, 0, 200, 1);
 	expect_inline(x, 0, 200);
 	DFS_ASSERT(f, !usage(f, BCFS_ACCOUNTING_reserved), "promised");
 	expect(x, 8, 0);
 	/* It is data, so there is nothing to promise. */
-	DFS_OK(f, data_fallocate(f->data, &x->id, 0, 2 * BLOCK, counted, &delta, &seq));
-	took(x, &delta);
+	DFS_OK(f, data_fallocate(f->data, &x->id, 0, 2 * BLOCK, counted, &count, &seq));
+	took(x, &count);
 	DFS_ASSERT(f, usage(f, BCFS_ACCOUNTING_reserved) == 8, "promised");
 	expect_inline(x, 0, 200);
 	expect(x, 16, 0);
 	resize(x, 100);
 	/* Zeroes inside, and up to the end. */
-	DFS_OK(f, data_punch(f->data, &x->id, 10, 20, x->size, counted, &delta, &seq));
-	took(x, &delta);
+	DFS_OK(f, data_punch(f->data, &x->id, 10, 20, x->size, counted, &count, &seq));
+	took(x, &count);
 	memset(x->bytes + 10, 0, 20);
 	expect_inline(x, 0, 104);
 	expect(x, 8, 0);
-	DFS_OK(f, data_punch(f->data, &x->id, 60, BLOCK, x->size, counted, &delta, &seq));
-	took(x, &delta);
+	DFS_OK(f, data_punch(f->data, &x->id, 60, BLOCK, x->size, counted, &count, &seq));
+	took(x, &count);
 	memset(x->bytes + 60, 0, 40);
 	expect_inline(x, 0, 104);
 	expect(x, 8, 0);
@@ -286,8 +320,8 @@ static void run_ranges(struct tfs *f)
 	expect_inline(x, BLOCK, 104);
 	expect(x, 8, 0);
 	/* All of it. */
-	DFS_OK(f, data_punch(f->data, &x->id, BLOCK, BLOCK, x->size, counted, &delta, &seq));
-	took(x, &delta);
+	DFS_OK(f, data_punch(f->data, &x->id, BLOCK, BLOCK, x->size, counted, &count, &seq));
+	took(x, &count);
 	memset(x->bytes, 0, FILE_SIZE);
 	expect(x, 0, 0);
 	free(x);
