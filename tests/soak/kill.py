@@ -13,7 +13,7 @@ and the next round goes on with what is there. What happens, drawn from the seed
           some entry, or up to the last flush before it and any subset of what is behind that
   close   the writers stop, the mount is unmounted, nothing may be missing
 
-usage: kill.py [--geometry default|small|both] [--rounds N] [--seconds N] [--seed N] [--writers N]
+usage: kill.py [--geometry default|small|sealed|all] [--rounds N] [--seconds N] [--seed N] [--writers N]
                [--build DIR] [--keep DIR] [--json FILE]
                stops after so many rounds of a geometry or when the time is over (default: 10 rounds)
        kill.py --replay DIR       look again at what a failure has kept
@@ -44,6 +44,9 @@ import write_log  # noqa: E402
 GEOMETRIES = {
     "default": ([], []),
     "small": (["-b", "4096", "--node-size", "16K", "--journal-size", "1M"], ["cache=1M"]),
+    # compressed, later once more, encrypted, with nothing inline
+    "sealed": (["--compression", "lz4", "--background-compression", "zstd", "--inline-max", "0", "--encrypt",
+                "--kdf-passes", "1", "--kdf-memory", "8K"], []),
 }
 SIZE = "512M"
 STUCK_S = 90
@@ -77,6 +80,15 @@ class Programs:
     def __init__(self, build):
         self.fuse, self.mkfs = f"{build}/fuse/bcfs-fuse", f"{build}/mkfs/mkfs.bcfs"
         self.fsck, self.bcfs = f"{build}/fsck/fsck.bcfs", f"{build}/cli/bcfs"
+
+
+def options_of(geometry):
+    """Of mkfs and of mounts; the programs take the passphrase from the environment."""
+    made, mounted = GEOMETRIES[geometry]
+    os.environ.pop("BCFS_PASSPHRASE", None)
+    if "--encrypt" in made:
+        os.environ["BCFS_PASSPHRASE"] = "killed"
+    return made, mounted
 
 
 class Mount:
@@ -150,7 +162,7 @@ def tail(path):
 class Soak:
     def __init__(self, args, geometry, top):
         self.args, self.geometry, self.top = args, geometry, top
-        self.mkfs_opts, self.mount_opts = GEOMETRIES[geometry]
+        self.mkfs_opts, self.mount_opts = options_of(geometry)
         self.programs = Programs(args.build)
         self.rng = random.Random(f"{args.seed}/{geometry}")
         self.image, self.mnt, self.look = f"{top}/img", f"{top}/mnt", f"{top}/look"
@@ -550,6 +562,7 @@ def replay(args):
     with open(f"{where}/failure", encoding="utf-8") as f:
         failure = json.load(f)
     print(failure["message"])
+    options_of(failure["geometry"])
     wids = range(failure["writers"])
     bases, logs = {}, {w: f"{where}/log.{w}" for w in wids}
     for w in wids:
@@ -576,7 +589,7 @@ def replay(args):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--geometry", choices=[*GEOMETRIES, "both"], default="both")
+    p.add_argument("--geometry", choices=[*GEOMETRIES, "all"], default="all")
     p.add_argument("--rounds", type=int, default=0)
     p.add_argument("--seconds", type=float, default=0)
     p.add_argument("--seed", default="1")
@@ -597,7 +610,7 @@ def main():
         args.rounds = 10
     args.keep = os.path.abspath(args.keep)
     os.makedirs(args.keep, exist_ok=True)
-    geometries = list(GEOMETRIES) if args.geometry == "both" else [args.geometry]
+    geometries = list(GEOMETRIES) if args.geometry == "all" else [args.geometry]
     total, failed, nr = {}, 0, 1
     for g in geometries:
         figures, counters, bad = soak(args, g, args.seconds / len(geometries), nr)
