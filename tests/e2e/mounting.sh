@@ -632,11 +632,29 @@ if command -v meson >/dev/null; then
 	prefix=$dest$(meson introspect "$build" --buildoptions | python3 -c '
 import json, sys
 print(next(o["value"] for o in json.load(sys.stdin) if o["name"] == "prefix"))')
-	for f in bin/bcfs-fuse bin/bcfs sbin/mkfs.bcfs sbin/fsck.bcfs sbin/mount.bcfs \
-		sbin/mount.fuse.bcfs; do
+	for f in bin/bcfs-fuse bin/bcfs sbin/mkfs.bcfs sbin/fsck.bcfs; do
 		ok "$f runs" env LD_LIBRARY_PATH="$(dirname "$(find "$dest" -name libbcfs.so)")" \
 			"$prefix/$f" -V
 	done
+	if [ "$prefix" = "$dest/usr/local" ]; then
+		# As if it were no $dest: nothing but what was installed, and nobody has called ldconfig.
+		rm "$T"/sbin/*.bcfs
+		cp -P "$dest"/sbin/* "$T/sbin"
+		mount --bind "$prefix" /usr/local
+		plain()
+		{
+			env -u LD_LIBRARY_PATH PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
+		}
+		for type in bcfs fuse.bcfs; do
+			ok "mount -t $type finds the helper" plain mount -t "$type" "$T/img" "$T/mnt"
+			ok "it is what was installed" bash -c \
+				'for p in /proc/[0-9]*; do [ "$p/exe" -ef "$1" ] && exit; done; false' - "$prefix/bin/bcfs-fuse"
+			ok "bcfs umount" plain /usr/local/bin/bcfs umount "$T/mnt"
+		done
+		ok "fsck(8) finds fsck.bcfs" plain fsck -t bcfs -n "$T/img"
+		ok "mkfs(8) finds mkfs.bcfs" plain mkfs -t bcfs -q -f "$T/fresh"
+		umount /usr/local
+	fi
 	for f in mkfs.bcfs.8 fsck.bcfs.8 bcfs-fuse.8 mount.bcfs.8 mount.fuse.bcfs.8 bcfs.8 bcfs.5; do
 		ok "$f" test -s "$prefix/share/man/man${f##*.}/$f"
 	done
