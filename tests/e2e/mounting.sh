@@ -554,6 +554,26 @@ sys.exit(ctypes.CDLL(None).syncfs(fd))' "$T/mnt"
 	ok "umount -f of a stopped daemon's mount" timeout 20 umount -f "$T/mnt"
 	kill -CONT "$pid"
 	gone "$loop"
+	mount_image "$loop" "$T/mnt"
+	pid=$(daemons_of "$loop")
+	kill -STOP "$pid"
+	fusermount3 -u "$T/mnt" &
+	unmounter=$!
+	unmounted()
+	{
+		local i
+		for i in $(seq 100); do
+			[ -n "$(line)" ] || return 0
+			sleep 0.1
+		done
+		return 1
+	}
+	ok "fusermount3 -u of one takes the mount away" unmounted
+	kill -KILL "$pid"
+	ok "and is done when the daemon is killed" wait "$unmounter"
+	gone "$loop"
+	ok "the next mount" mount -t bcfs "$loop" "$T/mnt"
+	"$bcfs" umount "$T/mnt" || bail_out "umount"
 	ok "fsck" "$fsck" "$loop"
 	losetup -d "$loop"
 	ok "mount -o loop" mount -t bcfs -o loop "$T/disk" "$T/mnt"
