@@ -38,7 +38,7 @@ void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		fuse_reply_err(req, error);
 		return;
 	}
-	fi->keep_cache = 1;
+	fi->keep_cache = d->opts->keep_cache == BCFS_ON;
 	fuse_reply_open(req, fi);
 }
 

@@ -10,12 +10,14 @@
 
 void op_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
-	if (req_daemon(req)->opts->open_op != BCFS_ON) {
+	const struct mount_opts *o = req_daemon(req)->opts;
+
+	if (o->open_op != BCFS_ON) {
 		fuse_reply_err(req, ENOSYS);
 		return;
 	}
-	fi->keep_cache = 1;
-	fi->cache_readdir = 1;
+	fi->keep_cache = o->keep_cache == BCFS_ON;
+	fi->cache_readdir = o->keep_cache == BCFS_ON;
 	fuse_reply_open(req, fi);
 }
 

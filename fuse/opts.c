@@ -67,11 +67,13 @@ static const struct opt_row rows[] = {
 	{"fuseblk", OPT_SET, AT(fuseblk), 1, .doc = "root: block devices have the type fuseblk (default)"},
 	{"nofuseblk", OPT_SET, AT(fuseblk), 0, .doc = "they have fuse.bcfs, as images"},
 	{"open", OPT_ENUM, AT(open_op), BCFS_ON, .values = "on|off", .doc = "send open(2) to the daemon (default: off)"},
+	{"keep_cache", OPT_ENUM, AT(keep_cache), BCFS_ON, .values = "on|off", .doc = "files, directories and links stay in the kernel's cache (default: on)"},
 	{"readdirplus", OPT_ENUM, AT(readdirplus), READDIRPLUS_ON, .values = "on|auto|off", .doc = "read attributes with directories (default: on)"},
 	{"attr_timeout", OPT_SECONDS, AT(attr_timeout), .doc = "seconds the kernel keeps attributes (default: off, for ever)"},
 	{"entry_timeout", OPT_SECONDS, AT(entry_timeout), .doc = "seconds it keeps names"},
 	{"negative_timeout", OPT_SECONDS, AT(negative_timeout), .doc = "seconds it keeps that a name does not exist"},
 	{"read_ahead", OPT_SIZE, AT(read_ahead_bytes), .doc = "read-ahead of the mount; root only (default: 4M)"},
+	{"max_ratio", OPT_UINT32, AT(max_ratio), 1, 100, .doc = "percent of the kernel's dirty pages that may be the mount's; root only (default: 100)"},
 	{"inject", OPT_TEXT, AT(open.inject)}, /* for tests: a fault point, see doc/hacking.md */
 	{"write-log", OPT_TEXT, AT(open.write_log)}, /* likewise: a file for all writes */
 	{"inode32", OPT_SET, AT(open.inodes_32bit), 1, .doc = "new inodes get numbers below 2^32"},
@@ -357,6 +359,7 @@ static void set_defaults(struct mount_opts *o)
 		.open = {.struct_size = sizeof(o->open), .wait_lock_ms = 30},
 		.writeback = BCFS_ON,
 		.open_op = BCFS_OFF,
+		.keep_cache = BCFS_ON,
 		.readdirplus = READDIRPLUS_ON,
 		.attr_timeout = NO_TIMEOUT,
 		.entry_timeout = NO_TIMEOUT,
@@ -364,6 +367,7 @@ static void set_defaults(struct mount_opts *o)
 		.max_threads = 16,
 		.readers = 2,
 		.read_ahead_bytes = 4 << 20,
+		.max_ratio = 100,
 		.fuseblk = true,
 		.helper = !strncmp(program_invocation_short_name, "mount.", 6),
 	};
@@ -389,6 +393,9 @@ static bool finish(struct mount_opts *o)
 	o->open.wait_lock_ms *= 1000; /* given in seconds */
 	if (o->allow_other == BCFS_DEFAULT)
 		o->allow_other = geteuid() ? BCFS_OFF : BCFS_ON;
+	/* What is not told of an open(2) keeps. */
+	if (o->keep_cache == BCFS_OFF)
+		o->open_op = BCFS_ON;
 	if (o->single)
 		o->max_threads = o->readers = 1;
 	if (o->debug)
@@ -405,7 +412,8 @@ static bool only_changeable_differ(const struct mount_opts *a, const struct moun
 	       a->readdirplus == b->readdirplus && a->attr_timeout == b->attr_timeout &&
 	       a->entry_timeout == b->entry_timeout && a->negative_timeout == b->negative_timeout &&
 	       a->max_threads == b->max_threads && a->readers == b->readers &&
-	       a->read_ahead_bytes == b->read_ahead_bytes;
+	       a->read_ahead_bytes == b->read_ahead_bytes && a->max_ratio == b->max_ratio &&
+	       a->keep_cache == b->keep_cache;
 }
 
 bool opts_change(const struct mount_opts *now, const char *text, struct mount_opts *ret, char *msg,

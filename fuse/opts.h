@@ -58,10 +58,12 @@ struct mount_opts {
 	uint8_t allow_other; /* enum bcfs_switch; default: on for root */
 	uint8_t writeback;   /* likewise; default: on */
 	uint8_t open_op;     /* default: off, so that open(2) costs nothing */
+	uint8_t keep_cache;  /* default: on; off sets open_op */
 	uint8_t readdirplus; /* enum readdirplus */
 	double attr_timeout, entry_timeout, negative_timeout; /* seconds */
 	uint32_t max_threads, readers;
 	uint64_t read_ahead_bytes;
+	uint32_t max_ratio;	   /* percent */
 	bool fuseblk;		   /* a block device may be mounted as that */
 	uint8_t atime;		   /* enum atime_mode */
 	unsigned long mount_flags; /* MS_* of mount(2), but for MS_RDONLY and access times */

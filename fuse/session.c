@@ -160,6 +160,8 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 
 	/* The device is ours alone: nothing changes behind the cache. */
 	want |= FUSE_CAP_EXPLICIT_INVAL_DATA;
+	if (o->keep_cache == BCFS_OFF)
+		want &= ~(unsigned int)FUSE_CAP_CACHE_SYMLINKS;
 	if (o->writeback == BCFS_ON)
 		want |= FUSE_CAP_WRITEBACK_CACHE;
 	if (o->readdirplus != READDIRPLUS_OFF)
@@ -412,5 +414,5 @@ void session_tune_bdi(const struct daemon *d)
 	/* FUSE starts with 1 % of the dirty limit: too little to gather writes. */
 	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u%s/max_ratio", major(d->st_dev),
 		 minor(d->st_dev), kind);
-	write_number(path, 100);
+	write_number(path, d->opts->max_ratio);
 }

@@ -41,7 +41,7 @@ SMALL = 32 << 20
 
 # The second run of bcfs: nothing is kept as it was written, and nothing in the kernel.
 OTHER_MADE = "--compression zstd --encrypt --kdf-passes 1 --kdf-memory 8K --inline-max 0"
-OTHER_MOUNTED = ("writeback=off,open=on,readdirplus=off,attr_timeout=0,entry_timeout=0,"
+OTHER_MOUNTED = ("writeback=off,open=on,keep_cache=off,readdirplus=off,attr_timeout=0,entry_timeout=0,"
                  "negative_timeout=0")
 PHASES = ("main", "more", "links", "before", "after", "ro", "full")
 
