@@ -21,10 +21,11 @@
 
 extern char **environ;
 
-/* 0 or an errno. */
-static int unmount(const char *mnt)
+/* 0 or an errno. The mount point itself: umount2() is told to follow no link. */
+static int unmount(const char *given)
 {
-	char *argv[] = {"fusermount3", "-u", "--", (char *)mnt, NULL};
+	char path[PATH_MAX], *mnt = realpath(given, path) ? path : (char *)given;
+	char *argv[] = {"fusermount3", "-u", "--", mnt, NULL};
 	int status = 0, ret;
 	pid_t pid;
 
