@@ -428,6 +428,18 @@ CASE("fanotify_mark: ok: events of a directory, by handles")
 	n(read(fan, buf, sizeof(buf)) > 0);
 }
 
+CASE("fanotify_mark: ok: all files, by descriptors and by handles")
+{
+	int fds = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK, O_RDONLY);
+	int handles = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID | FAN_NONBLOCK, O_RDONLY);
+
+	MUST(fds >= 0 && handles >= 0);
+	r(fanotify_mark(fds, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_MODIFY, AT_FDCWD, "."));
+	r(fanotify_mark(fds, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_MODIFY, AT_FDCWD, "."));
+	r(fanotify_mark(handles, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_MODIFY, AT_FDCWD, "."));
+	r(fanotify_mark(handles, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_CREATE, AT_FDCWD, "."));
+}
+
 CASE("fanotify_mark: ok: permission to open is asked for")
 {
 	int fan = fanotify_init(FAN_CLASS_CONTENT, O_RDONLY);
@@ -524,6 +536,18 @@ CASE("ioctl(FS_IOC_SETFSLABEL): ok: set and read")
 
 /* struct fsuuid2 and its ioctl are newer than Debian 12's headers. */
 ROW("ioctl(FS_IOC_GETFSUUID): ok: the UUID", ioctl(dir("."), _IOR(0x15, 0, char[17]), buf))
+ROW("ioctl(FS_IOC_GETFSSYSFSPATH): ok: its place in /sys/fs",
+    ioctl(dir("."), _IOR(0x15, 1, char[129]), buf))
+
+CASE("ioctl(FIFREEZE): ok: frozen, and thawed")
+{
+	int fd = dir(".");
+
+	r(ioctl(fd, FIFREEZE, 0));
+	r(ioctl(fd, FITHAW, 0));
+}
+
+USER_ROW("ioctl(FIFREEZE): EPERM: as a user", ioctl(dir("."), FIFREEZE, 0))
 
 /* ---- a full filesystem; PHASE_FULL: cases in the order of their lines ---- */
 
