@@ -2,6 +2,7 @@
 /* What else the manual pages list: errnos of flags, locks, mounts, ioctls, and of a full
  * filesystem. */
 #include <linux/fs.h>
+#include <linux/fsmap.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/fanotify.h>
@@ -538,6 +539,16 @@ CASE("ioctl(FS_IOC_SETFSLABEL): ok: set and read")
 ROW("ioctl(FS_IOC_GETFSUUID): ok: the UUID", ioctl(dir("."), _IOR(0x15, 0, char[17]), buf))
 ROW("ioctl(FS_IOC_GETFSSYSFSPATH): ok: its place in /sys/fs",
     ioctl(dir("."), _IOR(0x15, 1, char[129]), buf))
+
+CASE("ioctl(FS_IOC_GETFSMAP): ok: what lies where")
+{
+	struct fsmap_head head = {0};
+
+	memset(&head.fmh_keys[1], 0xff, sizeof(head.fmh_keys[1]));
+	memset(head.fmh_keys[1].fmr_reserved, 0, sizeof(head.fmh_keys[1].fmr_reserved));
+	r(ioctl(dir("."), FS_IOC_GETFSMAP, &head));
+	n(head.fmh_entries > 0);
+}
 
 CASE("ioctl(FIFREEZE): ok: frozen, and thawed")
 {

@@ -17,13 +17,15 @@ DOC = os.path.join(HERE, "..", "..", "doc", "posix.md")
 
 # A page, and the calls whose rows count for it where its own name is not all.
 PAGES = {
-    "access": "access faccessat faccessat2", "acct": "acct", "chdir": "chdir fchdir",
+    "access": "access faccessat faccessat2", "acct": "acct", "bind": "bind", "chdir": "chdir fchdir",
     "chmod": "chmod fchmod fchmodat", "chown": "chown fchown fchownat lchown", "chroot": "chroot",
     "close": "close fsync", "copy_file_range": "copy_file_range", "dup": "dup", "epoll_ctl": "epoll_ctl",
-    "execve": "execve", "fallocate": "fallocate", "fanotify_mark": "fanotify_mark", "fcntl": "fcntl",
+    "execve": "execve", "execveat": "execveat execve", "fallocate": "fallocate",
+    "fanotify_mark": "fanotify_mark", "fcntl": "fcntl",
     "flock": "flock", "fsync": "fsync fdatasync", "getcwd": "getcwd", "getdents": "getdents64",
     "getxattr": "getxattr fgetxattr", "inotify_add_watch": "inotify_add_watch", "ioctl": "ioctl",
-    "ioctl_fslabel": "ioctl", "ioctl_fideduperange": "ioctl", "ioctl_ficlonerange": "ioctl",
+    "ioctl_fslabel": "ioctl", "ioctl_getfsmap": "ioctl", "ioctl_fideduperange": "ioctl",
+    "ioctl_ficlonerange": "ioctl",
     "link": "link linkat", "listxattr": "listxattr flistxattr", "lseek": "lseek", "madvise": "madvise",
     "mincore": "mincore", "mkdir": "mkdir mkdirat", "mknod": "mknod mknodat", "mmap": "mmap",
     "mount": "mount", "mprotect": "mprotect", "mremap": "mremap", "msync": "msync",
