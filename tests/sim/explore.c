@@ -286,7 +286,10 @@ static void every_rule(struct explore *x, u64 pos, u64 *rng)
 	one_rule(x, pos, SIM_CRASH_TORN, trand_u64(rng));
 }
 
-/* A write has been submitted: what is new are the subsets that have it, and its parts. */
+/*
+ * A write has been submitted. Alone, or without the others, it is of more interest than any of
+ * those that were there before.
+ */
 static void with_newest(struct explore *x, u64 pos, enum bdev_op op, u64 *rng)
 {
 	u32 nr = sim_bdev_nr_pending(x->r->bdev, pos);
@@ -297,11 +300,12 @@ static void with_newest(struct explore *x, u64 pos, enum bdev_op op, u64 *rng)
 	one_rule(x, pos, SIM_CRASH_KEEP_ONE, nr - 1);
 	if (op == BDEV_DISCARD)
 		return; /* nobody looks at what was there */
-	if (nr > 1)
-		one_rule(x, pos, SIM_CRASH_DROP_ONE, pos % (nr - 1));
-	if (nr > 2)
-		one_rule(x, pos, SIM_CRASH_RANDOM, trand_u64(rng));
-	one_rule(x, pos, pos & 1 ? SIM_CRASH_TORN_LAST : SIM_CRASH_TORN, trand_u64(rng));
+	one_rule(x, pos, SIM_CRASH_NONE, 0);
+	one_rule(x, pos, SIM_CRASH_PREFIX, trand_u64(rng));
+	one_rule(x, pos, SIM_CRASH_DROP_ONE, pos % max(nr - 1, 1U));
+	one_rule(x, pos, SIM_CRASH_RANDOM, trand_u64(rng));
+	one_rule(x, pos, SIM_CRASH_TORN_LAST, trand_u64(rng));
+	one_rule(x, pos, SIM_CRASH_TORN, trand_u64(rng));
 }
 
 /* Where something has just become durable, nothing more than that survives. At most so many. */
@@ -330,10 +334,8 @@ void explore_all(struct explore *x, u64 from, u64 to)
 			continue;
 		if (e.kind == SIM_EV_SUBMIT && e.op != BDEV_FLUSH)
 			with_newest(x, pos, e.op, &rng);
-		else if (e.kind == SIM_EV_COMPLETE && e.op == BDEV_FLUSH)
+		else if (e.kind == SIM_EV_COMPLETE && (e.op == BDEV_FLUSH || e.flags & BDEV_FUA))
 			every_rule(x, pos, &rng);
-		else if (e.kind == SIM_EV_COMPLETE && (e.flags & BDEV_FUA))
-			one_rule(x, pos, SIM_CRASH_NONE, 0);
 	}
 	at_floors(x, from, to, UINT32_MAX, &rng);
 }

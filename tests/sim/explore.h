@@ -62,6 +62,7 @@ struct sim_mode {
 	bool pressure;	/* the ring is always short, and flushes take long */
 	unsigned depth; /* of a tier: operations in a sequence */
 	u64 (*nr_units)(const struct sim_mode *mode); /* NULL: no end */
+	const char *whole; /* ditto, when all of a tier was done; NULL: no more than that */
 };
 
 /* crash.c */

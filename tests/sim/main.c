@@ -10,6 +10,7 @@
 
 #include "../unit/test_rand.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
@@ -157,13 +158,19 @@ static u64 total_of(const struct sim_totals *t, const char *name)
 	return sim_counter(&t->counters, name);
 }
 
+/* What the mode is for; whole: and what all of it must reach. */
+static void counters_of(const struct sim_mode *mode, bool whole, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s %s", mode->must_move, whole && mode->whole ? mode->whole : "");
+}
+
 /* False, with a message for each, if something that the mode is for did not happen. */
 static bool all_moved(const struct sim_mode *mode, const struct sim_totals *t)
 {
 	char list[1024], *save = NULL;
 	bool ok = true;
 
-	snprintf(list, sizeof(list), "%s", mode->must_move);
+	counters_of(mode, mode->nr_units && t->runs >= mode->nr_units(mode), list, sizeof(list));
 	for (char *name = strtok_r(list, " ", &save); name; name = strtok_r(NULL, " ", &save)) {
 		if (total_of(t, name))
 			continue;
@@ -211,7 +218,7 @@ static void print_totals(const struct sim_mode *mode, const struct sim_totals *t
 		       (unsigned long long)armed);
 	printf("  recoveries %llu, of them from crashes in recovery %llu\n",
 	       (unsigned long long)t->recoveries, (unsigned long long)t->second);
-	snprintf(list, sizeof(list), "%s", mode->must_move);
+	counters_of(mode, true, list, sizeof(list));
 	for (char *name = strtok_r(list, " ", &save); name; name = strtok_r(NULL, " ", &save))
 		if (strcmp(name, "second"))
 			printf("  %s %llu\n", name, (unsigned long long)total_of(t, name));
@@ -541,13 +548,15 @@ static bool number(const char *text, double *ret)
 static bool take_option(struct opts *o, int c)
 {
 	double v = 0;
+	char *end;
 
 	if (strchr("snmSjpk", c) && !number(optarg, &v) && c != 's')
 		return false;
 	switch (c) {
 	case 's':
-		o->seed = strtoull(optarg, NULL, 0);
-		return o->seed;
+		errno = 0;
+		o->seed = strtoull(optarg, &end, 0);
+		return o->seed && !*end && !errno && *optarg != '-';
 	case 'n':
 		o->runs = (u64)v;
 		return o->runs;
