@@ -70,7 +70,7 @@ static int open_failed(const char *path, int err, const struct bdev_opts *opts, 
 	case ENXIO:
 	case ENODEV:
 	case ENOMEDIUM:
-		return fail(msg, size, BCFS_ERR_dev_gone,
+		return fail(msg, size, BCFS_ERR_dev_absent,
 			    "%s: there is no device or medium behind it", path);
 	default:
 		return fail(msg, size, BCFS_ERR_dev_open, "%s: cannot be opened: %s", path,

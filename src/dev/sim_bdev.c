@@ -114,6 +114,7 @@ static void start_turn(struct sim_inflight *fl)
 	fl->ret = 0;
 	fl->req = NULL;
 	d->counts[op]++;
+	sim_fault_gone(d, io);
 	switch (op) {
 	case BDEV_READ:
 		decide_read(fl);
@@ -317,6 +318,7 @@ static void sim_close(struct bdev *bdev)
 		}
 		inflight_free(fl);
 	}
+	env_sim_event_cancel(bdev->env, &d->back);
 	env_cond_destroy(&d->done_cond);
 	env_mutex_destroy(&d->done_lock);
 	sim_log_exit(d);

@@ -150,6 +150,11 @@ enum sim_fault {
 	SIM_FAULT_WRITE_STALE,	     /* seen while cached, but no flush makes it durable */
 	SIM_FAULT_WRITE_TORN,	     /* acknowledged with an error, a seeded part is written */
 	SIM_FAULT_FLUSH_LIE, /* makes nothing durable; sticky: as sim_bdev_set_flush_lies() */
+	/*
+	 * The device goes with it, whatever it is (requests of all kinds count), and what is in
+	 * flight may be done or not; sticky: until disarmed, else a seeded while (up to 2 s).
+	 */
+	SIM_FAULT_GONE,
 	SIM_FAULT_NR,
 };
 

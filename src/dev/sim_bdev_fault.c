@@ -20,18 +20,35 @@ static enum bdev_op fault_op(enum sim_fault fault)
 	case SIM_FAULT_WRITE_MISDIRECTED:
 	case SIM_FAULT_WRITE_STALE:
 	case SIM_FAULT_WRITE_TORN:
+	case SIM_FAULT_GONE:
 	case SIM_FAULT_NR:
 		break;
 	}
 	return BDEV_WRITE;
 }
 
+/* Requests that it may strike, so far. */
+static u64 fault_count(const struct sim_bdev *d, enum sim_fault fault)
+{
+	u64 nr = 0;
+
+	if (fault != SIM_FAULT_GONE)
+		return d->counts[fault_op(fault)];
+	for (unsigned i = 0; i < BDEV_OP_NR; i++)
+		nr += d->counts[i];
+	return nr;
+}
+
 void sim_bdev_arm(struct bdev *bdev, enum sim_fault fault, u64 kth, bool sticky)
 {
 	struct sim_bdev *d = to_sim(bdev);
 
-	d->armed[fault].at = kth ? d->counts[fault_op(fault)] + kth : 0;
+	d->armed[fault].at = kth ? fault_count(d, fault) + kth : 0;
 	d->armed[fault].sticky = sticky;
+	if (fault != SIM_FAULT_GONE || !d->gone)
+		return;
+	env_sim_event_cancel(bdev->env, &d->back);
+	d->gone = false;
 }
 
 void sim_bdev_aim(struct bdev *bdev, u64 offset)
@@ -46,7 +63,7 @@ u64 sim_bdev_fault_hits(struct bdev *bdev, enum sim_fault fault, u64 *struck)
 
 	if (struck)
 		*struck = d->armed[fault].struck;
-	return d->counts[fault_op(fault)];
+	return fault_count(d, fault);
 }
 
 bool sim_bdev_fault_struck(struct bdev *bdev, enum sim_fault fault, struct sim_strike *ret)
@@ -60,13 +77,34 @@ bool sim_bdev_fault_struck(struct bdev *bdev, enum sim_fault fault, struct sim_s
 bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault, const struct bdev_io *io)
 {
 	struct sim_armed *a = &d->armed[fault];
-	u64 count = d->counts[fault_op(fault)];
+	u64 count = fault_count(d, fault);
 	bool strikes = a->at && (a->sticky ? count >= a->at : count == a->at);
 
 	a->struck += strikes;
 	if (strikes && count == a->at)
 		a->kth = (struct sim_strike){d->log_len, io->offset, io->len, io->offset, 0};
 	return strikes;
+}
+
+static void back(struct env_sim_event *ev)
+{
+	container_of(ev, struct sim_bdev, back)->gone = false;
+}
+
+#define GONE_MAX_NS (2 * ENV_NSEC_PER_SEC)
+
+void sim_fault_gone(struct sim_bdev *d, const struct bdev_io *io)
+{
+	if (!d->armed[SIM_FAULT_GONE].at || !sim_fault_strikes(d, SIM_FAULT_GONE, io) || d->gone)
+		return;
+	d->gone = true;
+	if (d->armed[SIM_FAULT_GONE].sticky)
+		return;
+	/* Short or long. */
+	d->back = (struct env_sim_event){.fn = back};
+	env_sim_event_add(d->b.env, &d->back,
+			  env_sim_random(d->b.env) %
+				  (GONE_MAX_NS >> env_sim_random(d->b.env) % 16));
 }
 
 /* ---- bad sectors: a list of ranges that do not overlap ---- */

@@ -106,7 +106,8 @@ struct sim_bdev {
 	struct sim_range *bad;
 	u32 nr_bad, max_bad;
 	bool gone, flush_lies, aimed;
-	u64 aim; /* of misdirected writes */
+	struct env_sim_event back; /* SIM_FAULT_GONE: it is there again */
+	u64 aim;		   /* of misdirected writes */
 
 	/* A bit per sector, a word per 32 of them; from calloc, so untouched parts cost nothing. */
 	u32 *watched, *written, *ended;
@@ -151,6 +152,8 @@ void sim_req_apply(struct sim_image *img, const struct sim_req *req);
 
 /* Does it strike @io, which has been counted? */
 bool sim_fault_strikes(struct sim_bdev *d, enum sim_fault fault, const struct bdev_io *io);
+/* SIM_FAULT_GONE, if it strikes now. */
+void sim_fault_gone(struct sim_bdev *d, const struct bdev_io *io);
 bool sim_is_bad(const struct sim_bdev *d, u64 offset, u64 len);
 
 /* ---- the watcher (sim_bdev_watch.c) ---- */

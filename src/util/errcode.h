@@ -52,7 +52,7 @@
 	x(dev_unaligned, 305, EINVAL, "request not aligned to the device's blocks")                \
 	x(dev_write_ro, 306, EROFS, "write to a device opened read-only")                          \
 	x(dev_truncated, 307, EIO, "read past the end of a truncated image")                       \
-	x(dev_gone, 308, ENODEV, "the device is gone")                                             \
+	x(dev_gone, 308, EIO, "the device is gone")                                                \
 	x(dev_no_discard, 309, EOPNOTSUPP, "the device cannot discard")                            \
 	x(dev_not_found, 310, ENOENT, "no such file or device")                                    \
 	x(dev_is_dir, 311, EISDIR, "is a directory")                                               \
@@ -69,7 +69,8 @@
 	x(dev_nospc, 322, ENOSPC, "no space for the image on its filesystem")                      \
 	x(dev_image_make, 323, EIO, "the image file cannot be made")                               \
 	x(dev_not_image, 324, EINVAL, "a size is for image files only")                            \
-	x(dev_write_log, 325, EIO, "the write log cannot be written")
+	x(dev_write_log, 325, EIO, "the write log cannot be written")                              \
+	x(dev_absent, 326, ENODEV, "there is no device")
 
 /* sb: 400.. */
 #define BCFS_ERRCODES_SB(x)                                                                        \

@@ -91,7 +91,7 @@ static void level_do(struct sweep *w, struct level *l, struct sim_image *img, st
 	struct env *env = w->r.env;
 
 	*l = (struct level){.w = w, .env = env_sim_create(w->seed + crash_pos)};
-	l->kind = trand_below(&w->rng, SWEEP_KINDS);
+	l->kind = trand_below(&w->rng, SWEEP_GONE);
 	l->k = 1 + trand_below(&w->rng, l->kind == SWEEP_FLUSH ? 4 : 50);
 	l->sticky = trand_below(&w->rng, 2);
 	if (w->sc->on_error == BCFS_ON_ERROR_PANIC)
@@ -191,7 +191,7 @@ static void aftermath(struct sweep *w)
 	if (!w->r.core)
 		return;
 	if (w->kind == SWEEP_ALLOC || !sweep_felt(w) || w->sc->on_error == BCFS_ON_ERROR_CONTINUE)
-		sweep_check(w, !sweep_stopped(w) || w->kind == SWEEP_FLUSH || w->sticky,
+		sweep_check(w, !sweep_stopped(w) || sweep_may_stop(w) || w->sticky,
 			    "the filesystem has stopped: %s", err_str(w->r.core->fs.error));
 	if (w->kind == SWEEP_ALLOC)
 		sweep_check(w, !sweep_stopped(w),
@@ -209,7 +209,7 @@ static void aftermath(struct sweep *w)
 	sweep_op(w, op);
 	sweep_op(w, (struct mop){.type = MOP_SYNC, .ino = -1});
 	/* A flush that failed may have been on its way back. */
-	ro |= w->kind == SWEEP_FLUSH && sweep_stopped(w);
+	ro |= sweep_may_stop(w) && sweep_stopped(w);
 	/* And flushes for which data could not be written may have filled the journal. */
 	ro |= w->sticky && sweep_stopped(w);
 	sweep_check(w, ro || w->errors == before, "the fault is over, and still: errors");
@@ -239,8 +239,7 @@ static void do_run(struct sweep *w)
 	w->r.cfg.fault = SIM_FAULT_READ_ERROR; /* nothing but: be quiet */
 	sweep_arm(w);
 	w->sc->body(w);
-	if (w->armed && !w->sticky && w->kind != SWEEP_FLUSH && !w->r.cfg.ballast &&
-	    !sweep_stopped(w))
+	if (w->armed && !w->sticky && !sweep_may_stop(w) && !w->r.cfg.ballast && !sweep_stopped(w))
 		sweep_check(w, w->errors <= 1, "%u errors of one fault", w->errors);
 	/* The end: closed with the fault, closed without, or cut off. */
 	if (w->k % 3)

@@ -16,6 +16,7 @@ enum sweep_kind {
 	SWEEP_FLUSH,
 	SWEEP_DISCARD,
 	SWEEP_ALLOC,
+	SWEEP_GONE, /* the device is, for a while or until it is disarmed */
 	SWEEP_KINDS,
 };
 
@@ -81,6 +82,8 @@ void sweep_fail(struct sweep *w, const char *fmt, ...)
 /* The fault sleeps meanwhile: for looking. */
 void sweep_pause(struct sweep *w);
 void sweep_unpause(struct sweep *w);
+/* A flush may fail, and with it all that comes after. */
+bool sweep_may_stop(const struct sweep *w);
 /* No more of it. */
 void sweep_disarm(struct sweep *w);
 /* A request failed: with an error of the right kind? */

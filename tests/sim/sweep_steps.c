@@ -11,10 +11,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *const sweep_kind_names[] = {"read", "write", "torn", "flush", "discard", "alloc"};
-const enum sim_fault sweep_kind_faults[] = {SIM_FAULT_READ_ERROR, SIM_FAULT_WRITE_ERROR,
-					    SIM_FAULT_WRITE_TORN, SIM_FAULT_FLUSH_ERROR,
-					    SIM_FAULT_DISCARD_ERROR};
+const char *const sweep_kind_names[] = {"read",	   "write", "torn", "flush",
+					"discard", "alloc", "gone"};
+const enum sim_fault sweep_kind_faults[] = {
+	[SWEEP_READ] = SIM_FAULT_READ_ERROR,	   [SWEEP_WRITE] = SIM_FAULT_WRITE_ERROR,
+	[SWEEP_TORN] = SIM_FAULT_WRITE_TORN,	   [SWEEP_FLUSH] = SIM_FAULT_FLUSH_ERROR,
+	[SWEEP_DISCARD] = SIM_FAULT_DISCARD_ERROR, [SWEEP_GONE] = SIM_FAULT_GONE};
 
 void sweep_fail(struct sweep *w, const char *fmt, ...)
 {
@@ -139,6 +141,11 @@ bool sweep_felt(const struct sweep *w)
 	return w->sticky || (w->kind != SWEEP_WRITE && w->kind != SWEEP_TORN);
 }
 
+bool sweep_may_stop(const struct sweep *w)
+{
+	return w->kind == SWEEP_FLUSH || w->kind == SWEEP_GONE;
+}
+
 bool sweep_want_of_memory(int ret)
 {
 	return err_to_errno(ret) == ENOMEM || ret == -BCFS_ERR_thread_start;
@@ -153,8 +160,8 @@ void sweep_failed(struct sweep *w, const char *what, int ret)
 	if (getenv("BCFS_SIM_LOG"))
 		fprintf(stderr, "failed: %s: %s\n", what, err_str(ret));
 	/* A place that could not be written is not used again: there are not many. */
-	if (e == ENOSPC &&
-	    (w->r.cfg.ballast || (w->sticky && (w->kind == SWEEP_WRITE || w->kind == SWEEP_TORN))))
+	if (e == ENOSPC && (w->r.cfg.ballast || w->kind == SWEEP_GONE ||
+			    (w->sticky && (w->kind == SWEEP_WRITE || w->kind == SWEEP_TORN))))
 		return;
 	if (w->kind == SWEEP_ALLOC)
 		ok = sweep_want_of_memory(ret);
@@ -162,7 +169,8 @@ void sweep_failed(struct sweep *w, const char *what, int ret)
 		ok = e == EIO || (e == EROFS && w->r.core &&
 				  (w->r.core->fs.error || journal_error(w->r.core->fs.journal)));
 	/* A journal that cannot be read. */
-	ok |= w->kind == SWEEP_READ && ret == -BCFS_ERR_journal_damaged && !w->r.core;
+	ok |= (w->kind == SWEEP_READ || w->kind == SWEEP_GONE) &&
+	      ret == -BCFS_ERR_journal_damaged && !w->r.core;
 	sweep_check(w, w->armed && (sweep_felt(w) || w->sc->may_fail) && ok, "%s: %s", what,
 		    err_str(ret));
 }
@@ -223,7 +231,7 @@ void sweep_close(struct sweep *w)
 	/* What failed for good may still be on its way back. */
 	if (w->gone)
 		env_sleep_ns(w->r.env, 10 * ENV_NSEC_PER_MSEC);
-	bool ro = sweep_stopped(w), quiet = !w->armed || (w->gone && w->kind != SWEEP_FLUSH);
+	bool ro = sweep_stopped(w), quiet = !w->armed || (w->gone && !sweep_may_stop(w));
 
 	w->r.core = NULL;
 	w->ret = core_close(c);

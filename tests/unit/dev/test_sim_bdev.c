@@ -421,6 +421,33 @@ Test(sim_bdev, gone_and_back)
 	teardown(&f);
 }
 
+/* With the third request, of whatever kind: for a while, or until it is disarmed. */
+Test(sim_bdev, goes_with_a_request)
+{
+	u8 a[512] = {1}, out[512];
+	u64 struck;
+
+	for (unsigned sticky = 0; sticky < 2; sticky++) {
+		struct fixture f = setup(1, NULL);
+		unsigned failed = 0;
+
+		sim_bdev_arm(f.b, SIM_FAULT_GONE, 3, sticky);
+		cr_assert_eq(bdev_write(f.b, 0, a, 512, 0), 0);
+		cr_assert_eq(bdev_flush(f.b), 0);
+		/* For who asks, a device that goes is an error of input or output like others. */
+		cr_assert_eq(err_to_errno(bdev_read(f.b, 0, out, 512)), EIO);
+		while (failed < 200000 && bdev_write(f.b, 0, a, 512, BDEV_FUA))
+			failed++;
+		sim_bdev_fault_hits(f.b, SIM_FAULT_GONE, &struck);
+		cr_assert_geq(struck, 1);
+		cr_assert_eq(failed == 200000, sticky);
+		sim_bdev_arm(f.b, SIM_FAULT_GONE, 0, false);
+		cr_assert_eq(bdev_read(f.b, 0, out, 512), 0);
+		cr_assert_eq(out[0], 1);
+		teardown(&f);
+	}
+}
+
 Test(sim_bdev, flush_lies)
 {
 	struct fixture f = setup(1, NULL);
