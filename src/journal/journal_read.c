@@ -38,6 +38,8 @@ struct reader {
 	unsigned nr_unreadable;
 	u64 first_unreadable; /* sector */
 	u32 flush_bucket;     /* where the newest flush entry lies */
+	u64 newest_seq;	      /* of any entry that is not history; 0: none */
+	u32 newest_bucket;
 };
 
 static int entry_keep(struct reader *r, u32 bucket, const struct jset *s, u64 sector)
@@ -104,6 +106,10 @@ static int entry_found(struct reader *r, u32 bucket, const struct jset *s, u64 s
 	/* Blacklisted: an entry that an earlier recovery dropped. It never happened. */
 	if (s->seq < r->last_seq || blacklisted(r, s->seq))
 		return 0;
+	if (s->seq > r->newest_seq) {
+		r->newest_seq = s->seq;
+		r->newest_bucket = bucket;
+	}
 	if (!(s->flags & JSET_NO_FLUSH) && s->seq > r->flush_seq) {
 		r->flush_seq = s->seq;
 		r->flush_bucket = bucket;
@@ -253,6 +259,16 @@ static void set_resume(const struct reader *r)
 	}
 }
 
+/* Bad ones behind @seq that are not history; of those that the sample has. */
+static unsigned bad_since(const struct reader *r, u64 seq)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < min_t(unsigned, r->nr_bad, ARRAY_SIZE(r->bad)); i++)
+		n += r->bad[i].seq > seq && !blacklisted(r, r->bad[i].seq);
+	return n;
+}
+
 /* In order, once each (a failed write may have landed after all), none behind the flush entry. */
 static void settle(struct reader *r, struct journal_replay *ret)
 {
@@ -269,9 +285,7 @@ static void settle(struct reader *r, struct journal_replay *ret)
 			r->e[n++] = r->e[i];
 		ret->dropped += dropped;
 	}
-	/* Of those that the sample has. */
-	for (unsigned i = 0; i < min_t(unsigned, r->nr_bad, ARRAY_SIZE(r->bad)); i++)
-		ret->nr_torn += r->bad[i].seq > r->flush_seq && !blacklisted(r, r->bad[i].seq);
+	ret->nr_torn += bad_since(r, r->flush_seq);
 	r->nr = n;
 	ret->entries = r->e;
 	ret->nr = n;
@@ -367,17 +381,38 @@ static int check_entries(struct reader *r, struct journal_replay *ret_r)
 	return ret;
 }
 
+/* The bucket, or the one in which the journal goes on behind it. */
+static bool unreadable_from(const struct reader *r, u32 bucket)
+{
+	return r->unreadable[bucket] || r->unreadable[(bucket + 1) % r->j->nr_buckets];
+}
+
+/* Where the last session began, if nothing that is not history was to be replayed then. */
+static u32 session_bucket(const struct reader *r)
+{
+	u64 seq = 0;
+
+	for (unsigned i = 0; i < r->nr_bl; i++)
+		seq = max(seq, r->bl[i].end);
+	return journal_first_bucket(r->j, seq);
+}
+
 /*
  * Blocks that cannot be read where the newest entries would lie: something durable may
- * be there, so we cannot say what the newest flush entry is.
+ * be there, so we cannot say what the newest flush entry is. They lie behind the newest of any kind
+ * that was found; if none was, where the session began.
  */
 static int check_unreadable(const struct reader *r)
 {
-	u32 next = (r->flush_bucket + 1) % r->j->nr_buckets;
+	u32 newest = r->newest_seq ? r->newest_bucket : session_bucket(r);
+	bool lost = unreadable_from(r, newest);
 
 	if (!r->nr_unreadable)
 		return 0;
-	if (!r->unreadable[r->flush_bucket] && !r->unreadable[next]) {
+	/* With no flush entry, but others, whole or not: it may lie where they wrapped around. */
+	lost |= r->flush_seq ? unreadable_from(r, r->flush_bucket)
+			     : r->newest_seq || bad_since(r, 0);
+	if (!lost) {
 		log_warn(r->j->log, "journal: %u blocks cannot be read, the first at sector %llu",
 			 r->nr_unreadable, ULL(r->first_unreadable));
 		return 0;

@@ -553,6 +553,59 @@ Test(journal, damage)
 }
 
 /*
+ * Whichever buckets cannot be read: the newest flush entry is found, or it is told that it may not
+ * have been. Between it and the one before are entries without a flush, a bucket of them and more.
+ */
+Test(journal, unreadable)
+{
+	struct journal_replay r;
+	struct journal *j;
+	struct jt t;
+	u64 seq, told = 0, before;
+
+	jt_sim_open(&t, trand_seed(31), &geometries[1]);
+	t.flush_fails = true;
+	start(&t);
+	run_workers(&t, 3, 8, 3, NULL);
+	cr_assert_eq(journal_flush(t.j), 0);
+	run_workers(&t, 3, 25, 0, NULL);
+	cr_assert_eq(journal_flush(t.j), 0);
+	journal_halt(t.j);
+	journal_free(t.j);
+	bdev_drain(t.bdev);
+
+	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &j), 0);
+	cr_assert_eq(journal_read(j, NULL, 0, &r), 0);
+	seq = before = r.seq;
+	for (size_t i = 0; i < r.nr; i++)
+		if (!r.entries[i].noflush && r.entries[i].seq < seq)
+			before = r.entries[i].seq;
+	cr_assert_gt(seq - before, 4);
+	journal_replay_free(j, &r);
+	for (u32 first = 0; first < t.nr_buckets; first++) {
+		for (u32 n = 1; n <= t.nr_buckets; n++) {
+			for (u32 i = 0; i < n; i++)
+				sim_bdev_set_bad(t.bdev,
+						 jt_bucket_offset(&t, (first + i) % t.nr_buckets),
+						 t.bucket_bytes, true);
+			int ret = journal_read(j, NULL, 0, &r);
+
+			cr_assert(ret == -BCFS_ERR_journal_damaged || (!ret && r.seq == seq),
+				  "%u buckets from %u on: %s, newest %llu of %llu", n, first,
+				  err_str(ret), (unsigned long long)r.seq, (unsigned long long)seq);
+			told += !!ret;
+			journal_replay_free(j, &r);
+			sim_bdev_set_bad(t.bdev, jt_bucket_offset(&t, 0),
+					 (u64)t.nr_buckets * t.bucket_bytes, false);
+		}
+	}
+	cr_assert_gt(told, 0);
+	cr_assert_lt(told, (u64)t.nr_buckets * t.nr_buckets);
+	journal_free(j);
+	jt_sim_close(&t);
+}
+
+/*
  * A bit is another on the way from the device, once: all is read, but where it was the bit that
  * told that there is an entry.
  */
