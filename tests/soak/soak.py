@@ -361,6 +361,11 @@ def main():
     p.add_argument("--keep", default="soak-kept")
     p.add_argument("--only")
     args = p.parse_args()
+    for part in args.only.split(",") if args.only else []:
+        if part not in PART_WEIGHTS:
+            p.error(f"no part \"{part}\": {', '.join(PART_WEIGHTS)}")
+    if not args.minutes > 0 or args.jobs < 1:
+        p.error("--minutes and --jobs must be more than nothing")
     args.keep = os.path.abspath(args.keep)
     os.makedirs(args.keep, exist_ok=True)
     print(f"seed {args.seed}, {args.minutes:g} minutes, {args.jobs} at a time", flush=True)
