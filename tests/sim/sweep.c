@@ -225,6 +225,14 @@ static void count(struct sweep *w)
 	}
 }
 
+enum end { CLOSED_WITH_IT, CLOSED_WITHOUT, CUT_OFF, ENDS };
+
+/* How a run with a fault ends. */
+static enum end ends(const struct sweep *w)
+{
+	return w->k % ENDS;
+}
+
 static void do_run(struct sweep *w)
 {
 	struct core *c;
@@ -241,10 +249,9 @@ static void do_run(struct sweep *w)
 	w->sc->body(w);
 	if (w->armed && !w->sticky && !sweep_may_stop(w) && !w->r.cfg.ballast && !sweep_stopped(w))
 		sweep_check(w, w->errors <= 1, "%u errors of one fault", w->errors);
-	/* The end: closed with the fault, closed without, or cut off. */
-	if (w->k % 3)
+	if (ends(w) != CLOSED_WITH_IT)
 		aftermath(w);
-	if (w->k % 3 != 2)
+	if (ends(w) != CUT_OFF)
 		sweep_close(w);
 	count(w);
 	sweep_disarm(w);
@@ -334,15 +341,16 @@ static bool sweep_kind(struct sweep *w, enum sweep_kind kind, bool sticky)
 	u64 total = w->sh->total[kind], before = w->sh->struck;
 	double want = (nomem ? RUNS_NOMEM : RUNS_IO) * scale();
 	u64 step = max_t(u64, 1, (u64)((double)total / want)), last = 0;
+	unsigned missed = 0;
 	/* Not the same of every scenario. */
 	u64 k = 1 + (w->seed + kind) % step;
 
-	for (; k <= 4 * total + 16; k += step) {
+	/* A run ends in one of three ways (ends()): one of them may go further than the others. */
+	for (; k <= 4 * total + 16 && missed < ENDS; k += step) {
 		if (fork_run(w, kind, sticky, k))
 			return true;
-		if (!w->sh->this_struck)
-			break;
-		last = k;
+		missed = w->sh->this_struck ? 0 : missed + 1;
+		last = w->sh->this_struck ? k : last;
 	}
 	printf("  %s %s: %llu to %llu by %llu", sweep_kind_names[kind], sticky ? "sticky" : "once",
 	       (unsigned long long)(w->sh->struck - before), (unsigned long long)last,
