@@ -17,12 +17,12 @@ static void log_line(void *arg, enum bcfs_log_level level, const char *line)
 static int make(struct fsx *fx)
 {
 	struct bcfs_mkfs_opts o = {.struct_size = sizeof(o),
-				   .block_bytes = 4096,
+				   .block_bytes = fx->block_bytes ?: 4096,
 				   .node_bytes = fx->node_bytes,
 				   .bucket_bytes = fx->bucket_bytes ? fx->bucket_bytes
 						   : fx->dev_bytes  ? 64 << 10
 								    : 256 << 10,
-				   .journal_bytes = fx->dev_bytes ? 1 << 20 : 8 << 20,
+				   .journal_bytes = fx->journal_bytes ?: fx->dev_bytes ? 1 << 20 : 8 << 20,
 				   .log = log_line};
 	char msg[256] = "";
 	int ret = core_mkfs_on(fx->env, fx->bdev, &o, NULL, msg, sizeof(msg));
