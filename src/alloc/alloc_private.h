@@ -139,6 +139,8 @@ struct alloc_fs {
 	u64 unused_cursor;	  /* invariant 2; read without */
 	u64 rounds, rounds_freed; /* rounds of discards; buckets they freed */
 	u32 nr_waiting;		  /* allocations that wait for a round; read without */
+	u32 nr_pressed;		  /* of them, interior updates with BTREE_SPACE_RESERVE; atomic */
+	s64 settle_buckets;	  /* closing: so many are to be free; atomic */
 	int rounds_err;		  /* why the last attempt failed, unless for want of space */
 	bool worker_stop;	  /* read without */
 	bool worker_runs;	  /* atomic: there is a thread for it */
@@ -326,6 +328,12 @@ bool alloc_gc_wait_for(struct alloc_fs *a, u64 deadline);
 
 s64 alloc_dead_node_sectors(struct alloc_fs *a);
 bool alloc_compact_wanted(struct alloc_fs *a);
+/*
+ * settle.c: before the worker ends. Writes what is dirty while there is somebody who frees places;
+ * ends in bounded time, whatever has come of it. Waits; nothing locked, nobody else commits.
+ */
+void alloc_settle(struct alloc_fs *a);
+
 /*
  * Sectors that places for nodes may still take by becoming dead before they are compacted. On a
  * device with many free buckets 0 unless @always.

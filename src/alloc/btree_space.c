@@ -85,6 +85,16 @@ static enum alloc_take nodes_take(struct alloc_fs *a, enum alloc_watermark water
 	return t;
 }
 
+static bool wait_for_place(struct alloc_fs *a, bool reserve)
+{
+	bool ret;
+
+	__atomic_add_fetch(&a->nr_pressed, reserve, __ATOMIC_RELAXED);
+	ret = alloc_wait_for_space(a, false);
+	__atomic_sub_fetch(&a->nr_pressed, reserve, __ATOMIC_RELAXED);
+	return ret;
+}
+
 int alloc_btree_nodes_alloc(struct alloc_fs *a, unsigned flags, unsigned nr,
 			    struct bcfs_extent_ptr *ret)
 {
@@ -115,7 +125,7 @@ int alloc_btree_nodes_alloc(struct alloc_fs *a, unsigned flags, unsigned nr,
 			alloc_btree_node_unused(a, &ret[--n], false);
 		if (err)
 			return err;
-		if (alloc_wait_for_space(a, false))
+		if (wait_for_place(a, reserve))
 			continue;
 		if (!reserve || watermark >= ALLOC_WATERMARK_last)
 			break;

@@ -15,6 +15,7 @@
  * since more is kept back there.
  */
 #include "alloc/alloc_private.h"
+#include "util/planted.h"
 
 #include <stdlib.h>
 
@@ -46,8 +47,25 @@ static s64 few_buckets(const struct alloc_fs *a)
 	return (s64)(a->reserve_buckets + max(a->opts.nr_buckets / 32, 2ULL));
 }
 
+/*
+ * Nodes that are dirty wait for places, and no bucket may be opened for them: then any dead place
+ * is worth its bucket's move. Who makes keys waits above that, so nothing that is gained goes
+ * there. The same at the end (settle.c).
+ */
+static bool nodes_pressed(struct alloc_fs *a)
+{
+	s64 free = alloc_free_buckets(a),
+	    least = __atomic_load_n(&a->settle_buckets, __ATOMIC_RELAXED);
+
+	if (__atomic_load_n(&a->nr_pressed, __ATOMIC_RELAXED) && !planted(dirty_not_pressed))
+		least = max(least, (s64)a->watermark[ALLOC_WATERMARK_reserve]);
+	return free <= least && alloc_dead_node_sectors(a) > 0;
+}
+
 bool alloc_compact_wanted(struct alloc_fs *a)
 {
+	if (a->nodes_per_bucket > 1 && nodes_pressed(a))
+		return true;
 	s64 slack = DIV_ROUND_UP(dead_sectors_max(a), bucket_nodes_sectors(a));
 
 	return a->nodes_per_bucket > 1 && alloc_free_buckets(a) <= few_buckets(a) + slack &&

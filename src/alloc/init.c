@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INIT_BATCH  32
-#define STOP_ROUNDS 8
+#define INIT_BATCH 32
 
 /*
  * What stays back. A commit may split a leaf of each of some eight btrees, and their parents: room
@@ -133,19 +132,8 @@ void alloc_fs_stop(struct alloc_fs *a)
 {
 	u64 freed, need;
 
-	/*
-	 * Writing what is dirty takes space. On a full device that has to be while somebody still
-	 * makes free what comes back by it.
-	 */
-	for (unsigned i = 0; i < STOP_ROUNDS && a->worker && !journal_error(a->journal) &&
-			     alloc_free_buckets(a) <= (s64)a->reserve_buckets;
-	     i++) {
-		/* What finds no place now may find one among the buckets that this makes free. */
-		int ret = journal_flush_pins(a->journal, UINT64_MAX);
-
-		if (!alloc_do_discards(a) && !ret)
-			break;
-	}
+	if (a->worker && alloc_free_buckets(a) <= (s64)a->reserve_buckets)
+		alloc_settle(a);
 	if (a->worker) {
 		env_mutex_lock(&a->lock);
 		__atomic_store_n(&a->worker_stop, true, __ATOMIC_RELAXED);

@@ -517,8 +517,10 @@ int core_close(struct core *c)
 	for (unsigned i = 0; i < GATHER_LAST_TRIES && !c->fs.error; i++)
 		if (data_gather_flush(c->fs.data, UINT64_MAX) != -BCFS_ERR_journal_flush_later)
 			break;
-	alloc_fs_stop(c->fs.alloc);
+	/* Merges and splits end first: what they write afterwards finds nobody who frees a place.
+	 */
 	btree_fs_stop(c->fs.btree);
+	alloc_fs_stop(c->fs.alloc);
 	int err = core_cause(c, journal_stop(c->fs.journal, carried, &seq));
 	ret = err ?: ret;
 	int rec = core_record_errors(c);

@@ -328,6 +328,8 @@ int journal_flush_past(struct journal *j, u64 seq);
 void journal_flush_async(struct journal *j, u64 seq);
 /* Write out all pins up to @seq, from this thread. */
 int journal_flush_pins(struct journal *j, u64 seq);
+/* Is anything dirty just now? Also while others flush it. */
+bool journal_has_pins(struct journal *j);
 /* Nothing but flush entries from here on (tests). */
 void journal_set_flush_only(struct journal *j, bool on);
 

@@ -302,6 +302,11 @@ bool journal_pins_upto(struct journal *j, u64 seq)
 	return ret;
 }
 
+bool journal_has_pins(struct journal *j)
+{
+	return journal_pins_upto(j, UINT64_MAX);
+}
+
 int journal_flush_pins(struct journal *j, u64 seq)
 {
 	unsigned idle = 0;

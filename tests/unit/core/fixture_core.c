@@ -22,7 +22,9 @@ static int make(struct fsx *fx)
 				   .bucket_bytes = fx->bucket_bytes ? fx->bucket_bytes
 						   : fx->dev_bytes  ? 64 << 10
 								    : 256 << 10,
-				   .journal_bytes = fx->journal_bytes ?: fx->dev_bytes ? 1 << 20 : 8 << 20,
+				   .journal_bytes = fx->journal_bytes
+							    ?: fx->dev_bytes ? 1 << 20
+									     : 8 << 20,
 				   .log = log_line};
 	char msg[256] = "";
 	int ret = core_mkfs_on(fx->env, fx->bdev, &o, NULL, msg, sizeof(msg));

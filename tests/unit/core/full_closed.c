@@ -5,8 +5,8 @@
  * Method: it is filled until there is no space, by empty files, by hard links, by attributes, or
  * by small files; then names are removed, renamed and changed all over the tree, so that as many
  * nodes are dirty as the journal lets; it is closed, which must not fail; opened, when nothing may
- * be replayed; the check; and all of that once more, now beginning with what was left. Three sizes
- * of nodes, two and three of buckets.
+ * be replayed; the check; and all of that once more, now beginning with what was left; at last all
+ * is removed. Nodes of four blocks and of eight, four and sixteen to a bucket.
  */
 #include "core/core.h"
 #include "../fs/fixture.h"
@@ -193,5 +193,5 @@ CLOSE_FILLED(4096, 16384, 4)
 CLOSE_FILLED(4096, 16384, 16)
 CLOSE_FILLED(2048, 16384, 4)
 CLOSE_FILLED(2048, 16384, 16)
-CLOSE_FILLED(512, 4096, 16)
-CLOSE_FILLED(512, 4096, 32)
+CLOSE_FILLED(4096, 32768, 4)
+CLOSE_FILLED(2048, 8192, 16)

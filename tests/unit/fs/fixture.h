@@ -24,11 +24,11 @@ struct fsx {
 	void *core;
 	u8 hash_bits;
 	u64 cache_bytes;
-	u64 dev_bytes;	  /* 0: plenty; else of the whole core alone, with small buckets */
-	u32 bucket_bytes; /* of the whole core; 0: 64 KiB on such a device, else 256 KiB */
-	u32 block_bytes;  /* ditto; 0: 4096 */
+	u64 dev_bytes;	   /* 0: plenty; else of the whole core alone, with small buckets */
+	u32 bucket_bytes;  /* of the whole core; 0: 64 KiB on such a device, else 256 KiB */
+	u32 block_bytes;   /* ditto; 0: 4096 */
 	u64 journal_bytes; /* ditto; 0: 1 MiB on such a device, else 8 MiB */
-	u64 next_node;	  /* bytes */
+	u64 next_node;	   /* bytes */
 	int error;
 	s64 usage[BCFS_ACCOUNTING_NR];
 
