@@ -153,6 +153,9 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 	if (o->node_bytes) {
 		p->node_bytes = o->node_bytes;
 	} else {
+		/* Of a small device they would not hold four large blocks, the least node. */
+		if (!p->bucket_bytes && p->block_bytes <= 65536)
+			p->bucket_bytes = sb_default_bucket_bytes(dev_bytes, 4 * p->block_bytes);
 		u32 bucket = p->bucket_bytes ?: sb_default_bucket_bytes(dev_bytes, 0);
 
 		p->node_bytes = min(p->node_bytes, bucket);

@@ -219,6 +219,10 @@ refused "mkfs, metadata without checksums" - "$T/new.*checksums" \
 refused "mkfs, the nil UUID" - 'uuid' \
 	"$mkfs" -U 00000000-0000-0000-0000-000000000000 --size 64M "$T/new"
 refused "mkfs, a block size of 3000" - '3000\|block' "$mkfs" -b 3000 --size 64M "$T/new"
+refused "mkfs, buckets too small for the blocks" - "$T/new.*buckets.*at least 262144" \
+	"$mkfs" --block-size 64K --bucket-size 128K --size 64M "$T/new"
+ok "which it does not choose itself" "$mkfs" -q --block-size 64K --size 64M "$T/new"
+rm "$T/new"
 refused "mkfs, buckets too small" - "$T/new.*buckets.*at least 16384" "$mkfs" --bucket-size 8K --size 64M "$T/new"
 refused "mkfs, nodes too small" - "$T/new.*nodes.*at least 16384" "$mkfs" --node-size 8K --size 64M "$T/new"
 refused "mkfs, a long label" - 'label' "$mkfs" -L "$(printf %033d 1)" --size 64M "$T/new"
