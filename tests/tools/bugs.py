@@ -38,7 +38,7 @@ SUITES = {
     "core-crash": 1, "btree-seal": 1, "btree-formats": 1, "journal-seal": 1, "core-crypt": 1,
     "core-rekey": 25, "core-shift": 10, "data-rebalance": 5,
     "btree-bset_fuzz": 1, "btree-walk": 2, "btree-faults": 3, "sb_fuzz": 2,
-    "core-threads": 2, "journal-threads": 2, "core-full_of_names": 7,
+    "core-threads": 2, "journal-threads": 2, "core-full_of_names": 40,
     "crash-clients": 5, "crash-restarts": 3, "crash-again": 5, "crash-evict-faults": 6, "crash-evict": 8,
     "crash-pressure": 8, "crash-gc": 10, "core-gather-faults": 1, "data-gather": 3, "core-open": 10,
     "data-copygc": 13,

@@ -9,6 +9,7 @@
  * is removed. Nodes of four blocks and of eight, four and sixteen to a bucket.
  */
 #include "core/core.h"
+#include "env/env_sim.h"
 #include "../fs/fixture.h"
 #include "../test_rand.h"
 
@@ -17,6 +18,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* Of the simulation, for what waits without end; it takes 2 to 11 s. */
+#define TIME_LIMIT_NS (3600 * ENV_NSEC_PER_SEC)
 
 enum filling { BY_NAMES, BY_LINKS, BY_ATTRS, BY_DATA };
 
@@ -155,6 +159,7 @@ static void full_main(struct fsx *fx, void *arg)
 {
 	struct run r = {.fx = fx, .f = arg, .rng = trand_seed(0xc105e)};
 
+	env_sim_set_time_limit(fx->env, TIME_LIMIT_NS);
 	must(!fsx_open(fx), "open");
 	for (unsigned turn = 0; turn < trand_rounds(2); turn++) {
 		fill(&r);
