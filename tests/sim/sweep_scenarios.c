@@ -533,17 +533,19 @@ static void read_only_body(struct sweep *w)
 
 	if (sweep_open(w, true, false))
 		return;
+	/* What is shown then may be old, as is said: it may be looked at, and no more. */
+	bool told = w->r.core->journal_damage[0];
 	char *is = fs_text(&w->r.core->fs, &err);
 
 	if (err)
 		sweep_failed(w, "reading the tree", err);
 	else
-		sweep_check(w, !strcmp(is, w->base_text), "read:\n%s\nbut without a fault:\n%s", is,
-			    w->base_text);
+		sweep_check(w, told || !strcmp(is, w->base_text),
+			    "read:\n%s\nbut without a fault:\n%s", is, w->base_text);
 	free(is);
 	is = sweep_text(w);
-	sweep_check(w, !strcmp(is, w->base_text), "at last:\n%s\nbut without a fault:\n%s", is,
-		    w->base_text);
+	sweep_check(w, told || !strcmp(is, w->base_text), "at last:\n%s\nbut without a fault:\n%s",
+		    is, w->base_text);
 	free(is);
 	core_abort(w->r.core);
 	w->r.core = NULL;
