@@ -144,15 +144,7 @@ class Mount:
                            check=False)
 
     def unmount(self):
-        for left in range(50, -1, -1):
-            try:
-                run(self.programs.bcfs, "umount", self.mnt)
-                break
-            except Failure as e:
-                # Anybody's df(1) looks at every mount, and holds it for that moment.
-                if not left or "Device or resource busy" not in str(e):
-                    raise
-                time.sleep(0.1)
+        run(self.programs.bcfs, "umount", self.mnt)
         self.daemon.wait()
         if self.daemon.returncode:
             raise Failure(f"the daemon ended with status {self.daemon.returncode}:\n{tail(self.log)}")
