@@ -134,7 +134,7 @@ def drop_caches():
 
 def clean(top):
     """Away with TOP and all that is mounted under it, whatever an error has left there."""
-    with open("/proc/self/mounts", encoding="ascii") as f:
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as f:
         dirs = [line.split()[1] for line in f]
     for where in reversed([d for d in dirs if d.startswith(top + "/")]):
         for _ in range(100):  # a pass-through may still have what is under it open
@@ -154,7 +154,7 @@ class Out:
 
     def row(self, group, row, value, unit, peer=None, peer_value=0, goal=0, at_most=False, extra=""):
         ratio = value / peer_value if peer and peer_value else None
-        held = round(ratio, 2) if ratio is not None else value  # as printed
+        held = ratio if peer else value
         good = not goal or (held <= goal if at_most else held >= goal)
         self.missed |= not good
         if self.as_json:
@@ -167,7 +167,7 @@ class Out:
         self.group = group
         text = "  %-26s %12.4g %s" % (row, value, unit)
         if ratio is not None:
-            text += "  %6.2fx %s (%.4g)" % (ratio, peer, peer_value)
+            text += "  %7.3fx %s (%.4g)" % (ratio, peer, peer_value)
         if goal:
             text += "  %s %g: %s" % ("at most" if at_most else "at least", goal,
                                      "ok" if good else "MISSED")
