@@ -46,7 +46,6 @@ static bool attribute(const char *text, char *ret, size_t size)
 static const char *why(const char *path)
 {
 	struct stat st;
-
 	int err = errno;
 
 	if (err == EOPNOTSUPP)

@@ -154,11 +154,10 @@ static int mkfs_params(const struct bcfs_mkfs_opts *o, const struct bdev *bdev, 
 		p->node_bytes = o->node_bytes;
 	} else {
 		/* Of a small device they would not hold four large blocks, the least node. */
-		if (!p->bucket_bytes && p->block_bytes <= 65536)
-			p->bucket_bytes = sb_default_bucket_bytes(dev_bytes, 4 * p->block_bytes);
-		u32 bucket = p->bucket_bytes ?: sb_default_bucket_bytes(dev_bytes, 0);
-
-		p->node_bytes = min(p->node_bytes, bucket);
+		if (!p->bucket_bytes)
+			p->bucket_bytes =
+				sb_default_bucket_bytes(dev_bytes, 4 * min(p->block_bytes, 65536U));
+		p->node_bytes = min(p->node_bytes, p->bucket_bytes);
 	}
 	u64 least = max(4ULL * p->block_bytes, (u64)BTREE_NODE_SIZE_MIN);
 

@@ -552,6 +552,20 @@ Test(journal, damage)
 	jt_sim_close(&t);
 }
 
+/* The journal of @t ends as it is; what is on the device then, in a journal that the caller frees.
+ */
+static struct journal *crash_and_read(struct jt *t, struct journal_replay *r)
+{
+	struct journal *j;
+
+	journal_halt(t->j);
+	journal_free(t->j);
+	bdev_drain(t->bdev);
+	cr_assert_eq(jt_journal(t, t->bdev, t->env, &j), 0);
+	cr_assert_eq(journal_read(j, NULL, 0, r), 0);
+	return j;
+}
+
 /*
  * Whichever buckets cannot be read: the newest flush entry is found, or it is told that it may not
  * have been. Between it and the one before are entries without a flush, a bucket of them and more.
@@ -570,12 +584,7 @@ Test(journal, unreadable)
 	cr_assert_eq(journal_flush(t.j), 0);
 	run_workers(&t, 3, 25, 0, NULL);
 	cr_assert_eq(journal_flush(t.j), 0);
-	journal_halt(t.j);
-	journal_free(t.j);
-	bdev_drain(t.bdev);
-
-	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &j), 0);
-	cr_assert_eq(journal_read(j, NULL, 0, &r), 0);
+	j = crash_and_read(&t, &r);
 	seq = before = r.seq;
 	for (size_t i = 0; i < r.nr; i++)
 		if (!r.entries[i].noflush && r.entries[i].seq < seq)
@@ -746,11 +755,7 @@ Test(journal, long_roots)
 	}
 	free(log);
 	cr_assert_eq(journal_flush(t.j), 0);
-	journal_halt(t.j);
-	journal_free(t.j);
-	bdev_drain(t.bdev);
-	cr_assert_eq(jt_journal(&t, t.bdev, t.env, &j), 0);
-	cr_assert_eq(journal_read(j, NULL, 0, &r), 0);
+	j = crash_and_read(&t, &r);
 	cr_assert_geq(r.seq, 6);
 	cr_assert(jt_carried_eq(&r.carried, &c));
 	journal_replay_free(j, &r);
