@@ -3,7 +3,7 @@
  * The table of operations, and what they share.
  *
  * ENOSYS is sticky: the kernel never sends that request again. It is answered
- * to OPEN, OPENDIR, FLUSH and POLL alone, so every operation libfuse knows has a row
+ * to OPEN, OPENDIR, CREATE, FLUSH and POLL alone, so every operation libfuse knows has a row
  * here, were it only to refuse.
  */
 #include <errno.h>

@@ -89,6 +89,7 @@ void op_mkdir(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode)
 		reply_entry(req, &st);
 }
 
+/* Where open(2) is not sent, new files come by MKNOD: no file was opened, so none is released. */
 void op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
 	       struct fuse_file_info *fi)
 {
@@ -96,9 +97,13 @@ void op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
 	struct bcfs_cred cred = req_cred(req);
 	struct fuse_entry_param e;
 	struct bcfs_stat st;
-	int ret =
-		bcfs_mknod(d->fs, ino_of(d, dir), name, S_IFREG | (mode & 07777), 0, 0, &cred, &st);
+	int ret;
 
+	if (d->opts->open_op != BCFS_ON) {
+		fuse_reply_err(req, ENOSYS);
+		return;
+	}
+	ret = bcfs_mknod(d->fs, ino_of(d, dir), name, S_IFREG | (mode & 07777), 0, 0, &cred, &st);
 	if (ret) {
 		reply_code(req, ret);
 		return;

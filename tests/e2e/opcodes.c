@@ -2,8 +2,8 @@
 /*
  * What the FUSE front end answers to every request of the protocol.
  *
- * Goal: ENOSYS, which sticks in the kernel, is answered to OPEN, OPENDIR, FLUSH
- * and POLL alone; INIT asks for what it should and for nothing else; what takes long
+ * Goal: ENOSYS, which sticks in the kernel, is answered to OPEN, OPENDIR, CREATE,
+ * FLUSH and POLL alone; INIT asks for what it should and for nothing else; what takes long
  * does not keep others waiting; secrets of a refused ioctl do not stay in memory. Method: the
  * loops run on a socket in place of /dev/fuse; each opcode is sent once; calls
  * of the library that take long are replaced by ones that wait; the program searches its memory.
@@ -178,7 +178,8 @@ static void test_init(int fd)
 static void test_row(const struct row *r, int fd)
 {
 	bool may_be_missing = r->opcode == FUSE_OPEN || r->opcode == FUSE_OPENDIR ||
-			      r->opcode == FUSE_FLUSH || r->opcode == FUSE_POLL;
+			      r->opcode == FUSE_CREATE || r->opcode == FUSE_FLUSH ||
+			      r->opcode == FUSE_POLL;
 	uint64_t unique = send_request(fd, r->opcode, NULL, 0);
 	int error = r->reply ? get_reply(fd, unique, NULL, 0) : 0;
 	char text[128];
