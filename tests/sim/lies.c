@@ -51,7 +51,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RUNS	     3
+#define RUNS	     5
 #define IMAGES	     2 /* of each run, and its end */
 #define HANG_SECONDS 300
 

@@ -285,7 +285,7 @@ static void run_failed_shared(struct tfs *f)
 {
 	u64 s = f->seed, moved = 0;
 
-	for (unsigned round = 0; round < 20; round++) {
+	for (unsigned round = 0; round < 30; round++) {
 		struct sim_crash crash = {.rule = SIM_CRASH_NONE};
 
 		sim_bdev_arm(f->bdev,
