@@ -176,9 +176,9 @@ int bcfs_open(const char *path, const struct bcfs_open_opts *opts, struct bcfs *
 
 /*
  * Reaps unlinked inodes whatever their references, writes everything, marks the
- * filesystem clean and closes the device. fs is gone afterwards, also on error;
- * an error says that not everything reached the device (or that errors met
- * earlier left it in need of fsck).
+ * filesystem clean and closes the device. On a full device some may be in the journal alone: then
+ * it is not marked, and the next open replays that. fs is gone afterwards, also on error; an error
+ * says that not everything reached the device (or that errors met earlier left it in need of fsck).
  */
 int bcfs_close(struct bcfs *fs);
 

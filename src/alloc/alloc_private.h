@@ -140,6 +140,7 @@ struct alloc_fs {
 	u64 rounds, rounds_freed; /* rounds of discards; buckets they freed */
 	u32 nr_waiting;		  /* allocations that wait for a round; read without */
 	u32 nr_pressed;		  /* of them, interior updates with BTREE_SPACE_RESERVE; atomic */
+	bool settling;		  /* closing: nothing is moved but for who waits; atomic */
 	s64 settle_buckets;	  /* closing: so many are to be free; atomic */
 	int rounds_err;		  /* why the last attempt failed, unless for want of space */
 	bool worker_stop;	  /* read without */
@@ -333,6 +334,8 @@ bool alloc_compact_wanted(struct alloc_fs *a);
  * ends in bounded time, whatever has come of it. Waits; nothing locked, nobody else commits.
  */
 void alloc_settle(struct alloc_fs *a);
+/* Are there places for what making all empty buckets free changes? */
+bool alloc_room_to_discard(struct alloc_fs *a);
 
 /*
  * Sectors that places for nodes may still take by becoming dead before they are compacted. On a
@@ -345,10 +348,10 @@ int alloc_compact_nodes(struct alloc_fs *a, u64 *ret_moved);
 /* ---- discard.c ---- */
 
 /*
- * One round: retire, bump generations, discard and free what is flushed. *ret_need_seq: what the
- * rest waits for, 0 if nothing.
+ * One round: retire, and if @discard bump generations, discard and free what is flushed.
+ * *ret_need_seq: what the rest waits for, 0 if nothing.
  */
-int alloc_discard_round(struct alloc_fs *a, u64 *ret_freed, u64 *ret_need_seq);
+int alloc_discard_round(struct alloc_fs *a, bool discard, u64 *ret_freed, u64 *ret_need_seq);
 void alloc_worker(void *arg);
 bool alloc_discards_pending(struct alloc_fs *a);
 /* Let used_mark follow unused_cursor, or go down to the last run, if that is worth a commit. */

@@ -64,11 +64,14 @@ static bool nodes_pressed(struct alloc_fs *a)
 
 bool alloc_compact_wanted(struct alloc_fs *a)
 {
-	if (a->nodes_per_bucket > 1 && nodes_pressed(a))
-		return true;
 	s64 slack = DIV_ROUND_UP(dead_sectors_max(a), bucket_nodes_sectors(a));
 
-	return a->nodes_per_bucket > 1 && alloc_free_buckets(a) <= few_buckets(a) + slack &&
+	if (a->nodes_per_bucket < 2)
+		return false;
+	if (nodes_pressed(a))
+		return true;
+	return !__atomic_load_n(&a->settling, __ATOMIC_RELAXED) &&
+	       alloc_free_buckets(a) <= few_buckets(a) + slack &&
 	       alloc_dead_node_sectors(a) >= dead_sectors_max(a);
 }
 

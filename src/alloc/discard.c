@@ -247,7 +247,7 @@ static void note_round(struct alloc_fs *a, int ret)
 	a->rounds_err = ret;
 }
 
-int alloc_discard_round(struct alloc_fs *a, u64 *ret_freed, u64 *ret_need_seq)
+int alloc_discard_round(struct alloc_fs *a, bool discard, u64 *ret_freed, u64 *ret_need_seq)
 {
 	u64 self = env_thread_self_id(a->env) + 1, freed = 0, need = 0;
 	struct btree_trans *trans;
@@ -258,7 +258,7 @@ int alloc_discard_round(struct alloc_fs *a, u64 *ret_freed, u64 *ret_need_seq)
 	trans = btree_trans_get(a->btree);
 
 	ret = retire_all(a, trans);
-	if (!ret)
+	if (!ret && discard)
 		ret = discard_all(a, trans, &freed, &need);
 	a->freed_some |= freed;
 
@@ -287,7 +287,7 @@ int alloc_do_discards(struct alloc_fs *a)
 			return 0;
 		ret = journal_flush(a->journal);
 		if (!ret)
-			ret = alloc_discard_round(a, &freed, &need);
+			ret = alloc_discard_round(a, true, &freed, &need);
 		if (ret)
 			return ret;
 		idle = freed || need ? 0 : idle + 1;
@@ -385,6 +385,19 @@ static void worker_wait_flushed(struct alloc_fs *a)
 		env_sleep_ns(a->env, ROUND_SHORT_NS);
 }
 
+/*
+ * While all is written at the end a round would make more dirty: then there is none but for who
+ * waits (settle.c).
+ */
+static bool round_wanted(struct alloc_fs *a, bool waiting, bool flushed)
+{
+	if (__atomic_load_n(&a->settling, __ATOMIC_RELAXED) &&
+	    !__atomic_load_n(&a->settle_buckets, __ATOMIC_RELAXED))
+		return __atomic_load_n(&a->nr_waiting, __ATOMIC_RELAXED);
+	return waiting || __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED) ||
+	       (flushed && alloc_discards_pending(a));
+}
+
 /* A check of all that there is walks in peace, but for who waits for a place. */
 static bool may_compact(const struct alloc_fs *a)
 {
@@ -409,10 +422,8 @@ void alloc_worker(void *arg)
 		if (!ret && waiting)
 			worker_wait_flushed(a);
 		flushed = journal_flushed_seq(a->journal);
-		if (!ret && may &&
-		    (waiting || __atomic_load_n(&a->nr_retire, __ATOMIC_RELAXED) ||
-		     (alloc_discards_pending(a) && flushed != flushed_before))) {
-			ret = alloc_discard_round(a, &freed, &need);
+		if (!ret && may && round_wanted(a, waiting, flushed != flushed_before)) {
+			ret = alloc_discard_round(a, true, &freed, &need);
 			flushed_before = flushed;
 		}
 		if (!ret && may_compact(a) && alloc_compact_wanted(a))

@@ -269,7 +269,8 @@ bool alloc_wait_for_space(struct alloc_fs *a, bool may_flush)
 			return false;
 		/* The second round frees what the first one gave a new generation. */
 		for (int i = 0; i < 3 && !nr_freed; i++)
-			if (alloc_discard_round(a, &nr_freed, &need) || journal_flush(a->journal))
+			if (alloc_discard_round(a, true, &nr_freed, &need) ||
+			    journal_flush(a->journal))
 				return false;
 		return nr_freed;
 	}

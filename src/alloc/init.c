@@ -12,6 +12,8 @@
  * for RESERVE_NODES nodes, or 1/32 of a large device; but never more than a quarter of a small one.
  */
 #define RESERVE_NODES 64
+/* Below it several marks would be the same number of buckets, and nobody kept one to move to. */
+#define RESERVE_BUCKETS 8ULL
 /* And for discards alone: what one commit of theirs may have to rewrite (doc/adr/0020). */
 #define DISCARD_NODES 10
 /* Freeing fewer than this would go on for ever, each round with what the last one rewrote. */
@@ -25,6 +27,7 @@ static void set_watermarks(struct alloc_fs *a)
 	u64 reserve = DIV_ROUND_UP(RESERVE_NODES, a->nodes_per_bucket);
 	u64 discard = DIV_ROUND_UP(DISCARD_NODES, a->nodes_per_bucket);
 
+	reserve = max(reserve, RESERVE_BUCKETS);
 	reserve = max(reserve, nr / 32);
 	reserve = min(reserve, nr / 4);
 	a->watermark[ALLOC_WATERMARK_gc] = reserve * 3 / 4;
@@ -121,6 +124,7 @@ int alloc_fs_start_threads(struct alloc_fs *a)
 	int ret;
 
 	__atomic_store_n(&a->worker_stop, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&a->settling, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&a->worker_runs, true, __ATOMIC_RELAXED);
 	ret = env_thread_start(a->env, &a->worker, "bcfs-alloc", alloc_worker, a);
 	if (ret)
@@ -132,9 +136,8 @@ void alloc_fs_stop(struct alloc_fs *a)
 {
 	u64 freed, need;
 
-	if (a->worker && alloc_free_buckets(a) <= (s64)a->reserve_buckets)
-		alloc_settle(a);
 	if (a->worker) {
+		alloc_settle(a);
 		env_mutex_lock(&a->lock);
 		__atomic_store_n(&a->worker_stop, true, __ATOMIC_RELAXED);
 		env_cond_broadcast(&a->worker_cond);
@@ -146,9 +149,13 @@ void alloc_fs_stop(struct alloc_fs *a)
 	}
 	if (!a->btree || !a->journal || journal_error(a->journal))
 		return;
-	/* What was written in vain gets its generation; what is durable becomes free. */
+	/*
+	 * What was written in vain gets its generation; what is durable becomes free, if there are
+	 * places for the leaves that this changes: else at the next mount.
+	 */
 	alloc_wp_close_all(a);
-	if (!alloc_discards_pending(a) || !alloc_discard_round(a, &freed, &need))
+	if (!alloc_discards_pending(a) ||
+	    !alloc_discard_round(a, alloc_room_to_discard(a), &freed, &need))
 		alloc_move_mark(a, true);
 }
 

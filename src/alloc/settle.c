@@ -27,6 +27,24 @@ static s64 buckets_for(const struct alloc_fs *a, u64 nodes)
 	return (s64)(a->watermark[ALLOC_WATERMARK_last] + DIV_ROUND_UP(nodes, a->nodes_per_bucket));
 }
 
+/* Is all that is dirty sure to find a place without that? Each may have to go elsewhere. */
+static bool settled(struct alloc_fs *a)
+{
+	struct btree_cache_stats s;
+
+	btree_cache_stats(a->btree, &s);
+	return alloc_free_buckets(a) >
+	       max((s64)a->reserve_buckets, buckets_for(a, s.dirty + SETTLE_NODES));
+}
+
+bool alloc_room_to_discard(struct alloc_fs *a)
+{
+	s64 n = alloc_usage_get(a, BCFS_ACCOUNTING_buckets_need_discard);
+
+	/* A leaf for each, and its parent. */
+	return alloc_free_buckets(a) > buckets_for(a, 2 * (u64)max(n, 0LL) + SETTLE_NODES);
+}
+
 static u64 worker_did(const struct alloc_fs *a)
 {
 	return __atomic_load_n(&a->counters.gc_nodes_moved, __ATOMIC_RELAXED) +
@@ -64,6 +82,10 @@ void alloc_settle(struct alloc_fs *a)
 {
 	unsigned in_vain = 0;
 
+	/* How much is dead is the next mount's care: each move would make more dirty. */
+	__atomic_store_n(&a->settling, true, __ATOMIC_RELAXED);
+	if (settled(a))
+		return;
 	for (unsigned i = 0;
 	     i < SETTLE_ROUNDS && in_vain < SETTLE_IN_VAIN && !journal_error(a->journal); i++) {
 		u64 before = worker_did(a);

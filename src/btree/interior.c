@@ -314,6 +314,16 @@ int interior_compact(struct interior_op *op, struct btree *b, bool root,
 	return op_root_trigger(op, b, n);
 }
 
+/*
+ * Rewriting changes the account of the space: a leaf of that, so full that nothing can be appended
+ * to it, would be dirty again by its own rewriting, and again.
+ */
+static bool writes_itself(const struct interior_op *op, u32 live)
+{
+	return !op->level && btree_id_flags(op->id) & BTREE_IS_ALLOC_INFO &&
+	       !interior_leaves_room(op->c, live, 0) && !planted(leaf_writes_itself);
+}
+
 /* Split or compact: OP_MAKE_ROOM and OP_REWRITE. */
 static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct btree *b)
 {
@@ -337,7 +347,9 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 	struct bkey_format fmt = btree_node_format(b, b->max_key, &all, &all);
 	u32 live = btree_node_format_u64s(b, &all, &fmt);
 
-	if ((interior_leaves_room(c, live, op->u64s) || op->kind == OP_REWRITE) && !op->tight) {
+	bool whole = op->kind == OP_REWRITE ? !writes_itself(op, live)
+					    : interior_leaves_room(c, live, op->u64s);
+	if (whole && !op->tight) {
 		int ret = -BCFS_ERR_bset_too_big;
 
 		if (live <= cap)
@@ -352,8 +364,8 @@ static int op_do_node(struct interior_op *op, struct btree_iter *iter, struct bt
 	if (!ret)
 		btree_count(c, splits);
 	/* One key alone is not split: then nothing is spared for those that come next. */
-	if (ret == -BCFS_ERR_btree_node_too_small && op->kind == OP_MAKE_ROOM && !op->tight &&
-	    live <= cap && op->u64s <= btree_leaf_always_u64s(c, live)) {
+	if (ret == -BCFS_ERR_btree_node_too_small && !op->tight && live <= cap &&
+	    op->u64s <= btree_leaf_always_u64s(c, live)) {
 		btree_count(c, rewrites);
 		ret = interior_compact(op, b, !parent, &fmt);
 	}

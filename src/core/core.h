@@ -79,6 +79,7 @@ struct core {
 	u64 *journal_buckets;
 	unsigned nr_journal_buckets;
 	struct journal_carried carried; /* at opening; at closing: the last */
+	bool making;			/* mkfs: never closed before */
 	bool was_clean;
 	u64 sb_seq;			    /* of the superblock as it was found */
 	u32 sb_copies_valid;		    /* ditto */
@@ -134,7 +135,7 @@ void core_fill_key_ops(struct bkey_ops_table *t);
  */
 int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opts, bcfs_log_fn log,
 		 void *log_arg, struct core **ret, char *msg, size_t msg_size);
-/* Clean shutdown; frees. */
+/* Clean shutdown, or on a full device one that leaves nodes to the journal; frees. */
 int core_close(struct core *c);
 /* Stop, writing nothing more; frees. */
 void core_abort(struct core *c);

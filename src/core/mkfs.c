@@ -297,6 +297,7 @@ int core_mkfs_on(struct env *env, struct bdev *bdev, const struct bcfs_mkfs_opts
 		core_msg(msg, msg_size, "%s: out of memory", bdev->name);
 		return -BCFS_ERR_nomem;
 	}
+	c->making = true;
 	c->real_bdev = c->fs.bdev = bdev;
 	int err = mkfs_params(o, bdev, &p, own, sizeof(own)) ?:
 		  sb_init(env, bdev, &c->log, &p, &c->fs.sb) ?:

@@ -496,6 +496,19 @@ int core_open_on(struct env *env, struct bdev *bdev, const struct core_opts *opt
 /* Of what gathered, at the end: each waits a little for what failed to be moved elsewhere. */
 #define GATHER_LAST_TRIES 100U
 
+/*
+ * Nodes that found no place on a full device: the journal has all that they lack, durably. Only a
+ * new filesystem is worth nothing without them.
+ */
+static bool left_to_replay(struct core *c, int err)
+{
+	if (err != -BCFS_ERR_nospc || c->fs.error || c->making)
+		return false;
+	log_warn(&c->log, "%s: full: what found no place is in the journal; the next mount has it",
+		 c->fs.bdev->name);
+	return true;
+}
+
 int core_close(struct core *c)
 {
 	struct journal_carried *carried = &c->carried;
@@ -522,10 +535,13 @@ int core_close(struct core *c)
 	btree_fs_stop(c->fs.btree);
 	alloc_fs_stop(c->fs.alloc);
 	int err = core_cause(c, journal_stop(c->fs.journal, carried, &seq));
+	bool to_replay = left_to_replay(c, err);
+	if (to_replay)
+		err = 0;
 	ret = err ?: ret;
 	int rec = core_record_errors(c);
 	ret = ret ?: rec;
-	if (!err && !c->fs.error) {
+	if (!err && !c->fs.error && !to_replay) {
 		err = core_mark_clean(c, carried, seq);
 		ret = err ?: ret;
 	} else if (!ret) {

@@ -223,6 +223,9 @@ static int stop_clean(struct journal *j)
 	do {
 		/* Writing nodes makes new keys, and so new pins. */
 		ret = journal_flush_pins(j, UINT64_MAX);
+		/* What finds no place any more stays where it is: here. */
+		if (ret == -BCFS_ERR_nospc)
+			return journal_flush(j) ?: ret;
 		if (ret)
 			return ret;
 		env_mutex_lock(&j->lock);

@@ -235,7 +235,8 @@ int journal_start(struct journal *j, u64 cur_seq, const struct journal_replay *r
 void journal_replay_done(struct journal *j);
 /*
  * Flush all pins, write everything, and stop the threads. The last entry's carried state
- * and seq come back, for the clean section. On error the state is not clean.
+ * and seq come back, for the clean section. On error the state is not clean; -BCFS_ERR_nospc: nodes
+ * that found no place are dirty, but all is in the journal and durable.
  */
 int journal_stop(struct journal *j, struct journal_carried *ret_carried, u64 *ret_seq);
 /*

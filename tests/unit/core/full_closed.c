@@ -5,8 +5,9 @@
  * Method: it is filled until there is no space, by empty files, by hard links, by attributes, or
  * by small files; then names are removed, renamed and changed all over the tree, so that as many
  * nodes are dirty as the journal lets; it is closed, which must not fail; opened, when nothing may
- * be replayed; the check; and all of that once more, now beginning with what was left; at last all
- * is removed. Nodes of four blocks and of eight, four and sixteen to a bucket.
+ * be replayed, and the names are what they were; the check; and all of that once more, now
+ * beginning with what was left; at last all is removed. Nodes of four blocks and of eight, four to
+ * thirty-two to a bucket.
  */
 #include "core/core.h"
 #include "env/env_sim.h"
@@ -27,6 +28,8 @@ enum filling { BY_NAMES, BY_LINKS, BY_ATTRS, BY_DATA };
 struct full {
 	enum filling by;
 	u32 block, node, nodes_per_bucket;
+	u32 seed;
+	bool may_replay;
 };
 
 static struct bcfs_cred root_cred;
@@ -143,13 +146,39 @@ static void remove_rest(struct run *r)
 	}
 }
 
+/* Of which names there are, and what of. */
+static u64 tree_sum(struct run *r)
+{
+	u64 sum = 0;
+
+	for (u32 i = 0; i < 2 * r->end; i++) {
+		struct bcfs_stat st;
+		char name[64];
+		int ret;
+
+		name_of(name, i / 2, i % 2);
+		ret = bcfs_lookup(r->fx->c, bcfs_root(r->fx->c), name, &st);
+		must(!ret || err_to_errno(ret) == ENOENT, "lookup %s: %s", name, err_str(ret));
+		sum = sum * 0x9e3779b97f4a7c15ULL + i;
+		if (ret)
+			continue;
+		sum += st.ino.inum ^ (u64)st.mode << 32 ^ st.size << 8 ^ (u64)st.nlink << 50;
+		bcfs_forget(r->fx->c, st.ino, 1);
+	}
+	return sum;
+}
+
 static void close_and_open(struct run *r)
 {
 	struct btree_counters count;
+	u64 sum = tree_sum(r);
 	int ret = fsx_close(r->fx);
 
 	must(!ret, "close: %s", err_str(ret));
 	must(!fsx_open(r->fx), "open");
+	must(tree_sum(r) == sum, "the names are others");
+	if (r->f->may_replay)
+		return;
 	must(((struct core *)r->fx->core)->was_clean, "not closed cleanly");
 	btree_counters(r->fx->c->btree, &count);
 	must(!count.replayed_keys, "%llu keys replayed", (unsigned long long)count.replayed_keys);
@@ -157,7 +186,7 @@ static void close_and_open(struct run *r)
 
 static void full_main(struct fsx *fx, void *arg)
 {
-	struct run r = {.fx = fx, .f = arg, .rng = trand_seed(0xc105e)};
+	struct run r = {.fx = fx, .f = arg, .rng = trand_seed(((const struct full *)arg)->seed)};
 
 	env_sim_set_time_limit(fx->env, TIME_LIMIT_NS);
 	must(!fsx_open(fx), "open");
@@ -175,19 +204,22 @@ static void full_main(struct fsx *fx, void *arg)
 	must(!fsx_close(fx), "close");
 }
 
-/* Block and node in bytes, nodes to a bucket. */
-#define CLOSE_ONE(filling, blk, nod, per_bucket)                                                   \
-	Test(close, filling##_##nod##_of_##blk##_##per_bucket)                                     \
+/* Block and node in bytes, nodes to a bucket, device and journal in MiB. */
+#define CLOSE_CASE(name, filling, blk, nod, per_bucket, dev, jrn, sd, replay)                      \
+	Test(close, name)                                                                          \
 	{                                                                                          \
-		struct full f = {filling, blk, nod, per_bucket};                                   \
+		struct full f = {filling, blk, nod, per_bucket, sd, replay};                       \
 		struct fsx fx = {.block_bytes = blk,                                               \
 				 .node_bytes = nod,                                                \
 				 .bucket_bytes = (nod) * (per_bucket),                             \
-				 .journal_bytes = 2 << 20,                                         \
-				 .dev_bytes = 12 << 20};                                           \
+				 .journal_bytes = (jrn) << 20,                                     \
+				 .dev_bytes = (dev) << 20};                                        \
                                                                                                    \
 		fsx_run(&fx, 0xc105e + filling, full_main, &f);                                    \
 	}
+#define CLOSE_ONE(filling, blk, nod, per_bucket)                                                   \
+	CLOSE_CASE(filling##_##nod##_of_##blk##_##per_bucket, filling, blk, nod, per_bucket, 12,   \
+		   2, 0xc105e, false)
 #define CLOSE_FILLED(blk, nod, per_bucket)                                                         \
 	CLOSE_ONE(BY_NAMES, blk, nod, per_bucket)                                                  \
 	CLOSE_ONE(BY_LINKS, blk, nod, per_bucket)                                                  \
@@ -200,3 +232,18 @@ CLOSE_FILLED(2048, 16384, 4)
 CLOSE_FILLED(2048, 16384, 16)
 CLOSE_FILLED(4096, 32768, 4)
 CLOSE_FILLED(2048, 8192, 16)
+CLOSE_FILLED(2048, 8192, 32)
+CLOSE_FILLED(1024, 8192, 16)
+CLOSE_FILLED(512, 4096, 16)
+CLOSE_FILLED(512, 4096, 32)
+
+/* More dirty than free, though there is no want yet. */
+CLOSE_CASE(much_is_dirty, BY_DATA, 4096, 16384, 2, 40, 2, 994766794, false)
+/* A leaf of the backpointers that is its btree's root, and all but full. */
+CLOSE_CASE(full_leaf, BY_NAMES, 4096, 16384, 16, 12, 2, 1025106750, false)
+/* So much is dead that it would be compacted, unless all is being closed. */
+CLOSE_CASE(much_is_dead, BY_NAMES, 2048, 8192, 8, 40, 2, 755574158, false)
+/* A hundred leaves of the alloc btree, few places in each. */
+CLOSE_CASE(alloc_leaves, BY_ATTRS, 512, 4096, 2, 24, 1, 778944422, false)
+/* Each rewriting makes more than one other node need it, while more than 400 buckets are free. */
+CLOSE_CASE(never_ends, BY_DATA, 2048, 8192, 2, 40, 1, 972799061, true)
