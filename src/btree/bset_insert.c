@@ -257,8 +257,10 @@ struct bkey_packed *btree_keys_insert(struct btree_keys *b, const struct bkey_i 
 	key.u64s = BKEY_U64s + val_u64s;
 	if (deleting)
 		key.size = key.version = 0;
-	if (!bkey_pack_key((struct bkey_packed *)packed, &key, &b->f))
+	if (!bkey_pack_key((struct bkey_packed *)packed, &key, &b->f)) {
 		memcpy(packed, &key, sizeof(key));
+		b->nr_misfits++;
+	}
 	rw_replace(b, rw, where, old_u64s, packed,
 		   bkeyp_key_u64s(&b->f, (struct bkey_packed *)packed), k->v, val_u64s);
 	return where;

@@ -21,6 +21,10 @@
 #define OP_RETRIES_MAX 10000
 #define OP_WRITE_TRIES 3
 
+/* Unpacked keys for which a node is written anew: at least, and one to so many u64s of all. */
+#define MISFITS_MIN  64U
+#define MISFIT_SHARE 16U
+
 bool interior_leaves_room(const struct btree_fs *c, u32 live, u32 request)
 {
 	u32 block = c->opts.block_bytes / 8;
@@ -616,8 +620,8 @@ int btree_node_make_room(struct btree_fs *c, enum btree_id id, unsigned level, s
 	return ret == OP_DONE ? 0 : ret;
 }
 
-int btree_node_rewrite(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
-		       u64 hash)
+static int node_rewrite(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
+			u64 hash, unsigned space_flags)
 {
 	struct interior_op op = {.c = c,
 				 .kind = OP_REWRITE,
@@ -625,12 +629,18 @@ int btree_node_rewrite(struct btree_fs *c, enum btree_id id, unsigned level, str
 				 .level = level,
 				 .pos = pos,
 				 .hash = hash,
-				 .space_flags = BTREE_SPACE_RESERVE};
+				 .space_flags = space_flags};
 	int ret = op_run(&op, OP_NODES_MAX);
 
 	if (!ret && op.swap.root_grows)
 		btree_count(c, root_grow);
 	return ret == OP_DONE ? 0 : ret;
+}
+
+int btree_node_rewrite(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos,
+		       u64 hash)
+{
+	return node_rewrite(c, id, level, pos, hash, BTREE_SPACE_RESERVE);
 }
 
 int btree_node_try_merge(struct btree_fs *c, enum btree_id id, unsigned level, struct bpos pos)
@@ -663,6 +673,7 @@ struct interior_work {
 	enum op_kind kind;
 	u8 id, level;
 	struct bpos pos;
+	u64 hash;
 };
 
 static int interior_work_do(struct interior_work *w)
@@ -671,6 +682,8 @@ static int interior_work_do(struct interior_work *w)
 
 	if (w->kind == OP_MERGE)
 		ret = btree_node_try_merge(w->c, w->id, w->level, w->pos);
+	else if (w->kind == OP_REWRITE)
+		ret = node_rewrite(w->c, w->id, w->level, w->pos, w->hash, 0);
 	else
 		ret = btree_node_make_room(w->c, w->id, w->level, w->pos, 4 * BKEY_U64s, false, 0);
 	journal_promise_put(w->c->j, BTREE_SPLIT_PINS);
@@ -707,7 +720,25 @@ static void queue_interior(struct btree_fs *c, struct btree *b, enum op_kind kin
 	w->id = b->id;
 	w->level = b->level;
 	w->pos = b->max_key;
+	w->hash = atomic_load(&b->hash_val);
 	env_wq_queue(c->interior_wq, &w->work);
+}
+
+/*
+ * Are there so many keys that the format does not take that another is worth writing the node anew?
+ * A lone node has that of its first keys, and would keep it until it is full. They are counted when
+ * as many have come, and if writing does not help, not before as many have come again.
+ */
+static bool wants_format(struct btree *b, u32 live)
+{
+	u32 enough = max(MISFITS_MIN, live / MISFIT_SHARE);
+	struct bset_stats stats = {0};
+
+	if (b->keys.nr_misfits < enough)
+		return false;
+	b->keys.nr_misfits = 0;
+	btree_keys_stats(&b->keys, &stats);
+	return stats.unpacked_keys >= enough;
 }
 
 /* Intent held on @b. */
@@ -715,6 +746,8 @@ void btree_node_after_insert(struct btree_fs *c, struct btree *b)
 {
 	u32 live = btree_keys_live_u64s(&b->keys);
 
+	if (!btree_node_flag(b, BTREE_NODE_dead) && wants_format(b, live))
+		queue_interior(c, b, OP_REWRITE);
 	if (btree_node_flag(b, BTREE_NODE_root)) {
 		if (b->level && btree_keys_nr_live(&b->keys) == 1)
 			queue_interior(c, b, OP_MERGE);
