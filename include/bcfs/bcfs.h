@@ -573,7 +573,7 @@ struct bcfs_mkfs_opts {
 	const char *metadata_csum;   /* "crc32c", "crc64", "xxh3"; NULL: crc32c */
 	const char *data_csum;	     /* and "none" */
 	const char *compression;     /* "none", "zstd", "zstd:LEVEL", "lz4", ...; NULL: none */
-	uint32_t csum_chunk_bytes;   /* 4 KiB to 64 KiB; 0: 16 KiB */
+	uint32_t csum_chunk_bytes;   /* 4 KiB to 64 KiB; 0: 16 KiB, 8 if encrypted */
 	uint32_t extent_max_bytes;   /* longest extent; 0: 128 KiB */
 	uint32_t inline_max_bytes;   /* kept in a key; 0: 1536 or what fits; BCFS_INLINE_NONE */
 	uint32_t root_uid, root_gid; /* owner of the root directory, mode 0755 */

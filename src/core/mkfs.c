@@ -249,6 +249,9 @@ static int mkfs_encrypt(struct core *c, const struct bcfs_mkfs_opts *o, char *ms
 	ret = crypt_kdf_check(&kdf, &err);
 	if (ret)
 		core_msg(msg, msg_size, "%s: %s", c->fs.bdev->name, printbuf_str(&err));
+	/* A small read opens the whole chunk, which costs more than a checksum does. */
+	if (!o->csum_chunk_bytes)
+		sb_opt_set(c->fs.sb->sb, SB_OPT_chunk_shift, BCFS_CHUNK_SHIFT_ENCRYPTED);
 	return ret ?: sb_crypt_make(c->fs.sb, &s, &kdf);
 }
 

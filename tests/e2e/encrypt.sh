@@ -493,7 +493,7 @@ printf changed | dd of="$img" bs=1 seek=$((sector * 512 + 20000)) conv=notrunc s
 BCFS_PASSPHRASE=new "$fuse" "$img" "$mnt" || bail_out "mounting failed"
 no "it is not read" cat "$mnt/changed"
 ok "what is before it is" bash -c '[ "$(head -c 16384 "$1" | wc -c)" = 16384 ]' - "$mnt/changed"
-ok "it is told, and where" grep -q "authentication error, .*tampered with: /changed: bytes 16384 to 32768 of inode $nr" \
+ok "it is told, and where" grep -q "authentication error, .*tampered with: /changed: bytes 16384 to 24576 of inode $nr" \
 	<("$bcfs" errors "$mnt")
 ok "unmounted" "$bcfs" umount "$mnt"
 rm "$img"

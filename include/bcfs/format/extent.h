@@ -65,6 +65,7 @@ struct bcfs_extent_crc {
 #define BCFS_CHUNK_SHIFT_MIN	    3U /* 4 KiB */
 #define BCFS_CHUNK_SHIFT_MAX	    7U /* 64 KiB */
 #define BCFS_CHUNK_SHIFT_DEFAULT    5U /* 16 KiB */
+#define BCFS_CHUNK_SHIFT_ENCRYPTED  4U /* 8 KiB */
 
 struct bcfs_extent_stripe_ptr {
 	uint64_t type : 3, block : 8, redundancy : 4, idx : 49;
