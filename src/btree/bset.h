@@ -63,7 +63,8 @@ struct btree_keys {
 	u64 *data; /* 8-byte aligned, capacity_u64s + one cache line */
 	u8 *aux;   /* btree_keys_aux_bytes(capacity) */
 	u32 capacity_u64s;
-	u32 nr_misfits; /* keys inserted that the format does not take; the user may reset it */
+	u32 nr_misfits; /* keys inserted that the format does not take, since it was last set to 0
+			 */
 	u8 nsets;
 	u8 nr_written;
 	struct bset_tree set[MAX_BSETS];

@@ -4,10 +4,10 @@
  * closed, whatever is dirty (doc/adr/0032).
  * Method: it is filled until there is no space, by empty files, by hard links, by attributes, or
  * by small files; then names are removed, renamed and changed all over the tree, so that as many
- * nodes are dirty as the journal lets; it is closed, which must not fail; opened, when nothing may
- * be replayed, and the names are what they were; the check; and all of that once more, now
- * beginning with what was left; at last all is removed. Nodes of four blocks and of eight, four to
- * thirty-two to a bucket.
+ * nodes are dirty as the journal lets; it is closed, which must not fail; the power is cut; it is
+ * opened, when nothing may be replayed (but for one that no closing can end) and the names are what
+ * they were; the check; and all of that once more, now beginning with what was left; at last all is
+ * removed. Nodes of four blocks and of eight, four to thirty-two to a bucket.
  */
 #include "core/core.h"
 #include "env/env_sim.h"
@@ -29,7 +29,7 @@ struct full {
 	enum filling by;
 	u32 block, node, nodes_per_bucket;
 	u32 seed;
-	bool may_replay;
+	bool replays; /* something is left to the journal at least once */
 };
 
 static struct bcfs_cred root_cred;
@@ -41,6 +41,7 @@ struct run {
 	u32 end; /* names below it were made */
 	struct bcfs_ino linked;
 	u32 links; /* of it */
+	bool replayed;
 };
 
 static void name_of(char buf[64], u32 i, bool other)
@@ -168,6 +169,20 @@ static u64 tree_sum(struct run *r)
 	return sum;
 }
 
+/* What was not flushed is gone. */
+static void cut_power(struct fsx *fx)
+{
+	struct sim_image *img =
+		sim_bdev_crash(fx->bdev, &(struct sim_crash){.rule = SIM_CRASH_NONE});
+	struct sim_bdev_opts o = {.no_log = true};
+
+	must(img, "no image");
+	must(!sim_bdev_violations(fx->bdev), "%s", sim_bdev_first_violation(fx->bdev));
+	bdev_close(fx->bdev);
+	must(!sim_bdev_create_from(fx->env, "sim", &o, img, &fx->bdev), "no device");
+	sim_image_free(img);
+}
+
 static void close_and_open(struct run *r)
 {
 	struct btree_counters count;
@@ -175,10 +190,13 @@ static void close_and_open(struct run *r)
 	int ret = fsx_close(r->fx);
 
 	must(!ret, "close: %s", err_str(ret));
+	cut_power(r->fx);
 	must(!fsx_open(r->fx), "open");
 	must(tree_sum(r) == sum, "the names are others");
-	if (r->f->may_replay)
+	if (r->f->replays) {
+		r->replayed |= !((struct core *)r->fx->core)->was_clean;
 		return;
+	}
 	must(((struct core *)r->fx->core)->was_clean, "not closed cleanly");
 	btree_counters(r->fx->c->btree, &count);
 	must(!count.replayed_keys, "%llu keys replayed", (unsigned long long)count.replayed_keys);
@@ -202,6 +220,7 @@ static void full_main(struct fsx *fx, void *arg)
 	close_and_open(&r);
 	must(!fsx_check(fx), "check");
 	must(!fsx_close(fx), "close");
+	must(r.replayed == r.f->replays, "nothing was left to the journal");
 }
 
 /* Block and node in bytes, nodes to a bucket, device and journal in MiB. */

@@ -614,6 +614,38 @@ Test(journal, unreadable)
 	jt_sim_close(&t);
 }
 
+static int no_place(void *arg, struct journal_entry_pin **pins, unsigned nr, u64 seq)
+{
+	return -BCFS_ERR_nospc;
+}
+
+/* The end, when no node finds a place any more: what nobody had asked to be durable is in front. */
+Test(journal, stopped_while_full)
+{
+	struct journal_replay r;
+	struct journal *j;
+	struct jt t;
+	u64 flushed;
+
+	jt_sim_open(&t, trand_seed(37), &geometries[1]);
+	t.ops.flush_pins = no_place;
+	start(&t);
+	run_workers(&t, 3, 8, 3, NULL);
+	cr_assert_eq(journal_flush(t.j), 0);
+	flushed = journal_flushed_seq(t.j);
+	run_workers(&t, 3, 8, 0, NULL);
+	cr_assert_eq(journal_flushed_seq(t.j), flushed);
+	cr_assert_eq(journal_stop(t.j, NULL, NULL), -BCFS_ERR_nospc);
+	j = crash_and_read(&t, &r);
+	cr_assert_gt(r.seq, flushed);
+	cr_assert(jt_check_replay(&t, &r));
+	cr_assert_eq(t.recs.data[t.recs.nr - 1].seq, r.seq);
+	cr_assert(jt_check_nodes(&t, t.bdev, &r));
+	journal_replay_free(j, &r);
+	journal_free(j);
+	jt_sim_close(&t);
+}
+
 /*
  * A bit is another on the way from the device, once: all is read, but where it was the bit that
  * told that there is an entry.
