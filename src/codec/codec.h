@@ -126,25 +126,40 @@ int aead_open_iov(const struct csum_key *key, unsigned type, const struct bcfs_n
 struct bcfs_nonce aead_chunk_nonce(const struct bcfs_nonce *nonce, u32 chunk);
 
 /*
- * Compression works in memory of the caller's, mem (aligned for any type; what was in it does not
- * matter), of at least compress_bytes() or decompress_bytes(): 0 for codecs that need none.
- * src_len: the longest there will be. level 0: the codec's default.
+ * Compression works in memory of the caller's, aligned for any type, of at least compress_bytes()
+ * or decompress_bytes(): 0 for codecs that need none. A codec leaves its tables there and begins
+ * the next call with them, which gives the same result, sooner: so nobody else writes there as long
+ * as this is used, by one thread at a time.
  */
+struct codec_mem {
+	void *mem;
+	size_t bytes;
+	void *cctx, *dctx; /* the codec's, in mem: as the last call left it, or NULL */
+};
+
+/* What was in mem does not matter. */
+static inline void codec_mem_init(struct codec_mem *m, void *mem, size_t bytes)
+{
+	*m = (struct codec_mem){.mem = mem, .bytes = bytes};
+}
+
+/* src_len: the longest there will be. level 0: the codec's default. */
 size_t compress_bytes(unsigned type, int level, size_t src_len);
 size_t decompress_bytes(unsigned type);
 /*
  * Compresses src to at most dst_len bytes; the length used in *ret_len.
  * compress_incompressible if it does not fit.
  */
-int compress_buf(unsigned type, int level, void *mem, size_t mem_len, void *dst, size_t dst_len,
+int compress_buf(unsigned type, int level, struct codec_mem *m, void *dst, size_t dst_len,
 		 const void *src, size_t src_len, size_t *ret_len);
 /* Expands src to exactly dst_len bytes, never more; decompress if src is not that. */
-int decompress_buf(unsigned type, void *mem, size_t mem_len, void *dst, size_t dst_len,
-		   const void *src, size_t src_len);
+int decompress_buf(unsigned type, struct codec_mem *m, void *dst, size_t dst_len, const void *src,
+		   size_t src_len);
 /*
  * True: samples of src say that no codec will make it notably smaller. Costs some microseconds;
- * mem as for lz4 (less: never true).
+ * mem: any, of compress_hopeless_bytes() (less: never true).
  */
+size_t compress_hopeless_bytes(void);
 bool compress_hopeless(void *mem, size_t mem_len, const void *src, size_t src_len);
 
 const char *compression_type_name(unsigned type);

@@ -4,8 +4,10 @@
  * data that was tried and is stored plain, so it copies too but is not a choice
  * for new data. A row without ops is known by name and refused.
  *
- * zstd and lz4 work in memory that the caller gives, made anew for each call: no state is left
- * behind, and whoever counts memory sees all of it.
+ * zstd and lz4 work in memory that the caller gives: whoever counts memory sees all of it. zstd's
+ * tables stay there, since making them anew takes some hundredths of the time that compressing does
+ * (they are zeroed, and the processor is asked what it can do, which a virtual machine's host
+ * answers).
  */
 #define ZSTD_STATIC_LINKING_ONLY /* contexts in memory of the caller's */
 #include "codec/codec.h"
@@ -31,16 +33,16 @@ struct compression_ops {
 	/* Bytes of memory that a call needs; NULL: none. */
 	size_t (*compress_bytes)(int level, size_t src_len);
 	size_t (*decompress_bytes)(void);
-	int (*compress)(int level, void *mem, size_t mem_len, void *dst, size_t dst_len,
-			const void *src, size_t src_len, size_t *ret_len);
-	int (*decompress)(void *mem, size_t mem_len, void *dst, size_t dst_len, const void *src,
+	int (*compress)(int level, struct codec_mem *m, void *dst, size_t dst_len, const void *src,
+			size_t src_len, size_t *ret_len);
+	int (*decompress)(struct codec_mem *m, void *dst, size_t dst_len, const void *src,
 			  size_t src_len);
 };
 
 /* ---- none ---- */
 
-static int copy_compress(int level, void *mem, size_t mem_len, void *dst, size_t dst_len,
-			 const void *src, size_t src_len, size_t *ret_len)
+static int copy_compress(int level, struct codec_mem *m, void *dst, size_t dst_len, const void *src,
+			 size_t src_len, size_t *ret_len)
 {
 	if (src_len > dst_len)
 		return -BCFS_ERR_compress_incompressible;
@@ -50,7 +52,7 @@ static int copy_compress(int level, void *mem, size_t mem_len, void *dst, size_t
 	return 0;
 }
 
-static int copy_decompress(void *mem, size_t mem_len, void *dst, size_t dst_len, const void *src,
+static int copy_decompress(struct codec_mem *m, void *dst, size_t dst_len, const void *src,
 			   size_t src_len)
 {
 	if (src_len != dst_len)
@@ -82,15 +84,17 @@ static size_t zstd_compress_bytes(int level, size_t src_len)
 	return ret;
 }
 
-static int zstd_compress(int level, void *mem, size_t mem_len, void *dst, size_t dst_len,
-			 const void *src, size_t src_len, size_t *ret_len)
+static int zstd_compress(int level, struct codec_mem *m, void *dst, size_t dst_len, const void *src,
+			 size_t src_len, size_t *ret_len)
 {
-	ZSTD_CCtx *c = ZSTD_initStaticCCtx(mem, mem_len);
 	size_t n;
 
-	if (!c)
+	m->dctx = NULL;
+	if (!m->cctx)
+		m->cctx = ZSTD_initStaticCCtx(m->mem, m->bytes);
+	if (!m->cctx)
 		return -BCFS_ERR_nomem;
-	n = ZSTD_compressCCtx(c, dst, dst_len, src, src_len, zstd_level(level));
+	n = ZSTD_compressCCtx(m->cctx, dst, dst_len, src, src_len, zstd_level(level));
 	/* The only other thing that can go wrong is too little memory: as good as no gain. */
 	if (ZSTD_isError(n))
 		return -BCFS_ERR_compress_incompressible;
@@ -103,15 +107,18 @@ static size_t zstd_decompress_bytes(void)
 	return ZSTD_estimateDCtxSize();
 }
 
-static int zstd_decompress(void *mem, size_t mem_len, void *dst, size_t dst_len, const void *src,
+static int zstd_decompress(struct codec_mem *m, void *dst, size_t dst_len, const void *src,
 			   size_t src_len)
 {
-	ZSTD_DCtx *c = ZSTD_initStaticDCtx(mem, mem_len);
-
-	if (!c)
+	if (!m->dctx)
+		m->dctx = ZSTD_initStaticDCtx(m->mem, m->bytes);
+	m->cctx = NULL;
+	if (!m->dctx)
 		return -BCFS_ERR_nomem;
-	return ZSTD_decompressDCtx(c, dst, dst_len, src, src_len) == dst_len ? 0
-									     : -BCFS_ERR_decompress;
+	if (ZSTD_decompressDCtx(m->dctx, dst, dst_len, src, src_len) == dst_len)
+		return 0;
+	m->dctx = NULL;
+	return -BCFS_ERR_decompress;
 }
 
 /* ---- lz4 ---- */
@@ -121,22 +128,24 @@ static size_t lz4_compress_bytes(int level, size_t src_len)
 	return level > 1 ? (size_t)LZ4_sizeofStateHC() : (size_t)LZ4_sizeofState();
 }
 
-static int lz4_compress(int level, void *mem, size_t mem_len, void *dst, size_t dst_len,
-			const void *src, size_t src_len, size_t *ret_len)
+static int lz4_compress(int level, struct codec_mem *m, void *dst, size_t dst_len, const void *src,
+			size_t src_len, size_t *ret_len)
 {
 	int n;
 
 	if (src_len > LZ4_MAX_INPUT_SIZE || dst_len > INT_MAX)
 		return -BCFS_ERR_compress_incompressible;
-	n = level > 1 ? LZ4_compress_HC_extStateHC(mem, src, dst, (int)src_len, (int)dst_len, level)
-		      : LZ4_compress_fast_extState(mem, src, dst, (int)src_len, (int)dst_len, 1);
+	m->cctx = m->dctx = NULL;
+	n = level > 1 ? LZ4_compress_HC_extStateHC(m->mem, src, dst, (int)src_len, (int)dst_len,
+						   level)
+		      : LZ4_compress_fast_extState(m->mem, src, dst, (int)src_len, (int)dst_len, 1);
 	if (n <= 0)
 		return -BCFS_ERR_compress_incompressible;
 	*ret_len = (size_t)n;
 	return 0;
 }
 
-static int lz4_decompress(void *mem, size_t mem_len, void *dst, size_t dst_len, const void *src,
+static int lz4_decompress(struct codec_mem *m, void *dst, size_t dst_len, const void *src,
 			  size_t src_len)
 {
 	if (src_len > INT_MAX || dst_len > INT_MAX ||
@@ -298,29 +307,28 @@ size_t decompress_bytes(unsigned type)
 		       : 0;
 }
 
-int compress_buf(unsigned type, int level, void *mem, size_t mem_len, void *dst, size_t dst_len,
+int compress_buf(unsigned type, int level, struct codec_mem *m, void *dst, size_t dst_len,
 		 const void *src, size_t src_len, size_t *ret_len)
 {
 	if (type >= BCFS_COMPRESSION_NR)
 		return -BCFS_ERR_codec_unknown;
 	if (!compression_ops[type].compress)
 		return -BCFS_ERR_codec_unsupported;
-	if (mem_len < compress_bytes(type, level, src_len))
+	if (m->bytes < compress_bytes(type, level, src_len))
 		return -BCFS_ERR_nomem;
-	return compression_ops[type].compress(level, mem, mem_len, dst, dst_len, src, src_len,
-					      ret_len);
+	return compression_ops[type].compress(level, m, dst, dst_len, src, src_len, ret_len);
 }
 
-int decompress_buf(unsigned type, void *mem, size_t mem_len, void *dst, size_t dst_len,
-		   const void *src, size_t src_len)
+int decompress_buf(unsigned type, struct codec_mem *m, void *dst, size_t dst_len, const void *src,
+		   size_t src_len)
 {
 	if (type >= BCFS_COMPRESSION_NR)
 		return -BCFS_ERR_codec_unknown;
 	if (!compression_ops[type].decompress)
 		return -BCFS_ERR_codec_unsupported;
-	if (mem_len < decompress_bytes(type))
+	if (m->bytes < decompress_bytes(type))
 		return -BCFS_ERR_nomem;
-	return compression_ops[type].decompress(mem, mem_len, dst, dst_len, src, src_len);
+	return compression_ops[type].decompress(m, dst, dst_len, src, src_len);
 }
 
 /* ---- not worth trying ---- */
@@ -339,6 +347,11 @@ static double entropy_bits(const u32 *count, u32 total)
 	return bits;
 }
 
+size_t compress_hopeless_bytes(void)
+{
+	return (size_t)LZ4_sizeofState();
+}
+
 bool compress_hopeless(void *mem, size_t mem_len, const void *src, size_t src_len)
 {
 	const size_t in = (size_t)SAMPLES * SAMPLE_BYTES;
@@ -346,7 +359,7 @@ bool compress_hopeless(void *mem, size_t mem_len, const void *src, size_t src_le
 	u32 count[256] = {0};
 	size_t out = 0;
 
-	if (src_len < 2 * in || mem_len < (size_t)LZ4_sizeofState())
+	if (src_len < 2 * in || mem_len < compress_hopeless_bytes())
 		return false;
 	for (unsigned i = 0; i < SAMPLES; i++) {
 		p[i] = (const u8 *)src + (src_len - SAMPLE_BYTES) / (SAMPLES - 1) * i;

@@ -28,21 +28,44 @@
 static int scratch_fit(struct data_fs *d, struct data_scratch *s, size_t mem_bytes,
 		       size_t buf_bytes)
 {
-	size_t mem = round_up(mem_bytes, DATA_IO_ALIGN), want = mem + buf_bytes;
+	size_t codec = round_up(mem_bytes, DATA_IO_ALIGN);
+	size_t probe = codec ? round_up(compress_hopeless_bytes(), DATA_IO_ALIGN) : 0;
+	size_t want = codec + probe + buf_bytes;
 
 	if (want >= SCRATCH_HUGE_FROM)
 		want = round_up(want, SCRATCH_HUGE_BYTES);
 	if (s->bytes < want) {
 		env_free(d->env, s->mem);
 		s->bytes = 0;
+		codec_mem_init(&s->codec, NULL, 0);
 		s->mem = env_malloc_huge(d->env, want);
 		if (!s->mem)
 			return -BCFS_ERR_nomem;
 		s->bytes = want;
 	}
-	s->mem_bytes = mem;
-	s->buf = (u8 *)s->mem + mem;
+	if (s->codec.mem != s->mem || s->codec.bytes != codec)
+		codec_mem_init(&s->codec, s->mem, codec);
+	s->probe = (u8 *)s->mem + codec;
+	s->probe_bytes = probe;
+	s->buf = (u8 *)s->mem + codec + probe;
 	return 0;
+}
+
+/* One whose codec has its tables already, if there is one; else any. */
+static struct data_scratch *scratch_take(struct data_fs *d, size_t mem_bytes)
+{
+	struct data_scratch **p = &d->scratch, *s;
+
+	while (*p && (*p)->codec.bytes != round_up(mem_bytes, DATA_IO_ALIGN))
+		p = &(*p)->next;
+	if (!*p)
+		p = &d->scratch;
+	s = *p;
+	if (s) {
+		*p = s->next;
+		d->nr_scratch--;
+	}
+	return s;
 }
 
 struct data_scratch *data_scratch_get(struct data_fs *d, size_t mem_bytes, size_t buf_bytes)
@@ -50,11 +73,7 @@ struct data_scratch *data_scratch_get(struct data_fs *d, size_t mem_bytes, size_
 	struct data_scratch *s;
 
 	env_mutex_lock(&d->scratch_lock);
-	s = d->scratch;
-	if (s) {
-		d->scratch = s->next;
-		d->nr_scratch--;
-	}
+	s = scratch_take(d, mem_bytes);
 	env_mutex_unlock(&d->scratch_lock);
 
 	if (!s)
@@ -96,9 +115,7 @@ size_t data_compress_mem(const struct data_fs *d, u16 compression)
 	unsigned type = compression_opt_type(compression);
 	size_t max_bytes = (size_t)d->opts.extent_max_sectors * SECTOR_BYTES;
 
-	/* lz4's looks for what is hopeless, whatever the codec. */
-	return max(compress_bytes(type, compression_opt_level(compression), max_bytes),
-		   compress_bytes(BCFS_COMPRESSION_lz4, 0, max_bytes));
+	return compress_bytes(type, compression_opt_level(compression), max_bytes);
 }
 
 /* ---- there ---- */
@@ -116,12 +133,11 @@ u32 extent_compress(struct data_fs *d, struct data_scratch *s, u16 compression, 
 
 	if (!compression_opt_type(compression) || len <= block)
 		return 0;
-	if (compress_hopeless(s->mem, s->mem_bytes, src, len))
+	if (compress_hopeless(s->probe, s->probe_bytes, src, len))
 		return 0;
 	__atomic_fetch_add(&d->nr_compressed, sectors, __ATOMIC_RELAXED);
 	if (compress_buf(compression_opt_type(compression), compression_opt_level(compression),
-			 s->mem, s->mem_bytes, dst + HEAD_BYTES, len - block - HEAD_BYTES, src, len,
-			 &n)) {
+			 &s->codec, dst + HEAD_BYTES, len - block - HEAD_BYTES, src, len, &n)) {
 		in_vain(d, sectors);
 		return 0;
 	}
@@ -200,7 +216,7 @@ int extent_expand(const struct bcfs_extent_crc *crc, struct data_scratch *s, con
 	head = le32toh(head);
 	if (head > room)
 		return -BCFS_ERR_decompress;
-	return decompress_buf(crc->compression, s->mem, s->mem_bytes, dst,
+	return decompress_buf(crc->compression, &s->codec, dst,
 			      (size_t)crc->uncompressed_sectors * SECTOR_BYTES,
 			      (const u8 *)stored + HEAD_BYTES, head);
 }

@@ -10,6 +10,7 @@
 
 #include "alloc/alloc.h"
 #include "btree/extent_entries.h"
+#include "codec/codec.h"
 #include "data/data.h"
 #include "dev/bdev.h"
 #include "util/log.h"
@@ -69,10 +70,12 @@ static inline struct bpos data_pos(const struct data_file *f, u64 sector)
 /* Memory of one thread that compresses or expands, kept for the next. */
 struct data_scratch {
 	struct data_scratch *next;
-	void *mem;    /* the codec's */
-	size_t bytes; /* of it and the buffer together */
-	size_t mem_bytes;
-	u8 *buf; /* behind it, aligned for the device */
+	void *mem;
+	size_t bytes;		/* of all that follows */
+	struct codec_mem codec; /* 0 bytes: none */
+	void *probe;		/* for compress_hopeless() */
+	size_t probe_bytes;
+	u8 *buf; /* aligned for the device */
 };
 
 /* With at least as much for a codec, and in the buffer. NULL: no memory. */

@@ -104,10 +104,8 @@ size_t rebalance_compress_mem(u16 compression)
 {
 	size_t max_bytes = (size_t)BCFS_EXTENT_MAX_SECTORS * SECTOR_BYTES;
 
-	/* lz4's looks for what is hopeless, whatever the codec. */
-	return max(compress_bytes(compression_opt_type(compression),
-				  compression_opt_level(compression), max_bytes),
-		   compress_bytes(BCFS_COMPRESSION_lz4, 0, max_bytes));
+	return compress_bytes(compression_opt_type(compression), compression_opt_level(compression),
+			      max_bytes);
 }
 
 int rebalance_work_mod(struct btree_trans *trans, struct bpos pos, bool set)

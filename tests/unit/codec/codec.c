@@ -173,6 +173,7 @@ Test(codec, names)
 
 Test(codec, refusals)
 {
+	struct codec_mem none = {0}, little;
 	struct printbuf err = PRINTBUF;
 	struct bcfs_csum c, before;
 	struct csum_key key = {{0}, 1};
@@ -209,15 +210,16 @@ Test(codec, refusals)
 	cr_expect_eq(compression_type_check(77, NULL), -BCFS_ERR_codec_unknown);
 	printbuf_exit(&err);
 
-	cr_expect_eq(compress_buf(77, 0, NULL, 0, out, 16, buf, 16, &len), -BCFS_ERR_codec_unknown);
-	cr_expect_eq(decompress_buf(77, NULL, 0, out, 16, buf, 16), -BCFS_ERR_codec_unknown);
-	cr_expect_eq(compress_buf(BCFS_COMPRESSION_zstd, 0, out, 16, out, 16, buf, 16, &len),
+	codec_mem_init(&little, out, 16);
+	cr_expect_eq(compress_buf(77, 0, &none, out, 16, buf, 16, &len), -BCFS_ERR_codec_unknown);
+	cr_expect_eq(decompress_buf(77, &none, out, 16, buf, 16), -BCFS_ERR_codec_unknown);
+	cr_expect_eq(compress_buf(BCFS_COMPRESSION_zstd, 0, &little, out, 16, buf, 16, &len),
 		     -BCFS_ERR_nomem);
 	cr_expect_eq(len, 99);
-	cr_expect_eq(compress_buf(BCFS_COMPRESSION_none, 0, NULL, 0, out, 16, buf, 16, &len), 0);
+	cr_expect_eq(compress_buf(BCFS_COMPRESSION_none, 0, &none, out, 16, buf, 16, &len), 0);
 	cr_expect_eq(len, 16);
-	cr_expect_eq(compress_buf(BCFS_COMPRESSION_none, 0, NULL, 0, out, 15, buf, 16, &len),
+	cr_expect_eq(compress_buf(BCFS_COMPRESSION_none, 0, &none, out, 15, buf, 16, &len),
 		     -BCFS_ERR_compress_incompressible);
-	cr_expect_eq(decompress_buf(BCFS_COMPRESSION_none, NULL, 0, out, 15, buf, 16),
+	cr_expect_eq(decompress_buf(BCFS_COMPRESSION_none, &none, out, 15, buf, 16),
 		     -BCFS_ERR_decompress);
 }

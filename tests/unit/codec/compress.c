@@ -65,7 +65,8 @@ static size_t there_and_back(unsigned type, int level, const u8 *src, size_t len
 {
 	size_t mem_len = max(compress_bytes(type, level, len), decompress_bytes(type)), n = 0;
 	void *mem = alloc(mem_len), *dst = alloc(room), *back = alloc(len), *exact;
-	int ret = compress_buf(type, level, mem, mem_len, dst, room, src, len, &n);
+	struct codec_mem m = {mem, mem_len};
+	int ret = compress_buf(type, level, &m, dst, room, src, len, &n);
 
 	if (ret) {
 		cr_assert_eq(ret, -BCFS_ERR_compress_incompressible, "%s:%d of %zu: %s",
@@ -76,11 +77,12 @@ static size_t there_and_back(unsigned type, int level, const u8 *src, size_t len
 		exact = alloc(n);
 		memcpy(exact, dst, n);
 		memset(mem, 0xee, mem_len);
-		ret = decompress_buf(type, mem, mem_len, back, len, exact, n);
+		codec_mem_init(&m, mem, mem_len);
+		ret = decompress_buf(type, &m, back, len, exact, n);
 		cr_assert_eq(ret, 0, "%s:%d of %zu: %s", compression_type_name(type), level, len,
 			     err_str(ret));
 		cr_assert_eq(memcmp(back, src, len), 0);
-		cr_assert_eq(decompress_buf(type, mem, mem_len, back, len - 1, exact, n),
+		cr_assert_eq(decompress_buf(type, &m, back, len - 1, exact, n),
 			     -BCFS_ERR_decompress);
 		free(exact);
 	}
@@ -133,6 +135,54 @@ Test(compress, room_that_is_too_small)
 	free(src);
 }
 
+/*
+ * Whatever was compressed and expanded in the same memory before, what comes out is what it would
+ * be in new memory. After much that needs a fraction of the memory zstd wants it smaller.
+ */
+Test(compress, tables_are_kept)
+{
+	static const int levels[] = {0, -5, 1, 3, 7};
+	size_t mem_len = decompress_bytes(BCFS_COMPRESSION_zstd);
+	u8 *src = alloc(MAX_LEN), *dst = alloc(MAX_LEN), *want = alloc(MAX_LEN);
+	u64 rng = trand_seed(0xc0e4);
+	struct codec_mem m, new;
+	unsigned small = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(levels); i++)
+		mem_len = max(mem_len, compress_bytes(BCFS_COMPRESSION_zstd, levels[i], MAX_LEN));
+	codec_mem_init(&m, alloc(mem_len), mem_len);
+	codec_mem_init(&new, alloc(mem_len), mem_len);
+	for (unsigned round = 0; round < trand_rounds(2000); round++) {
+		unsigned type = !small && trand_below(&rng, 20) == 0 ? BCFS_COMPRESSION_lz4
+								     : BCFS_COMPRESSION_zstd;
+		int level = small ? 1 : levels[trand_below(&rng, ARRAY_SIZE(levels))];
+		size_t len = small ? 700 : 1 + trand_below(&rng, MAX_LEN), n = 0, n_want = 0;
+
+		small = small ? small - 1 : trand_below(&rng, 100) == 0 ? 300 : 0;
+		fill(src, len, (unsigned)trand_below(&rng, 5), &rng);
+		codec_mem_init(&new, new.mem, mem_len);
+		int ret = compress_buf(type, level, &m, dst, len, src, len, &n);
+
+		cr_assert_eq(ret, compress_buf(type, level, &new, want, len, src, len, &n_want));
+		cr_assert_eq(n, n_want);
+		if (ret)
+			continue;
+		cr_assert_eq(memcmp(dst, want, n), 0);
+		if (small || trand_below(&rng, 2))
+			continue;
+		memset(want, 0, len);
+		for (u64 bad = trand_below(&rng, 3); bad; bad--)
+			cr_assert_lt(decompress_buf(type, &m, want, len, dst, n - 1), 0);
+		cr_assert_eq(decompress_buf(type, &m, want, len, dst, n), 0);
+		cr_assert_eq(memcmp(want, src, len), 0);
+	}
+	free(m.mem);
+	free(new.mem);
+	free(want);
+	free(dst);
+	free(src);
+}
+
 /* Bit flips, cuts, and bytes that were never compressed: never more than asked for. */
 Test(compress, malformed)
 {
@@ -140,6 +190,7 @@ Test(compress, malformed)
 	size_t len = 9000, mem_len = decompress_bytes(BCFS_COMPRESSION_zstd), n;
 	u8 *src = alloc(len), *dst = alloc(len), *back = alloc(len);
 	void *mem = alloc(mem_len), *work;
+	struct codec_mem m;
 	unsigned refused = 0;
 
 	fill(src, len, 3, &rng);
@@ -147,8 +198,10 @@ Test(compress, malformed)
 		size_t work_len = compress_bytes(type, 0, len);
 
 		work = alloc(work_len);
-		cr_assert_eq(compress_buf(type, 0, work, work_len, dst, len, src, len, &n), 0);
+		codec_mem_init(&m, work, work_len);
+		cr_assert_eq(compress_buf(type, 0, &m, dst, len, src, len, &n), 0);
 		free(work);
+		codec_mem_init(&m, mem, mem_len);
 		for (unsigned round = 0; round < trand_rounds(20000); round++) {
 			size_t cut = round % 3 ? n : trand_below(&rng, n + 1);
 			u8 *bad = alloc(cut);
@@ -158,9 +211,8 @@ Test(compress, malformed)
 				bad[trand_below(&rng, cut)] ^= (u8)(1U << trand_below(&rng, 8));
 			if (round % 7 == 0)
 				fill(bad, cut, 1, &rng);
-			int ret =
-				decompress_buf(type, mem, mem_len, back,
-					       round % 2 ? len : trand_below(&rng, len), bad, cut);
+			int ret = decompress_buf(
+				type, &m, back, round % 2 ? len : trand_below(&rng, len), bad, cut);
 			cr_assert(!ret || ret == -BCFS_ERR_decompress, "%s", err_str(ret));
 			refused += !!ret;
 			free(bad);
@@ -178,11 +230,12 @@ static bool refused(unsigned type, const u8 *src, size_t len, size_t room)
 {
 	size_t mem_len = decompress_bytes(type), have = mallinfo2().uordblks;
 	void *mem = alloc(mem_len), *exact = alloc(len), *dst = alloc(room);
+	struct codec_mem m = {mem, mem_len};
 	int ret;
 
 	memcpy(exact, src, len);
 	have = mallinfo2().uordblks;
-	ret = decompress_buf(type, mem, mem_len, dst, room, exact, len);
+	ret = decompress_buf(type, &m, dst, room, exact, len);
 	cr_assert_eq(mallinfo2().uordblks, have, "memory was allocated");
 	cr_assert(!ret || ret == -BCFS_ERR_decompress, "%s", err_str(ret));
 	free(dst);
@@ -273,11 +326,12 @@ Test(compress, spliced)
 		size_t len = 2000 + trand_below(&rng, 40000),
 		       mem_len = compress_bytes(type, 0, len);
 		void *mem = alloc(mem_len);
+		struct codec_mem m = {mem, mem_len};
 
 		made[i] = alloc(len);
 		fill(src, len, 2 + i / 2 % 3, &rng);
 		n[i] = 0;
-		cr_assert_eq(compress_buf(type, 0, mem, mem_len, made[i], len, src, len, &n[i]), 0);
+		cr_assert_eq(compress_buf(type, 0, &m, made[i], len, src, len, &n[i]), 0);
 		free(mem);
 	}
 	for (unsigned round = 0; round < rounds; round++) {
@@ -309,7 +363,7 @@ Test(compress, spliced)
 Test(compress, hopeless)
 {
 	u64 rng = trand_seed(0xc0e1);
-	size_t mem_len = compress_bytes(BCFS_COMPRESSION_lz4, 0, MAX_LEN);
+	size_t mem_len = compress_hopeless_bytes();
 	void *mem = alloc(mem_len);
 	u8 *src = alloc(MAX_LEN);
 	static const char digits[] =
@@ -358,6 +412,7 @@ Test(compress, levels_from_the_device)
 {
 	u64 rng = trand_seed(0xc0e3);
 	u8 *src = alloc(6000);
+	struct codec_mem m = {0};
 	size_t n;
 
 	fill(src, 6000, 2, &rng);
@@ -372,8 +427,8 @@ Test(compress, levels_from_the_device)
 	}
 	for (unsigned type = BCFS_COMPRESSION_NR; type < 16; type++) {
 		cr_expect_eq(compress_bytes(type, 0, 6000), 0);
-		cr_expect_lt(compress_buf(type, 0, NULL, 0, src, 6000, src, 6000, &n), 0);
-		cr_expect_lt(decompress_buf(type, NULL, 0, src, 6000, src, 6000), 0);
+		cr_expect_lt(compress_buf(type, 0, &m, src, 6000, src, 6000, &n), 0);
+		cr_expect_lt(decompress_buf(type, &m, src, 6000, src, 6000), 0);
 	}
 	free(src);
 }

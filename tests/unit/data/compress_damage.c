@@ -128,10 +128,12 @@ static void check_memory(struct victim *v)
 
 	DFS_ASSERT(v->f, d->nr_scratch, "none is kept");
 	mem_max = round_up(mem_max, (size_t)DATA_IO_ALIGN);
-	all_max = round_up(mem_max + BCFS_EXTENT_MAX_SECTORS * SECTOR_BYTES, (size_t)HUGE_BYTES);
+	all_max = round_up(mem_max + round_up(compress_hopeless_bytes(), (size_t)DATA_IO_ALIGN) +
+				   BCFS_EXTENT_MAX_SECTORS * SECTOR_BYTES,
+			   (size_t)HUGE_BYTES);
 	for (const struct data_scratch *s = d->scratch; s; s = s->next)
-		DFS_ASSERT(v->f, s->bytes <= all_max && s->mem_bytes <= mem_max,
-			   "%zu bytes, %zu for the codec", s->bytes, s->mem_bytes);
+		DFS_ASSERT(v->f, s->bytes <= all_max && s->codec.bytes <= mem_max,
+			   "%zu bytes, %zu for the codec", s->bytes, s->codec.bytes);
 }
 
 /* Any part of the damaged one: an error, or (@wrong_ok) what it likes. */
