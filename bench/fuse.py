@@ -262,7 +262,7 @@ def part_rates(out, build, top, dirs, rounds, only, quick):
             run(build, fs, "tree", dirs)
             os.sync()
         turns = [(turn, rate) for turn in range(rounds) for rate in RATES
-                 for _ in range(ALONE_TURNS if rate[0] in ALONE else 1)]
+                 for _ in range(ALONE_TURNS if rate[0] in ALONE else 2 if rate[0] == "stat_tree" else 1)]
         for i, (turn, (op, calls, _, cold)) in enumerate(turns):
             if only and only not in op:
                 continue
