@@ -423,9 +423,10 @@ def part_encrypt(out, build, top, args):
         f.write(os.urandom(32))
     all_fs = [Bcfs(top, build, ("--encrypt", "--key-file", key), ("-o", "key-file=" + key)), Gocryptfs(top)]
     try:
+        for row, fn in (("write and fsync", write_seq), ("read, cold", read_seq)):
+            rate = in_short_turns(all_fs, 4 * args.rounds, lambda fs, fn=fn: fn(fs, mib))
+            out.row("encrypted", "1 MiB at a time, " + row, rate["bcfs"], "MiB/s", "gocryptfs", rate["gocryptfs"], 1.0)
         for row, unit, fn in (
-                ("1 MiB at a time, write and fsync", "MiB/s", lambda fs: write_seq(fs, mib)),
-                ("1 MiB at a time, read, cold", "MiB/s", lambda fs: read_seq(fs, mib)),
                 ("4 KiB, each with fsync", "/s", lambda fs: write_fsync(fs, 1, 0.5 if args.quick else 3)),
                 ("files of 4000 bytes, write and sync", "/s", lambda fs: write_small_files(fs, files)),
                 ("files of 4000 bytes, read, cold", "/s", lambda fs: read_small_files(fs, files))):

@@ -240,6 +240,10 @@ def part_requests(out, build, top, dirs):
 # if the ratio is further below it than twice what the turns say its error is.
 ALONE = {"stat", "lookup", "negative", "read"}
 ALONE_TURNS = 10
+# What changes names waits for the device now and then, and for another processor to awake all the time: these swing,
+# too. They go as a whole, each leaves what the next one needs.
+CHANGES = ("create", "rename", "unlink", "mkdir", "rmdir")
+CHANGES_TURNS = 4
 
 RATES = (  # op, calls, the least ratio to the pass-through, with cold caches
     ("stat", 300000, 1.0, False), ("lookup", 300000, None, False), ("negative", 300000, 1.0, False),
@@ -251,23 +255,30 @@ RATES = (  # op, calls, the least ratio to the pass-through, with cold caches
 )
 
 
+def turns_of_a_round():
+    for rate in RATES:
+        if rate[0] == CHANGES[0]:
+            yield from [r for _ in range(CHANGES_TURNS) for r in RATES if r[0] in CHANGES]
+        elif rate[0] not in CHANGES:
+            yield from [rate] * (ALONE_TURNS if rate[0] in ALONE else 2 if rate[0] == "stat_tree" else 1)
+
+
 def part_rates(out, build, top, dirs, rounds, only, quick):
     all_fs = []
     try:
         for kind in (Bcfs, Pass, Ext4):
             all_fs.append(kind(top, build))
-        done, took, alone = {}, {}, {}
+        done, took, each = {}, {}, {}
         for fs in all_fs:
             run(build, fs, "files", 1)
             run(build, fs, "tree", dirs)
             os.sync()
-        turns = [(turn, rate) for turn in range(rounds) for rate in RATES
-                 for _ in range(ALONE_TURNS if rate[0] in ALONE else 2 if rate[0] == "stat_tree" else 1)]
+        turns = [(turn, rate) for turn in range(rounds) for rate in turns_of_a_round()]
         for i, (turn, (op, calls, _, cold)) in enumerate(turns):
-            if only and only not in op:
+            if only and not any(only in o for o in (CHANGES if op in CHANGES else (op,))):
                 continue
             nr = calls // (10 if quick else 1) or dirs
-            turn += i if op in ALONE else 0
+            turn += i if op in ALONE else i // len(CHANGES) if op in CHANGES else 0
             if op in ALONE:
                 for fs in all_fs:
                     fs.umount()
@@ -283,13 +294,13 @@ def part_rates(out, build, top, dirs, rounds, only, quick):
                 key = (op, cold, fs.name)
                 done[key] = done.get(key, 0) + (nr if calls else nr * 1000)
                 took[key] = took.get(key, 0) + seconds
-                if op in ALONE:
-                    alone.setdefault(key, []).append(seconds)
+                if op in ALONE or op in CHANGES:
+                    each.setdefault(key, []).append(seconds)
         for op, _, goal, cold in RATES:
             if (op, cold, "bcfs") not in done:
                 continue
             ours, through, ext4 = (done[op, cold, fs] / took[op, cold, fs] for fs in ("bcfs", "pass-through", "ext4"))
-            pairs = zip(*(alone.get((op, cold, fs), []) for fs in ("bcfs", "pass-through")))
+            pairs = zip(*(each.get((op, cold, fs), []) for fs in ("bcfs", "pass-through")))
             ratios = [theirs / mine for mine, theirs in pairs]
             error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else 0
             out.row("calls a second", op + (", cold" if cold else ""), ours, "/s", "pass-through", through, goal or 0,
