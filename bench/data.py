@@ -313,7 +313,7 @@ def part_compress(out, build, top, args):
     copies = 1 if args.quick else 2
     all_fs = [Bcfs(top, build, ("--compression", "zstd:3")),
               btrfs(top, "btrfs zstd:3", opts="compress=zstd:3")]
-    space = {}
+    space, turns = {}, 10 * args.rounds
     try:
         def write(fs):
             # A new one each time: space comes back in the background, and costs time there.
@@ -329,14 +329,14 @@ def part_compress(out, build, top, args):
             # The next turn has its pages: new ones a host may have to find first, and that is counted, too.
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(fd)
-            space[fs.name] = fs.used() - before
+            space[fs.name] = space.get(fs.name, 0) + (fs.used() - before) / MIB / turns
             return len(data) * copies / MIB / cpu
 
-        rate = in_short_turns(all_fs, 10 * args.rounds, write)
+        rate = in_short_turns(all_fs, turns, write)
         out.row("zstd:3 on source code", "write, a second of processor", rate["bcfs"], "MiB",
                 "btrfs zstd:3", rate["btrfs zstd:3"], 1.0)
-        out.row("zstd:3 on source code", "space", space["bcfs"] / MIB, "MiB", "btrfs zstd:3",
-                space["btrfs zstd:3"] / MIB, 1.03, at_most=True,
+        out.row("zstd:3 on source code", "space", space["bcfs"], "MiB", "btrfs zstd:3",
+                space["btrfs zstd:3"], 1.03, at_most=True,
                 extra="  of %.4g MiB" % (len(data) * copies / MIB))
     finally:
         for fs in all_fs:
