@@ -19,6 +19,7 @@
 
 #define FS_LOCKS      1024U
 #define FS_REF_SHARDS 64U
+#define FS_REF_GROUP  16U
 
 /* Reaped by the reaper's thread if it has more sectors than this. */
 #define FS_REAP_INLINE 2048U
@@ -30,21 +31,17 @@ struct fs_rwlock {
 	bool writer;
 };
 
-struct fs_ref {
-	struct fs_ref *next;
-	u64 key; /* bcfs_ino_pack() */
-	u64 nr : 63;
-	u64 unlinked : 1; /* reap when nr is 0 */
+/* Of references: refs.c. All zero: empty. */
+struct fs_ref_table {
+	struct cds_lfht *ht; /* made with the first entry */
+	unsigned long nr_buckets;
+	u64 nr_groups; /* entries: of FS_REF_GROUP inodes */
+	u64 nr;	       /* inodes that have references */
 };
-/* There is one for each file that the kernel knows: with more malloc(3) would take half as much
- * again. */
-_Static_assert(sizeof(struct fs_ref) <= 24, "three words");
 
 struct fs_ref_shard {
 	struct env_mutex lock;
-	struct fs_ref **buckets; /* protected by lock, as is the rest */
-	u32 nr_buckets;		 /* power of two, or 0 */
-	u32 nr;
+	struct fs_ref_table table; /* protected by lock */
 };
 
 struct fs_inodes {
@@ -61,8 +58,16 @@ struct fs_inodes {
 	u32 generation;
 };
 
+static inline u64 fs_hash(u64 key)
+{
+	key *= 0x9e3779b97f4a7c15ULL;
+	return key ^ key >> 32;
+}
+
 int fs_table_alloc(struct bcfs *c);
 void fs_table_free(struct bcfs *c);
+void inode_refs_init(struct bcfs *c);
+void inode_refs_exit(struct bcfs *c);
 
 void inode_lock(struct bcfs *c, struct bcfs_ino ino);
 void inode_unlock(struct bcfs *c, struct bcfs_ino ino);
@@ -76,7 +81,10 @@ void inode_unlock2(struct bcfs *c, struct bcfs_ino a, struct bcfs_ino b);
 int inode_ref(struct bcfs *c, struct bcfs_ino ino);
 /* True if that was the last one and the inode is to be reaped. */
 bool inode_unref(struct bcfs *c, struct bcfs_ino ino, u64 nr);
-/* The keys (bcfs_ino_pack()) of a shard's inodes, appended. */
+/*
+ * The keys (bcfs_ino_pack()) of a shard's inodes, appended, in an order that depends on nothing but
+ * which they are: 0 or -BCFS_ERR_nomem.
+ */
 int inode_refs_list(struct bcfs *c, unsigned shard, darray_u64 *ret);
 /* The last link is gone (committed): true if nobody holds a reference, so that it is to be reaped.
  */
@@ -88,10 +96,10 @@ void inode_unref_all(struct bcfs *c);
 
 /* References on their way from one opening of a filesystem to the next, in the same env. */
 struct fs_refs {
-	struct fs_ref_shard shards[FS_REF_SHARDS]; /* their locks are not used */
+	struct fs_ref_table tables[FS_REF_SHARDS];
 };
 
-/* Is an inode referenced that has no name any more? */
+/* Is an inode referenced that has no name any more? Looks at all. */
 bool inode_refs_unlinked(struct bcfs *c);
 /* Leaves none behind. */
 void inode_refs_take(struct bcfs *c, struct fs_refs *ret);
