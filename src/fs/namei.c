@@ -557,12 +557,8 @@ int bcfs_rmdir(struct bcfs *c, struct bcfs_ino dir, const char *name)
 
 void bcfs_forget(struct bcfs *c, struct bcfs_ino ino, uint64_t n)
 {
-	struct bcfs_inode_unpacked inode;
-
-	if (!inode_unref(c, ino, n) || fs_may_write(c))
-		return;
-	if (!inode_get(c, ino, &inode))
-		inode_reap_soon(c, ino, inode.sectors);
+	if (inode_unref(c, ino, n))
+		inode_reap_soon(c, ino, 0);
 }
 
 void bcfs_forget_all(struct bcfs *c)

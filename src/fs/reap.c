@@ -14,6 +14,7 @@
 #define REAP_BATCH 1024 /* inodes listed at once */
 
 #define REAP_MORE  1
+#define REAP_LATER 2
 
 /* All that is left under @inum in a hashed btree, REAP_KEYS of them: REAP_MORE if that was not all.
  */
@@ -58,9 +59,12 @@ static bool has_extents(const struct bcfs_inode_unpacked *inode)
 	return inode->sectors || S_ISLNK(inode->mode);
 }
 
-/* All of it in one commit if it is little; REAP_MORE if not: nothing was done. */
+/*
+ * All of it in one commit if it is little; REAP_MORE if not, REAP_LATER if it has more than
+ * @max_sectors: nothing was done.
+ */
 static int reap_last_trans(struct btree_trans *trans, struct bcfs *c, struct bcfs_ino ino,
-			   struct bcfs_inode_unpacked *inode)
+			   u64 max_sectors, struct bcfs_inode_unpacked *inode)
 {
 	struct btree_iter iter;
 	bool all = true;
@@ -71,6 +75,10 @@ static int reap_last_trans(struct btree_trans *trans, struct bcfs *c, struct bcf
 	if (!inode_is_unlinked(inode)) {
 		ret = deleted_inode_mark(trans, ino, false)
 			      ?: btree_trans_commit(trans, BTREE_COMMIT_REMOVES, NULL);
+		goto out;
+	}
+	if (inode->sectors > max_sectors) {
+		ret = REAP_LATER;
 		goto out;
 	}
 	if (has_extents(inode)) {
@@ -122,7 +130,7 @@ static int reap_more(struct bcfs *c, struct bcfs_ino ino, const struct bcfs_inod
 	return min(ret, 0);
 }
 
-static int reap_locked(struct bcfs *c, struct bcfs_ino ino)
+static int reap_locked(struct bcfs *c, struct bcfs_ino ino, u64 max_sectors)
 {
 	struct bcfs_inode_unpacked inode;
 	struct btree_trans *trans;
@@ -130,7 +138,7 @@ static int reap_locked(struct bcfs *c, struct bcfs_ino ino)
 
 	do {
 		trans = btree_trans_get(c->btree);
-		ret = lockrestart_do(trans, reap_last_trans(trans, c, ino, &inode));
+		ret = lockrestart_do(trans, reap_last_trans(trans, c, ino, max_sectors, &inode));
 		btree_trans_put(trans);
 		if (ret == -BCFS_ERR_no_such_inode || ret == -BCFS_ERR_no_such_subvolume)
 			return unmark(c, ino);
@@ -138,19 +146,25 @@ static int reap_locked(struct bcfs *c, struct bcfs_ino ino)
 	return ret;
 }
 
-int inode_reap(struct bcfs *c, struct bcfs_ino ino)
+/* REAP_LATER if it has more than @max_sectors. */
+static int reap(struct bcfs *c, struct bcfs_ino ino, u64 max_sectors)
 {
 	int ret = fs_may_write(c);
 
 	if (ret)
 		return ret;
 	inode_lock(c, ino);
-	ret = reap_locked(c, ino);
+	ret = reap_locked(c, ino, max_sectors);
 	inode_unlock(c, ino);
-	if (ret)
+	if (ret < 0)
 		log_err(c->log, "inode %u:%llu, unlinked, could not be deleted: %s", ino.subvol,
 			(unsigned long long)ino.inum, err_str(ret));
 	return ret;
+}
+
+int inode_reap(struct bcfs *c, struct bcfs_ino ino)
+{
+	return reap(c, ino, UINT64_MAX);
 }
 
 struct reap_work {
@@ -169,8 +183,11 @@ static void reap_work_fn(struct env_work *work)
 
 void inode_reap_soon(struct bcfs *c, struct bcfs_ino ino, u64 sectors)
 {
-	struct reap_work *w = sectors > FS_REAP_INLINE ? env_zalloc(c->env, sizeof(*w)) : NULL;
+	struct reap_work *w;
 
+	if (sectors <= FS_REAP_INLINE && reap(c, ino, FS_REAP_INLINE) != REAP_LATER)
+		return;
+	w = env_zalloc(c->env, sizeof(*w));
 	if (!w) {
 		inode_reap(c, ino);
 		return;

@@ -110,7 +110,10 @@ void inode_refs_free(struct env *env, struct fs_refs *refs);
 
 /* Delete an unlinked inode now, with all it has. No-op if it is linked or gone. */
 int inode_reap(struct bcfs *c, struct bcfs_ino ino);
-/* The same, now or soon, by @sectors (of the inode). Errors are logged. */
+/*
+ * The same, now, or soon if the inode has more than FS_REAP_INLINE sectors: @sectors, or 0 if that
+ * is not known. Errors are logged.
+ */
 void inode_reap_soon(struct bcfs *c, struct bcfs_ino ino, u64 sectors);
 /* Wait for what was put off. */
 void inode_reap_flush(struct bcfs *c);
