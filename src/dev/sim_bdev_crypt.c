@@ -12,6 +12,7 @@
 #include "bcfs/format/superblock.h"
 #include "dev/sim_bdev_private.h"
 
+#include <search.h>
 #include <stdlib.h>
 
 /*
@@ -43,50 +44,35 @@ static u64 find_text(const u8 *p, u64 len)
 	return len;
 }
 
-/* ---- nonces seen: an open hash of what cannot be zero ---- */
+/* ---- nonces seen ---- */
 
 struct sim_nonces {
-	struct bcfs_nonce *slot;
-	u32 nr, size; /* size: a power of two */
+	void *tree; /* tsearch(3), of struct bcfs_nonce */
 };
+
+static int nonce_cmp(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct bcfs_nonce));
+}
 
 static bool nonce_zero(const struct bcfs_nonce *n)
 {
 	static const struct bcfs_nonce zero;
 
-	return !memcmp(n, &zero, sizeof(zero));
-}
-
-static u32 nonce_hash(const struct bcfs_nonce *n)
-{
-	u64 v[3];
-
-	memcpy(v, n, sizeof(v));
-	return (u32)(((v[0] ^ v[1] ^ v[2]) * 0x9e3779b97f4a7c15ULL) >> 32);
+	return !nonce_cmp(n, &zero);
 }
 
 /* False: it is there. */
 static bool nonce_add(struct sim_nonces *t, const struct bcfs_nonce *n)
 {
-	u32 i;
+	struct bcfs_nonce **at = tsearch(n, &t->tree, nonce_cmp);
 
-	if (t->nr * 2 >= t->size) {
-		struct sim_nonces old = *t;
-
-		t->size = max(old.size * 2, 256U);
-		t->slot = sim_xalloc(t->size * sizeof(t->slot[0]));
-		t->nr = 0;
-		for (u32 k = 0; k < old.size; k++)
-			if (!nonce_zero(&old.slot[k]))
-				nonce_add(t, &old.slot[k]);
-		free(old.slot);
-	}
-	for (i = nonce_hash(n) & (t->size - 1); !nonce_zero(&t->slot[i]);
-	     i = (i + 1) & (t->size - 1))
-		if (!memcmp(&t->slot[i], n, sizeof(*n)))
-			return false;
-	t->slot[i] = *n;
-	t->nr++;
+	if (!at)
+		abort();
+	if (*at != n)
+		return false;
+	*at = sim_xalloc(sizeof(*n));
+	**at = *n;
 	return true;
 }
 
@@ -140,7 +126,7 @@ void sim_crypt_write(struct sim_bdev *d, u64 offset, const void *buf, u64 len)
 void sim_crypt_exit(struct sim_bdev *d)
 {
 	if (d->nonces)
-		free(d->nonces->slot);
+		tdestroy(d->nonces->tree, free);
 	free(d->nonces);
 }
 
