@@ -3,6 +3,7 @@
 
 #include "../unit/test_rand.h"
 
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,40 +53,39 @@ bool sim_seen_add(struct sim_seen *s, u64 hash)
 /* ---- and within a run: what came of them ---- */
 
 struct answer {
-	u64 image; /* 0: free */
+	u64 image; /* its hash */
 	u64 text, times;
 };
 
 struct explore {
 	struct sim_run *r;
 	struct sim_work *w;
-	struct answer *slot;
-	u64 size, nr;
+	void *answers; /* tsearch(3), of struct answer */
 };
 
-static struct answer *answer_of(struct explore *x, u64 image)
+static int answer_cmp(const void *l, const void *r)
 {
-	u64 i = image % x->size;
+	const struct answer *a = l, *b = r;
 
-	while (x->slot[i].image && x->slot[i].image != image)
-		i = (i + 1) % x->size;
-	return &x->slot[i];
+	return (a->image > b->image) - (a->image < b->image);
 }
 
+/* NULL: not met yet. */
+static const struct answer *answer_of(struct explore *x, u64 image)
+{
+	struct answer **a = tfind(&(struct answer){.image = image}, &x->answers, answer_cmp);
+
+	return a ? *a : NULL;
+}
+
+/* Instead of what was there. */
 static void answer_add(struct explore *x, const struct answer *a)
 {
-	struct answer *old = x->slot;
-	u64 size = x->size;
+	struct answer **at = tsearch(a, &x->answers, answer_cmp);
 
-	*answer_of(x, a->image) = *a;
-	if (++x->nr * 2 < size)
-		return;
-	x->size *= 2;
-	x->slot = calloc(x->size, sizeof(*x->slot));
-	for (u64 i = 0; i < size; i++)
-		if (old[i].image)
-			*answer_of(x, old[i].image) = old[i];
-	free(old);
+	if (*at == a)
+		*at = malloc(sizeof(*a));
+	**at = *a;
 }
 
 struct explore *explore_begin(struct sim_run *r, struct sim_work *w)
@@ -94,14 +94,12 @@ struct explore *explore_begin(struct sim_run *r, struct sim_work *w)
 
 	x->r = r;
 	x->w = w;
-	x->size = 1024;
-	x->slot = calloc(x->size, sizeof(*x->slot));
 	return x;
 }
 
 void explore_end(struct explore *x)
 {
-	free(x->slot);
+	tdestroy(x->answers, free);
 	free(x);
 }
 
@@ -199,7 +197,7 @@ static void recover(struct explore *x, struct sim_image *img, const struct sim_p
 				   .counters = &x->w->t->counters,
 				   .crashed = r->bdev,
 				   .crash_pos = p->pos};
-	struct answer a = {.image = sim_image_hash(img) ?: 1};
+	struct answer a = {.image = sim_image_hash(img)};
 
 	rec.keep_log = trand_below(&rng, 12) == 0;
 	rec.more = trand_below(&rng, 6) == 0;
@@ -234,7 +232,7 @@ void explore_one(struct explore *x, const struct sim_place *p)
 {
 	struct sim_run *r = x->r;
 	struct sim_image *img = sim_bdev_image_at(r->bdev, p->pos, &p->how);
-	u64 hash = sim_image_hash(img) ?: 1;
+	u64 hash = sim_image_hash(img);
 	const struct answer *a = answer_of(x, hash);
 
 	r->crashed = p;
@@ -243,8 +241,8 @@ void explore_one(struct explore *x, const struct sim_place *p)
 	if (r->cfg.report)
 		r->cfg.report->beat++;
 	/* When it is wrong at this place, the recovery says how. */
-	if (!a->image || !sim_run_find_times(r, p->pos, a->text, a->times)) {
-		if (!a->image)
+	if (!a || !sim_run_find_times(r, p->pos, a->text, a->times)) {
+		if (!a)
 			x->w->t->states += sim_seen_add(x->w->seen, hash);
 		recover(x, img, p);
 	}
