@@ -36,11 +36,14 @@
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include <urcu/urcu-bp.h>
+/* after the flavor */
+#include <urcu/rculfhash.h>
 
 #define NR_BUCKETS 65536U
 
 struct node {
-	struct node *next;
+	struct cds_lfht_node in_table;
 	ino_t ino;
 	int fd; /* O_PATH */
 	uint64_t nr_lookups;
@@ -51,8 +54,8 @@ struct pass {
 	ino_t root_ino;
 	double timeout;
 	bool writeback;
-	pthread_mutex_t lock; /* protects the table */
-	struct node *table[NR_BUCKETS];
+	pthread_mutex_t lock; /* nobody looks at the table without it */
+	struct cds_lfht *table;
 };
 
 static struct pass *pass_of(fuse_req_t req)
@@ -62,14 +65,22 @@ static struct pass *pass_of(fuse_req_t req)
 
 /* ---- nodes ---- */
 
-/* Lock held. */
-static struct node **find(struct pass *p, ino_t ino)
+static int ino_match(struct cds_lfht_node *node, const void *ino)
 {
-	struct node **n = &p->table[ino % NR_BUCKETS];
+	return caa_container_of(node, struct node, in_table)->ino == *(const ino_t *)ino;
+}
 
-	while (*n && (*n)->ino != ino)
-		n = &(*n)->next;
-	return n;
+/* Lock held. NULL: there is none. */
+static struct node *find(struct pass *p, ino_t ino)
+{
+	struct cds_lfht_iter iter;
+	struct cds_lfht_node *n;
+
+	urcu_bp_read_lock();
+	cds_lfht_lookup(p->table, ino, ino_match, &ino, &iter);
+	n = cds_lfht_iter_get_node(&iter);
+	urcu_bp_read_unlock();
+	return n ? caa_container_of(n, struct node, in_table) : NULL;
 }
 
 /* -1: the kernel does not know it (a handle of an earlier mount). */
@@ -82,7 +93,7 @@ static int fd_of(fuse_req_t req, fuse_ino_t nodeid)
 	if (nodeid == FUSE_ROOT_ID)
 		return p->root_fd;
 	pthread_mutex_lock(&p->lock);
-	n = *find(p, nodeid);
+	n = find(p, nodeid);
 	fd = n ? n->fd : -1;
 	pthread_mutex_unlock(&p->lock);
 	return fd;
@@ -90,15 +101,16 @@ static int fd_of(fuse_req_t req, fuse_ino_t nodeid)
 
 static void forget_one(struct pass *p, fuse_ino_t nodeid, uint64_t nr)
 {
-	struct node **where, *n;
+	struct node *n;
 
 	if (nodeid == FUSE_ROOT_ID)
 		return;
 	pthread_mutex_lock(&p->lock);
-	where = find(p, nodeid);
-	n = *where;
+	n = find(p, nodeid);
 	if (n && n->nr_lookups <= nr) {
-		*where = n->next;
+		urcu_bp_read_lock();
+		cds_lfht_del(p->table, &n->in_table);
+		urcu_bp_read_unlock();
 		close(n->fd);
 		free(n);
 	} else if (n) {
@@ -117,7 +129,7 @@ static const char *proc_path(int fd, char buf[64])
 static int entry_of(fuse_req_t req, int dirfd, const char *name, struct fuse_entry_param *e)
 {
 	struct pass *p = pass_of(req);
-	struct node **where, *n;
+	struct node *n;
 	int fd, ret = 0;
 
 	memset(e, 0, sizeof(*e));
@@ -136,15 +148,17 @@ static int entry_of(fuse_req_t req, int dirfd, const char *name, struct fuse_ent
 	}
 	e->ino = e->attr.st_ino;
 	pthread_mutex_lock(&p->lock);
-	where = find(p, e->attr.st_ino);
-	if (*where) {
-		(*where)->nr_lookups++;
+	n = find(p, e->attr.st_ino);
+	if (n) {
+		n->nr_lookups++;
 		close(fd);
 	} else {
 		n = calloc(1, sizeof(*n));
 		if (n) {
 			*n = (struct node){.ino = e->attr.st_ino, .fd = fd, .nr_lookups = 1};
-			*where = n;
+			urcu_bp_read_lock();
+			cds_lfht_add(p->table, n->ino, &n->in_table);
+			urcu_bp_read_unlock();
 		} else {
 			close(fd);
 			ret = ENOMEM;
@@ -745,6 +759,10 @@ int main(int argc, char **argv)
 	int c;
 
 	if (!p)
+		return 1;
+	p->table =
+		cds_lfht_new_flavor(NR_BUCKETS, NR_BUCKETS, NR_BUCKETS, 0, &urcu_bp_flavor, NULL);
+	if (!p->table)
 		return 1;
 	p->timeout = 1e9;
 	p->writeback = true;
