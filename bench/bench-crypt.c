@@ -193,7 +193,7 @@ int main(int argc, char **argv)
 					     {0}};
 	static const u32 pieces[] = {1U << 20, 128U << 10};
 	struct bench_out out = {.bench = "crypt"};
-	unsigned rounds = 5;
+	unsigned rounds = 15;
 	u64 bytes = 128 * MIB;
 	u8 *all;
 	int c;

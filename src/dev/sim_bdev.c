@@ -52,7 +52,7 @@ static struct sim_req *req_new(struct sim_bdev *d, enum bdev_op op, u32 flags, u
 	req->offset = offset;
 	req->len = len;
 	if (data) {
-		req->data = sim_xalloc(len);
+		req->data = sim_xmalloc(len);
 		memcpy(req->data, data, len);
 	}
 	return req;

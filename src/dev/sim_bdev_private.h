@@ -18,6 +18,8 @@
 
 /* Zeroed memory of libc; aborts when there is none. */
 void *sim_xalloc(size_t size);
+/* The same, not zeroed. */
+void *sim_xmalloc(size_t size);
 
 /* What the log keeps of a write, flush or discard. */
 struct sim_req {

@@ -51,6 +51,15 @@ void *sim_xalloc(size_t size)
 	return p;
 }
 
+void *sim_xmalloc(size_t size)
+{
+	void *p = malloc(size ? size : 1);
+
+	if (!p)
+		abort();
+	return p;
+}
+
 struct sim_image *sim_image_create(u64 size)
 {
 	u64 nr = DIV_ROUND_UP(size, NODE_BYTES);
@@ -122,18 +131,19 @@ static struct node *node_rw(struct sim_image *img, u64 i)
 	return n;
 }
 
-static struct chunk *chunk_rw(struct sim_image *img, u64 i)
+/* @whole: nobody needs what is in it. */
+static struct chunk *chunk_rw(struct sim_image *img, u64 i, bool whole)
 {
 	struct node *n = node_rw(img, i >> NODE_SHIFT);
 	struct chunk **p = &n->chunks[i & (NODE_CHUNKS - 1)], *old = *p;
 
 	if (!old || old->refs > 1) {
-		*p = sim_xalloc(sizeof(**p));
+		*p = old || whole ? sim_xmalloc(sizeof(**p)) : sim_xalloc(sizeof(**p));
 		(*p)->refs = 1;
-		if (old) {
+		if (old && !whole)
 			memcpy((*p)->data, old->data, CHUNK_SIZE);
+		if (old)
 			old->refs--;
-		}
 	}
 	(*p)->hashed = false;
 	return *p;
@@ -176,7 +186,8 @@ void sim_image_write(struct sim_image *img, u64 offset, const void *buf, u64 len
 	while (len) {
 		u64 in = offset & (CHUNK_SIZE - 1), now = min(len, CHUNK_SIZE - in);
 
-		memcpy(chunk_rw(img, offset >> CHUNK_SHIFT)->data + in, from, now);
+		memcpy(chunk_rw(img, offset >> CHUNK_SHIFT, now == CHUNK_SIZE)->data + in, from,
+		       now);
 		from += now;
 		offset += now;
 		len -= now;
@@ -191,7 +202,7 @@ void sim_image_zero(struct sim_image *img, u64 offset, u64 len)
 		u64 i = offset >> CHUNK_SHIFT;
 
 		if (chunk_ro(img, i) && now < CHUNK_SIZE) {
-			memset(chunk_rw(img, i)->data + in, 0, now);
+			memset(chunk_rw(img, i, false)->data + in, 0, now);
 		} else if (chunk_ro(img, i)) {
 			struct node *n = node_rw(img, i >> NODE_SHIFT);
 
