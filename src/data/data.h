@@ -30,6 +30,8 @@
 
 #include "btree/iter.h"
 
+#define DATA_IO_ALIGN 4096U /* of buffers, so that the device takes them as they are */
+
 struct alloc_fs;
 struct bdev;
 struct data_fs;

@@ -17,8 +17,7 @@
 
 #include <stdatomic.h>
 
-#define SECTOR_BYTES  512U
-#define DATA_IO_ALIGN 4096U /* of buffers, so that the device takes them as they are */
+#define SECTOR_BYTES 512U
 
 struct data_fs {
 	struct env *env;

@@ -203,6 +203,7 @@ struct env_work {
 	void (*fn)(struct env_work *work);
 	struct env_work *next; /* protected by the queue's lock */
 	u64 seq;	       /* ditto: order of queueing */
+	u64 id;		       /* ditto: since env_work_init(); 0: never queued */
 	bool queued;	       /* ditto */
 };
 
@@ -211,6 +212,7 @@ static inline void env_work_init(struct env_work *work, void (*fn)(struct env_wo
 	work->fn = fn;
 	work->next = NULL;
 	work->seq = 0;
+	work->id = 0;
 	work->queued = false;
 }
 

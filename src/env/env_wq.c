@@ -2,15 +2,17 @@
 /*
  * Work queues, on the primitives of env.h, so that one code serves both
  * environments: a list in order of queueing, and threads that take the first
- * item that is not running already.
+ * item that is not running already. An item is known by its id: when its
+ * function has freed it another may come to lie in its place, and whether it
+ * does is malloc's business, which no order may depend on.
  */
 #include "env/env_private.h"
 
 struct wq_worker {
 	struct env_workqueue *wq;
 	struct env_thread *thread;
-	struct env_work *running; /* only its address is used once fn was called */
-	u64 seq;		  /* of `running` */
+	u64 running; /* id of an item, which may be gone; 0: none */
+	u64 seq;     /* of `running` */
 };
 
 struct env_workqueue {
@@ -29,7 +31,7 @@ struct env_workqueue {
 static bool is_running(struct env_workqueue *wq, const struct env_work *work)
 {
 	for (u32 i = 0; i < wq->nr_workers; i++)
-		if (wq->workers[i].running == work)
+		if (wq->workers[i].running == work->id)
 			return true;
 	return false;
 }
@@ -69,12 +71,12 @@ static void wq_worker_main(void *arg)
 			env_cond_wait(&wq->work, &wq->lock);
 			continue;
 		}
-		me->running = work;
+		me->running = work->id;
 		me->seq = work->seq;
 		env_mutex_unlock(&wq->lock);
 		work->fn(work);
 		env_mutex_lock(&wq->lock);
-		me->running = NULL;
+		me->running = 0;
 		if (wq->nr_flushers)
 			env_cond_broadcast(&wq->done);
 		if (wq->stop)
@@ -121,6 +123,7 @@ bool env_wq_queue(struct env_workqueue *wq, struct env_work *work)
 	if (queued) {
 		work->queued = true;
 		work->seq = wq->next_seq++;
+		work->id = work->id ?: wq->next_seq;
 		work->next = NULL;
 		if (wq->tail)
 			wq->tail->next = work;

@@ -267,7 +267,7 @@ static int64_t copy_piece(struct bcfs *c, struct bcfs_ino src, u64 src_offset, s
 		if (src_offset % block && src_offset % block == dst_offset % block)
 			len = min(len, block - src_offset % block);
 		if (!*buf)
-			*buf = env_malloc(c->env, COPY_BYTES);
+			*buf = env_malloc_aligned(c->env, DATA_IO_ALIGN, COPY_BYTES);
 		ret = *buf ? read_locked(c, src, src_offset, *buf, len, &inode) : -BCFS_ERR_nomem;
 		if (ret > 0)
 			ret = write_locked(c, dst, dst_offset, *buf, ret, flags);
@@ -362,7 +362,7 @@ int64_t bcfs_dedupe_range(struct bcfs *c, struct bcfs_ino src, uint64_t src_offs
 	if (src.subvol == dst.subvol && src.inum == dst.inum && src_offset < dst_offset + len &&
 	    dst_offset < src_offset + len)
 		return -BCFS_ERR_offset_invalid;
-	buf = env_malloc(c->env, 2 * (size_t)COPY_BYTES);
+	buf = env_malloc_aligned(c->env, DATA_IO_ALIGN, 2 * (size_t)COPY_BYTES);
 	if (!buf)
 		return -BCFS_ERR_nomem;
 	while (done < len) {

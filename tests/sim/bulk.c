@@ -70,7 +70,7 @@ void sim_run_stir_ballast(struct sim_run *r)
 {
 	u64 at = trand_below(&r->bulk_rng, r->ballast_blocks) * r->cfg.block;
 	u64 len = r->cfg.block * (1 + trand_below(&r->bulk_rng, 2));
-	u8 *buf = calloc(1, len);
+	u8 *buf = model_buf(len, at / r->cfg.block);
 	s64 n;
 
 	len = min(len, r->ballast_blocks * r->cfg.block - at);
@@ -78,7 +78,7 @@ void sim_run_stir_ballast(struct sim_run *r)
 	n = bcfs_write(&r->core->fs, r->ballast, at, buf, len, 0);
 	sim_check(r, n >= 0 || r->cfg.fault != SIM_FAULT_NR || err_to_errno((int)n) == ENOSPC,
 		  "ballast: %s", err_str((int)n));
-	free(buf);
+	model_buf_free(buf);
 }
 
 /*
@@ -92,7 +92,7 @@ void sim_run_make_ballast(struct sim_run *r)
 	struct bcfs *c = &r->core->fs;
 	u32 len = r->cfg.bucket;
 	struct bcfs_stat dir, st;
-	u8 *buf = calloc(1, len);
+	u8 *buf = model_buf(len, 0);
 	u64 size = 0;
 	s64 n;
 	int ret = bcfs_lookup(c, bcfs_root(c), M_BULK_DIR, &dir);
@@ -112,7 +112,7 @@ void sim_run_make_ballast(struct sim_run *r)
 		sim_check(r, err_to_errno((int)n) == ENOSPC, "ballast: %s", err_str((int)n));
 		len /= 2;
 	}
-	free(buf);
+	model_buf_free(buf);
 	st.size = size - r->cfg.bucket * (4 + trand_below(&r->rng, 12));
 	ret = bcfs_setattr(c, st.ino, &st, BCFS_SET_SIZE, &st);
 	sim_check(r, !ret, "truncate of the ballast: %s", err_str(ret));

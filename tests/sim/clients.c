@@ -291,12 +291,12 @@ static void do_call(struct clients *a, struct call *c)
 		bcfs_forget(fs, st.ino, 1);
 		break;
 	case CALL_READ:
-		buf = malloc(FILE_MAX + 1);
+		buf = model_buf(FILE_MAX + 1, c->op.ino);
 		n = bcfs_read(fs, ino_of(m, c->op.ino), 0, buf, FILE_MAX + 1);
 		c->ret = (int)min_t(s64, n, 0);
 		c->len = (u64)max_t(s64, n, 0);
 		c->hash = XXH3_64bits(buf, c->len);
-		free(buf);
+		model_buf_free(buf);
 		break;
 	}
 }

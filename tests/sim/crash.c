@@ -262,8 +262,9 @@ static u64 run_hash_elsewhere(const struct sim_mode *mode, u64 seed)
 	char cmd[128];
 	FILE *f;
 
-	snprintf(cmd, sizeof(cmd), "/proc/%d/exe --hash --seed %llu %s", (int)getpid(),
-		 (unsigned long long)seed, mode->name);
+	snprintf(cmd, sizeof(cmd),
+		 "GLIBC_TUNABLES=glibc.malloc.tcache_count=0 /proc/%d/exe --hash --seed %llu %s",
+		 (int)getpid(), (unsigned long long)seed, mode->name);
 	f = popen(cmd, "r");
 	if (!f || fscanf(f, "%llx", &hash) != 1) {
 		fprintf(stderr, "FAILED: %s\n", cmd);

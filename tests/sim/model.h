@@ -147,6 +147,13 @@ u64 text_hash(const char *text);
  * what the right one has, and all of it but what the errors stand for.
  */
 bool text_is_part(const char *text, const char *right);
+/*
+ * A buffer for a file's data, zeroed; model_buf_free() frees it. Where it begins decides whether
+ * the device works with it or a copy is made, so that is not left to malloc(3): @nr says it, even
+ * for one, odd for the other.
+ */
+u8 *model_buf(size_t len, u64 nr);
+void model_buf_free(void *buf);
 /* model.c and model_fs.c share. */
 const char *model_name(unsigned i);
 void model_fill(u8 *p, u64 len, u64 seed);

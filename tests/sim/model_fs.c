@@ -13,6 +13,23 @@
 
 static const char *const xattr_names[M_XATTRS] = {"user.a", "trusted.bb", "user.long-name"};
 
+#define BUF_ALIGN 4096U
+#define BUF_ODD	  16U
+
+u8 *model_buf(size_t len, u64 nr)
+{
+	size_t bytes = round_up(len + BUF_ODD, (size_t)BUF_ALIGN);
+	u8 *p = aligned_alloc(BUF_ALIGN, bytes);
+
+	memset(p, 0, bytes);
+	return nr & 1 ? p + BUF_ODD : p;
+}
+
+void model_buf_free(void *buf)
+{
+	free((void *)round_down((uintptr_t)buf, (uintptr_t)BUF_ALIGN));
+}
+
 const char *model_name(unsigned i)
 {
 	static const char *const names[M_NAMES] = {
@@ -97,12 +114,12 @@ static int exec_new(struct model *m, struct bcfs *c, const struct mop *op)
 
 static int exec_write(struct model *m, struct bcfs *c, const struct mop *op, u64 *ret_cut)
 {
-	u8 *buf = malloc(op->len);
+	u8 *buf = model_buf(op->len, op->ino);
 	s64 ret;
 
 	model_fill(buf, op->len, op->fill);
 	ret = bcfs_write(c, ino_of(m, op->ino), op->offset, buf, op->len, 0);
-	free(buf);
+	model_buf_free(buf);
 	if (ret >= 0 && ret < (s64)op->len)
 		*ret_cut = (u64)ret;
 	return ret < 0 ? (int)ret : 0;
@@ -490,10 +507,10 @@ static void fs_walk(struct bcfs *c, struct text *t, const char *path, struct bcf
 	text_times(t, &times);
 	text_rdev(t, st.mode, st.rdev_major, st.rdev_minor);
 	if (S_ISREG(st.mode)) {
-		u8 *buf = malloc(M_FILE_MAX + 1);
+		u8 *buf = model_buf(M_FILE_MAX + 1, ino.inum);
 
 		fs_value(t, "data", buf, bcfs_read(c, ino, 0, buf, M_FILE_MAX), err);
-		free(buf);
+		model_buf_free(buf);
 	}
 	if (S_ISLNK(st.mode)) {
 		char *buf = malloc(8192);

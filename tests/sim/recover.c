@@ -93,7 +93,7 @@ static bool rec_check(struct sim_recovery *rec, struct core *core)
 static bool rec_grow_file(struct sim_recovery *rec, struct bcfs *c, struct bcfs_ino ino)
 {
 	u64 size = 3 * M_FILE_MAX;
-	u8 *was = calloc(1, size), *is = calloc(1, size);
+	u8 *was = model_buf(size, ino.inum), *is = model_buf(size, ino.inum + 1);
 	struct bcfs_stat a = {0}, st;
 	s64 n = bcfs_read(c, ino, 0, was, size);
 	bool ok = n >= 0 || rec_err(rec, "read", (int)n, "");
@@ -111,8 +111,8 @@ static bool rec_grow_file(struct sim_recovery *rec, struct bcfs *c, struct bcfs_
 		ok = rec_err(rec, "a file that has grown", -BCFS_ERR_check_cancelled,
 			     "is not what it was with zeroes behind");
 out:
-	free(was);
-	free(is);
+	model_buf_free(was);
+	model_buf_free(is);
 	return ok;
 }
 
@@ -334,7 +334,7 @@ static bool rec_ballast(struct sim_recovery *rec, struct bcfs *c)
 
 	if (!r->cfg.stir)
 		return true;
-	is = calloc(1, len);
+	is = model_buf(len, 0);
 	want = calloc(1, len);
 	sim_ballast_fill(&r->cfg, 0, want, len);
 	s64 n = bcfs_read(c, r->ballast, 0, is, len);
@@ -342,7 +342,7 @@ static bool rec_ballast(struct sim_recovery *rec, struct bcfs *c)
 	ok = rec_err(rec, "reading the ballast", (int)min_t(s64, n, 0), "");
 	if (ok && ((u64)n != len || memcmp(is, want, len)))
 		ok = rec_err(rec, "the ballast", -BCFS_ERR_check_cancelled, "is not what it was");
-	free(is);
+	model_buf_free(is);
 	free(want);
 	return ok;
 }

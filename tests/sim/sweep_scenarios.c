@@ -130,7 +130,7 @@ static void large(struct sweep *w)
 	const struct bcfs_cred cred = {0};
 	struct bcfs *c = &w->r.core->fs;
 	u32 len = 1300 << 10;
-	u8 *buf = malloc(len), *is = malloc(len);
+	u8 *buf = model_buf(len, 0), *is = model_buf(len, 0);
 	struct bcfs_stat dir, a, b;
 	s64 n;
 	int ret;
@@ -164,8 +164,8 @@ static void large(struct sweep *w)
 		    "not what was copied");
 	sweep_unpause(w);
 out:
-	free(buf);
-	free(is);
+	model_buf_free(buf);
+	model_buf_free(is);
 }
 
 static void fallocate(struct sweep *w)

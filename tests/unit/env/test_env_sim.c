@@ -132,6 +132,64 @@ Test(env_sim, same_seed_same_run)
 	cr_assert(nr_different > NR_SEEDS / 2, "the seed makes no difference");
 }
 
+/* ---- work ---- */
+
+/* What an item's function makes in the item's place is another one: it runs beside the function. */
+struct in_place {
+	struct env *env;
+	struct env_workqueue *wq;
+	struct env_mutex lock;
+	struct env_cond cond;
+	struct env_work work;
+	bool ran;
+};
+
+static void second_work(struct env_work *work)
+{
+	struct in_place *p = container_of(work, struct in_place, work);
+
+	env_mutex_lock(&p->lock);
+	p->ran = true;
+	env_cond_signal(&p->cond);
+	env_mutex_unlock(&p->lock);
+}
+
+static void first_work(struct env_work *work)
+{
+	struct in_place *p = container_of(work, struct in_place, work);
+
+	env_work_init(&p->work, second_work);
+	cr_assert(env_wq_queue(p->wq, &p->work));
+	env_mutex_lock(&p->lock);
+	while (!p->ran)
+		env_cond_wait(&p->cond, &p->lock);
+	env_mutex_unlock(&p->lock);
+}
+
+static void in_place_main(void *arg)
+{
+	struct in_place *p = arg;
+
+	env_mutex_init(&p->lock, p->env);
+	env_cond_init(&p->cond, p->env);
+	p->wq = env_wq_create(p->env, "wq", 2);
+	env_work_init(&p->work, first_work);
+	env_wq_queue(p->wq, &p->work);
+	env_wq_flush(p->wq);
+	env_wq_destroy(p->wq);
+	env_cond_destroy(&p->cond);
+	env_mutex_destroy(&p->lock);
+}
+
+Test(env_sim, work_in_the_place_of_work)
+{
+	struct in_place p = {.env = env_sim_create(1)};
+
+	cr_assert_eq(env_sim_run(p.env, in_place_main, &p), 0);
+	cr_assert(p.ran);
+	env_sim_destroy(p.env);
+}
+
 /* ---- time ---- */
 
 Test(env_sim, clock_moves_only_when_all_wait)
