@@ -58,6 +58,7 @@ struct fs_inodes {
 	u32 generation;
 };
 
+/* Spreads what bcfs_ino_pack() makes over locks, shards and buckets; no two keys have the same. */
 static inline u64 fs_hash(u64 key)
 {
 	key *= 0x9e3779b97f4a7c15ULL;
@@ -66,6 +67,7 @@ static inline u64 fs_hash(u64 key)
 
 int fs_table_alloc(struct bcfs *c);
 void fs_table_free(struct bcfs *c);
+/* The references alone (refs.c), from these two. */
 void inode_refs_init(struct bcfs *c);
 void inode_refs_exit(struct bcfs *c);
 
